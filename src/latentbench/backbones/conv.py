@@ -1,0 +1,49 @@
+"""Convolutional networks for images of any size."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from latentbench.backbones.base import Backbone
+from latentbench.errors import UserError
+
+
+class ConvBackbone(Backbone):
+    """Strided 3x3 convolutions down; nearest-neighbour resizing and 3x3 convolutions up.
+
+    Resizing to the sizes met on the way down fits images of any size and leaves no checkerboard.
+    Source of the decoder: Odena et al. 2016, Deconvolution and Checkerboard Artifacts.
+    """
+
+    def __init__(
+        self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int
+    ) -> None:
+        super().__init__(shape=shape, latent_size=latent_size)
+        if not channels or min(channels) < 1 or hidden < 1:
+            raise UserError(
+                f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more"
+            )
+        self.features = hidden
+        image_channels, *size = shape
+        sizes = [tuple(size)]
+        down: list[nn.Module] = []
+        for before, after in zip([image_channels, *channels], channels, strict=False):
+            down += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        smallest = (channels[-1], *sizes[-1])
+        flat = smallest[0] * smallest[1] * smallest[2]
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU())
+
+        up: list[nn.Module] = []
+        narrowing = [*reversed(channels), channels[0]]
+        for before, after, target in zip(narrowing, narrowing[1:], reversed(sizes[:-1]), strict=False):
+            up += [nn.Upsample(size=target), nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, flat),
+            nn.ReLU(),
+            nn.Unflatten(1, smallest),
+            *up,
+            nn.Conv2d(channels[0], image_channels, 3, padding=1),
+        )

@@ -1,0 +1,95 @@
+"""Where the YAMLs are, what a composed config means, and what makes a run the run it is."""
+
+import difflib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.errors import UserError
+
+PACKAGE = Path(__file__).parent
+# In a wheel conf/ lies inside the package, in a checkout at its root.
+CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if folder.is_dir())
+
+GROUPS = (
+    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood",
+    "sampler", "features", "metric", "trainer", "logger", "sweep",
+)  # fmt: skip
+SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
+# What cannot change a result has no part in a run's identity.
+WITHOUT_EFFECT = ("study", "output_dir", "force", "logger", "question", "table", "sweep", "data.root", "data.mirrors")
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """The config that `latentbench <overrides>` would run, with Hydra's own part under `hydra`."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("config", overrides=overrides, return_hydra_config=True)
+
+
+def explain(error: Exception) -> str:
+    """What Hydra or OmegaConf found wrong with a command, in one line that says what would be right."""
+    while not isinstance(error, MissingConfigException) and isinstance(error.__cause__, MissingConfigException):
+        error = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: there is no such option; choose one of {', '.join(error.options or [])}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    unknown = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
+    if unknown:
+        known = [*GROUPS, *SCALARS]
+        near = difflib.get_close_matches(unknown[1], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"at top level there are {', '.join(known)}"
+        return f"{unknown[1]}: there is no such key; {hint}"
+    return " ".join(lines) or type(error).__name__
+
+
+def choices(config: DictConfig, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Option of every group and value of every scalar; `chosen` is Hydra's `runtime.choices`."""
+    groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
+    groups |= {group: sorted(config.get(group) or {}) for group in ("sampler", "metric")}
+    return groups | {scalar: config[scalar] for scalar in SCALARS} | {"beta": float(config.beta)}
+
+
+def check(config: DictConfig) -> None:
+    """Raises: UserError if a scalar has no meaning."""
+    rules = {
+        "seed": (int, 0, "a whole number, 0 or more"),
+        "threads": (int, 1, "a whole number, 1 or more"),
+        "latent_size": (int, 1, "a whole number, 1 or more"),
+        "beta": ((int, float), 0, "a number, 0 or more"),
+    }
+    for name, (kind, least, meaning) in rules.items():
+        value = config[name]
+        # `not >=` refuses nan as well
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least or value == float("inf"):
+            raise UserError(f"{name}={value}: {name} must be {meaning}")
+    if not re.fullmatch(r"[\w.-]+", str(config.study)) or str(config.study).startswith("."):
+        raise UserError(f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.'")
+
+
+def identity(config: DictConfig) -> dict[str, Any]:
+    """The resolved config less what cannot change a result."""
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    for path in WITHOUT_EFFECT:
+        *parents, leaf = path.split(".")
+        holder = content
+        for parent in parents:
+            holder = holder.get(parent) or {}
+        holder.pop(leaf, None)
+    return {str(key): value for key, value in content.items()} | {"beta": float(config.beta)}
+
+
+def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
+    """Name of a run: its main choices, readable, and a hash of all that can change its result."""
+    named = json.dumps([identity(config), {g: chosen[g] for g in ("method", "data")}], sort_keys=True)
+    digest = hashlib.sha256(named.encode()).hexdigest()[:8]
+    return (
+        f"{chosen['method']}-{chosen['data']}-d{config.latent_size}-b{config.beta:g}-s{config.seed}-{digest}"
+    )

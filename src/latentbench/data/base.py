@@ -1,0 +1,135 @@
+"""The contract of a data set: fixed splits, kept in memory as uint8 and batched by index."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from latentbench.errors import UserError
+
+Split = Literal["train", "validation", "test"]
+BINARIZATIONS = ("none", "threshold", "dynamic")
+# Validation and test images are binarized once, the same for every run.
+BINARIZATION_SEED = {"train": 1, "validation": 2, "test": 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """Images uint8 (N, C, H, W) and labels int64 (N,) of each split."""
+
+    images: dict[Split, Tensor]
+    labels: dict[Split, Tensor]
+
+
+class ImageData(pl.LightningDataModule):
+    """Images (B, C, H, W) in [0, 1]; the official test split is never trained or tuned on.
+
+    binarize: `none` leaves grey values; `threshold` cuts at 1/2; `dynamic` draws each pixel from a Bernoulli
+    distribution with the grey value as its mean, anew every epoch for training images and once, with a fixed
+    seed, for validation and test images (Salakhutdinov & Murray 2008; Burda et al. 2016, section 5).
+    """
+
+    def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int) -> None:
+        super().__init__()
+        if binarize not in BINARIZATIONS:
+            raise UserError(f"data.binarize={binarize}: choose one of {', '.join(BINARIZATIONS)}")
+        if batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}: a batch holds 1 image or more")
+        self.name = name
+        self.binarize = binarize
+        self.batch_size = batch_size
+        self.seed = seed
+        self._splits: Splits | None = None
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Read the splits. Raises: UserError if they are not there or are not what they should be."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the images, once."""
+        self._splits = self._splits or self.load()
+
+    @property
+    def splits(self) -> Splits:
+        """The loaded splits."""
+        self.setup()
+        assert self._splits is not None
+        return self._splits
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.splits.images["train"].shape
+        return channels, height, width
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every pixel the model sees is 0 or 1."""
+        return self.binarize != "none"
+
+    def size(self, split: Split) -> int:
+        """Number of images."""
+        return len(self.splits.images[split])
+
+    def images(self, split: Split) -> Tensor:
+        """Images (N, C, H, W) as a model is shown them (of dynamic binarization, one fixed draw)."""
+        generator = torch.Generator().manual_seed(BINARIZATION_SEED[split])
+        return observe(self.splits.images[split], self.binarize, generator)
+
+    def expected_images(self, split: Split) -> Tensor:
+        """Images (N, C, H, W) averaged over the noise of binarization: what a decoder's mean image estimates."""
+        return observe(self.splits.images[split], "threshold" if self.binarize == "threshold" else "none", None)
+
+    def train_dataloader(self) -> "Batches":
+        """Shuffled training batches."""
+        return self._batches("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> "Batches":
+        """Validation batches, in order."""
+        return self._batches("validation", 1000, shuffle=False)
+
+    def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        seed = self.seed if shuffle else BINARIZATION_SEED[split]
+        images = self.splits.images[split].to(device)
+        return Batches(images, binarize=self.binarize, batch_size=batch_size, seed=seed, shuffle=shuffle)
+
+
+class Batches:
+    """Batches of a uint8 tensor, cut by index where the tensor lies: no work per sample, no workers.
+
+    Shuffled batches differ from epoch to epoch and are the same for the same seed and epoch.
+    """
+
+    def __init__(self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.images = images
+        self.binarize = binarize
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator(self.images.device)
+        generator.manual_seed(self.seed * 1_000_003 + self.epoch if self.shuffle else self.seed)
+        self.epoch += 1
+        n = len(self.images)
+        draw = torch.randperm(n, generator=generator, device=self.images.device) if self.shuffle else None
+        for start in range(0, n, self.batch_size):
+            chosen = slice(start, start + self.batch_size)
+            yield observe(self.images[chosen if draw is None else draw[chosen]], self.binarize, generator)
+
+
+def observe(images: Tensor, binarize: str, generator: torch.Generator | None) -> Tensor:
+    """uint8 images as floats in [0, 1], binarized as asked."""
+    grey = images.float().div_(255)
+    if binarize == "threshold":
+        return (grey >= 0.5).float()
+    return torch.bernoulli(grey, generator=generator) if binarize == "dynamic" else grey

@@ -1,0 +1,127 @@
+"""Draw once, feed every metric."""
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from latentbench.data.base import ImageData
+from latentbench.features.base import Features
+from latentbench.metrics.base import CHUNK, REAL, RECONSTRUCTION, Evidence, Metric, describe
+from latentbench.models.base import GenerativeModel
+from latentbench.samplers.base import Sampler
+
+SHOWN = 64  # images of each set that are kept for figures and dashboards
+ORIGINAL = "original"  # of the reconstructions that are shown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured, what was not and why, and pictures: uint8 arrays (N, C, H, W) of each set."""
+
+    metrics: dict[str, float]
+    skipped: dict[str, str]
+    images: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+@torch.no_grad()
+def evaluate(
+    *,
+    model: GenerativeModel,
+    data: ImageData,
+    samplers: Mapping[str, Sampler],
+    features: Features,
+    metrics: Mapping[str, Metric],
+    seed: int,
+    device: torch.device,
+) -> Evaluation:
+    """Every metric of every sampler, of the reconstructions and of the test images.
+
+    Each set has as many images as validation and test split both have. Every draw has a seed of its own, so that
+    no number depends on which other samplers and metrics are measured beside it.
+    """
+    model.to(device).eval()
+    evidence = gather(model, data, samplers, features.to(device), seed, device)
+    numbers: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+    for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
+        with seeded(seed, f"metric {name}"):
+            measured, reasons = metric.to(device).measure(evidence)
+        numbers |= measured
+        skipped |= reasons
+    for key in [key for key, value in numbers.items() if not math.isfinite(value)]:
+        skipped[key] = f"the value is {numbers.pop(key)}, not a finite number"
+    facts = {
+        "features": features.name,
+        "images_per_set": len(evidence.reference),
+        "test_images": len(evidence.test),
+        "metrics": describe(metrics),
+        **model.facts(),
+    }
+    return Evaluation(metrics=numbers, skipped=skipped, images=pictures(evidence), facts=facts)
+
+
+def gather(
+    model: GenerativeModel,
+    data: ImageData,
+    samplers: Mapping[str, Sampler],
+    features: Features,
+    seed: int,
+    device: torch.device,
+) -> Evidence:
+    """Make the images of every set, once."""
+    n = min(data.size("validation"), data.size("test"))
+    images = {REAL: data.expected_images("validation")[:n].to(device)}
+    absent = {}
+    latents = None
+    if no_encoder := model.lacks("encode", binary=data.is_binary):
+        absent[RECONSTRUCTION] = no_encoder
+    else:
+        observed = data.images("validation")[:n].to(device)
+        images[RECONSTRUCTION] = torch.cat([model.reconstruct(batch) for batch in observed.split(CHUNK)])
+        if any(sampler.needs_latents for sampler in samplers.values()):
+            with seeded(seed, "training latents"):
+                batches = data.images("train").split(CHUNK)
+                latents = torch.cat([model.posterior_distribution(x.to(device)).sample() for x in batches])
+    for name, sampler in samplers.items():
+        if sampler.needs_latents and latents is None:
+            absent[name] = f"{no_encoder}, so there are no latents to fit this sampler to"
+            continue
+        with seeded(seed, f"sampler {name}"):
+            sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
+            images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])
+    return Evidence(
+        model=model,
+        data=data,
+        features=features,
+        images=images,
+        absent=absent,
+        reference=data.expected_images("test")[:n].to(device),
+        test=data.images("test").to(device),
+    )
+
+
+@contextlib.contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Random numbers of this purpose alone; what is drawn outside stays as if nothing had been drawn inside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big"))
+        yield
+
+
+def pictures(evidence: Evidence) -> dict[str, np.ndarray]:
+    """The first images of every set as uint8, and the originals of the reconstructions."""
+    sets: dict[str, Tensor] = dict(evidence.images)
+    if RECONSTRUCTION in sets:
+        sets[ORIGINAL] = evidence.data.images("validation")
+    return {
+        name: (images[:SHOWN].clamp(0, 1) * 255).round().byte().cpu().numpy() for name, images in sets.items()
+    }

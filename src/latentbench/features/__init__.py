@@ -1,0 +1,1 @@
+"""What a Frechet distance compares images by."""

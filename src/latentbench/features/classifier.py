@@ -1,0 +1,71 @@
+"""Features of small classifiers whose weights are part of the package."""
+
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from latentbench.errors import UserError
+from latentbench.features.base import Features
+
+WEIGHTS = Path(__file__).parent / "weights"
+N_FEATURES = 64
+N_CLASSES = 10
+
+
+class ClassifierFeatures(Features):
+    """The 64 activations before the last layer of a convolutional classifier trained on the data set's training split.
+
+    A Frechet distance in a classifier's features follows Heusel et al. 2017, with a classifier of the same images
+    in place of Inception, whose features are of photographs. `python -m latentbench.features.train data=mnist`
+    makes the weights anew; their test accuracy is in the file's metadata.
+    Raises: UserError if there are no weights of that name, or they are for images of another shape.
+    """
+
+    def __init__(self, *, weights: str | None, data_name: str, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        stem = weights or data_name
+        path = WEIGHTS / f"{stem}.safetensors"
+        if not path.is_file():
+            there = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
+            raise UserError(f"features.weights={stem}: there are weights for {there}")
+        trained_on = metadata(stem)["shape"]
+        if trained_on != "x".join(map(str, shape)):
+            raise UserError(f"features.weights={stem} are for images of {trained_on}, not {'x'.join(map(str, shape))}")
+        self.name = f"classifier_{stem}"
+        self.size = N_FEATURES
+        self.network = network(shape)
+        self.network.load_state_dict(load_file(path))
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (N, 64), 0 or more."""
+        features: Tensor = self.network[:-1](images)
+        return features
+
+
+def network(shape: tuple[int, int, int]) -> nn.Sequential:
+    """The classifier: its last layer gives the class logits, the one before it the features."""
+    channels, height, width = shape
+    for _ in range(2):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 48, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(48 * height * width, N_FEATURES),
+        nn.ReLU(),
+        nn.Linear(N_FEATURES, N_CLASSES),
+    )
+
+
+def metadata(stem: str) -> dict[str, str]:
+    """What the weights' file says of itself: shape, test_accuracy, command."""
+    with safe_open(WEIGHTS / f"{stem}.safetensors", framework="pt") as file:
+        return dict(file.metadata())

@@ -1,0 +1,42 @@
+"""The text of `latentbench --help`, made from the YAMLs that there are."""
+
+from pathlib import Path
+
+from latentbench.configuration import CONF_DIR, GROUPS
+
+USAGE = """\
+latentbench: what does a regularizer of the latent space give you?
+
+  latentbench                                            one run with the defaults below
+  latentbench method=vae data=mnist latent_size=10 beta=0.5 seed=1 trainer.max_epochs=20
+  latentbench -m beta=0.1,1,10 latent_size=2,8,32        every combination
+  latentbench -m sweep=quick                             a study
+  latentbench-tables sweep=quick                         its table and figures, from the records
+  latentbench method=wae_mmd --cfg job                   show the composed config, run nothing
+
+Records land at <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: latentbench --hydra-help.
+"""
+
+
+def help_text() -> str:
+    """Usage, every option of every group with its sentence, and the scalars."""
+    parts = [USAGE, "Options (group=option; several samplers or metrics as sampler=[prior,gmm]):"]
+    for group in GROUPS:
+        parts.append(f"\n{group}")
+        parts += [f"  {path.stem:<15} {sentence(path)}" for path in sorted((CONF_DIR / group).glob("*.yaml"))]
+    parts += ["\nvalues (key=value), with their defaults"]
+    # The first paragraph of plain `key: value  # meaning` lines of config.yaml.
+    for line in (CONF_DIR / "config.yaml").read_text(encoding="utf-8").splitlines():
+        setting, hash_sign, meaning = line.partition("#")
+        if hash_sign and setting[:1].isalpha():
+            parts.append(f"  {setting.strip():<20} {meaning.strip()}")
+    parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
+    return "\n".join(parts)
+
+
+def sentence(path: Path) -> str:
+    """What an option is: the first comment of its YAML that is not a directive to Hydra."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ") and not line.startswith("# @"):
+            return line.removeprefix("# ")
+    return ""

@@ -1,0 +1,1 @@
+"""Decoders' distributions p(x|z)."""

@@ -1,0 +1,28 @@
+"""The contract of a logger: where a run's curves, numbers and pictures are shown while and after it runs."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytorch_lightning.loggers import Logger
+
+from latentbench.record import Record
+
+
+class RunLogger(ABC):
+    """Shows one run somewhere. A logger that cannot reach its service warns and lets the run go on."""
+
+    @abstractmethod
+    def start(
+        self, *, run_dir: Path, study: str, run_id: str, choices: dict[str, Any], config: dict[str, Any]
+    ) -> Logger | None:
+        """Open the run; returns the Lightning logger that takes the loss terms of every epoch, if there is one."""
+
+    @abstractmethod
+    def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
+        """Show the final metrics and pictures; images: of what -> uint8 (N, C, H, W)."""
+
+    @abstractmethod
+    def close(self, *, failed: bool) -> None:
+        """End the run, whatever happened before; safe to call twice or without `start`."""

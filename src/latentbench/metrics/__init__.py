@@ -1,0 +1,1 @@
+"""Pure functions, each under a thin accumulator."""

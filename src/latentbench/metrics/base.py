@@ -1,0 +1,143 @@
+"""The contract of a metric: numbers about a trained model, each with units and a direction."""
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from latentbench.data.base import ImageData
+from latentbench.features.base import Features
+from latentbench.models.base import GenerativeModel
+
+CHUNK = 1000  # images that are looked at together
+
+REAL = "real"
+RECONSTRUCTION = "reconstruction"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """What a number means."""
+
+    units: str  # "" for none
+    higher_is_better: bool | None  # None: neither is better by itself
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that metrics may look at; images are made once and seen by every metric."""
+
+    model: GenerativeModel
+    data: ImageData
+    features: Features
+    # Of what -> images (N, C, H, W) in [0, 1], the same number of each: `real` and `reconstruction` are validation
+    # images and what the model makes of them, all other keys are samplers.
+    images: Mapping[str, Tensor]
+    # Of what -> why there are no images of it.
+    absent: Mapping[str, str]
+    # As many test images, averaged over binarization noise: what `images` are compared with.
+    reference: Tensor
+    test: Tensor  # all test images as the model is shown them
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the samplers that gave images."""
+        return [of_what for of_what in self.images if of_what not in (REAL, RECONSTRUCTION)]
+
+
+Measured = tuple[dict[str, float], dict[str, str]]  # numbers by key, reasons by key of those that there are not
+
+
+class Metric(torchmetrics.Metric):
+    """One or several quantities; a thin accumulator over pure functions of the same file."""
+
+    quantities: ClassVar[Mapping[str, Quantity]]  # the first part of each key -> what it means
+    full_state_update = False
+
+    @abstractmethod
+    def measure(self, evidence: Evidence) -> Measured:
+        """Numbers under keys `quantity/of_what`, and reasons where there is none."""
+
+
+class ImageMetric(Metric):
+    """A metric of a set of images; measured on every set the run makes."""
+
+    of: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION)  # sets it makes sense for besides the samplers'
+
+    @abstractmethod
+    def prepare(self, evidence: Evidence) -> None:
+        """Look at the real images once, before the sets."""
+
+    @abstractmethod
+    def update(self, images: Tensor) -> None:
+        """Take in a batch (B, C, H, W) of the set."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, Tensor]:
+        """Quantities of the set, scalars."""
+
+    @torch.no_grad()
+    def measure(self, evidence: Evidence) -> Measured:
+        """Every quantity of every set."""
+        self.prepare(evidence)
+        numbers: dict[str, float] = {}
+        for of_what in [*evidence.samplers, *(name for name in self.of if name in evidence.images)]:
+            self.reset()
+            for batch in evidence.images[of_what].split(CHUNK):
+                self.update(batch)
+            numbers |= {f"{name}/{of_what}": value.item() for name, value in self.compute().items()}
+        main = next(iter(self.quantities))
+        absent = {
+            f"{main}/{of_what}": reason
+            for of_what, reason in evidence.absent.items()
+            if of_what in self.of or of_what != RECONSTRUCTION
+        }
+        return numbers, absent
+
+
+class ModelMetric(Metric):
+    """A metric of the model on test images; keys end in `/test`."""
+
+    batch_size: int = CHUNK
+
+    @abstractmethod
+    def refuses(self, evidence: Evidence) -> str | None:
+        """Why the model cannot be asked for it; None if it can."""
+
+    @abstractmethod
+    def update(self, model: GenerativeModel, images: Tensor) -> None:
+        """Take in a batch (B, C, H, W) of test images."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, Tensor]:
+        """Quantities, scalars."""
+
+    @torch.no_grad()
+    def measure(self, evidence: Evidence) -> Measured:
+        """Every quantity on the test images."""
+        if reason := self.refuses(evidence):
+            return {}, {f"{name}/test": reason for name in self.quantities}
+        self.reset()
+        for batch in evidence.test.split(self.batch_size):
+            self.update(evidence.model, batch)
+        return {f"{name}/test": value.item() for name, value in self.compute().items()}, {}
+
+
+def mean_state(metric: torchmetrics.Metric, *names: str) -> None:
+    """Give the metric a float64 sum for every name and one count, added up across processes."""
+    for name in names:
+        metric.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+    metric.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+
+def describe(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    """Units and direction of every quantity, for the record."""
+    return {
+        name: dataclasses.asdict(quantity)
+        for metric in metrics.values()
+        for name, quantity in metric.quantities.items()
+    }

@@ -1,0 +1,50 @@
+"""Error of reconstructions."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+
+from latentbench.metrics.base import Evidence, ModelMetric, Quantity, mean_state
+from latentbench.models.base import GenerativeModel
+
+
+def mean_squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean over pixels of (x - x')^2: (N, C, H, W) twice -> (N,). Units: squared pixel range."""
+    return (x - reconstruction).square().flatten(1).mean(1)
+
+
+def peak_signal_to_noise_ratio(mse: Tensor) -> Tensor:
+    """-10 log10(mse) for pixels in [0, 1], dB. Infinite for a perfect copy."""
+    return -10 * mse.log10()
+
+
+class Reconstruction(ModelMetric):
+    """`mse/test` and `psnr/test` of the image decoded from the posterior's mean; psnr is the mean over images."""
+
+    quantities: ClassVar[Mapping[str, Quantity]] = {
+        "mse": Quantity("squared pixel range", higher_is_better=False),
+        "psnr": Quantity("dB", higher_is_better=True),
+    }
+    mse: Tensor
+    psnr: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean_state(self, "mse", "psnr")
+
+    def refuses(self, evidence: Evidence) -> str | None:
+        """Needs an encoder."""
+        return evidence.model.lacks("encode", binary=evidence.data.is_binary)
+
+    def update(self, model: GenerativeModel, images: Tensor) -> None:
+        """Add a batch (B, C, H, W)."""
+        mse = mean_squared_error(images, model.reconstruct(images)).double()
+        self.mse += mse.sum()
+        self.psnr += peak_signal_to_noise_ratio(mse).sum()
+        self.count += len(images)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over images."""
+        return {"mse": self.mse / self.count, "psnr": self.psnr / self.count}

@@ -1,0 +1,68 @@
+"""The contract of a generative model: what evaluation may ask of it."""
+
+import math
+from abc import abstractmethod
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from latentbench.errors import Diverged
+
+Ability = Literal["encode", "rate", "distortion", "log_likelihood"]
+
+
+class GenerativeModel(pl.LightningModule):
+    """Draws latents from a prior and decodes them; what else it can do is asked with `lacks`, never guessed."""
+
+    # Several optimizers of which each has parameters of its own: the steps are written out.
+    automatic_optimization = False
+
+    @abstractmethod
+    def lacks(self, ability: Ability, *, binary: bool) -> str | None:
+        """Why the model cannot `encode`, or give a `rate`, `distortion` or `log_likelihood`; None if it can.
+
+        binary: whether the pixels are 0 or 1.
+        """
+
+    @abstractmethod
+    def prior_distribution(self) -> Distribution:
+        """p(z), event shape (D,)."""
+
+    @abstractmethod
+    def images(self, z: Tensor) -> Tensor:
+        """Mean image (B, C, H, W) in [0, 1] of p(x|z) for latents (B, D)."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What was settled by the model itself rather than by the config, for the record."""
+
+    def posterior_distribution(self, x: Tensor) -> Distribution:
+        """q(z|x), batch shape (B,), event shape (D,). Ability: encode."""
+        raise NotImplementedError
+
+    def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D). Ability: distortion."""
+        raise NotImplementedError
+
+    def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
+        """KL(q(z|x) || p(z)), nats, shape (B,), draws z (S, B, D) of q. Ability: rate."""
+        raise NotImplementedError
+
+    def on_train_epoch_end(self) -> None:
+        """Raises: Diverged at the first epoch whose mean loss is not a number."""
+        for name, value in self.trainer.callback_metrics.items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} became {value.item()} in epoch {self.current_epoch + 1}")
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        optimizer.step()
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Image (B, C, H, W) decoded from the posterior's mean. Ability: encode."""
+        return self.images(self.posterior_distribution(x).mean)

@@ -1,0 +1,1 @@
+"""Encoders' distributions q(z|x)."""

@@ -1,0 +1,1 @@
+"""Distributions p(z) of the latents."""

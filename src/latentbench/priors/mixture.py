@@ -1,0 +1,30 @@
+"""Learned mixture prior."""
+
+import torch
+from torch import nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+from latentbench.errors import UserError
+from latentbench.priors.base import Encode, Prior
+
+
+class MixturePrior(Prior):
+    """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)) with learned weights, means and scales.
+
+    Starts at means drawn from N(0, I), unit scales and equal weights.
+    Source: the mixture-of-Gaussians baseline of Tomczak & Welling 2018, section 4.
+    """
+
+    def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
+        super().__init__(latent_size=latent_size, shape=shape)
+        if components < 1:
+            raise UserError(f"prior.components={components}: a mixture has 1 component or more")
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, latent_size))
+        self.log_scales = nn.Parameter(torch.zeros(components, latent_size))
+
+    def forward(self, encode: Encode | None) -> MixtureSameFamily:
+        """p(z), event shape (D,)."""
+        scales = self.log_scales.clamp(-10, 10).exp()
+        parts = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
+        return MixtureSameFamily(Categorical(logits=self.logits), parts, validate_args=False)

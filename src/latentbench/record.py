@@ -1,0 +1,85 @@
+"""One JSON file per run: the only thing tables read.
+
+Its top-level keys are public and stay: schema, run_id, study, status (finished | failed | refused), choices,
+metrics (key -> number), skipped (key -> reason), reason (of a failed or refused run), config (resolved, with
+`resolved`: what the run decided by itself), seconds (by phase), n_parameters, environment.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from latentbench.errors import UserError
+
+SCHEMA = 1
+FILE_NAME = "record.json"
+Status = Literal["finished", "failed", "refused"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything that is kept of one run."""
+
+    run_id: str
+    study: str
+    status: Status
+    choices: dict[str, Any]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    reason: str | None = None
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    n_parameters: int | None = None
+    schema: int = SCHEMA
+
+    def save(self, run_dir: Path) -> None:
+        """Write `record.json`, whole or not at all; a finished record is never replaced by a lesser one.
+
+        Raises: ValueError if a metric is not a finite number (JSON has none).
+        """
+        if self.status != "finished" and status_of(run_dir) == "finished":
+            return
+        text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        write_whole(run_dir / FILE_NAME, text.encode() + b"\n")
+
+
+def load(path: Path) -> Record:
+    """Read a record. Raises: UserError naming the file if it is not a record of this schema."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(f"{path} is not a record of schema {SCHEMA}")
+    try:
+        return Record(**content)
+    except TypeError as error:
+        raise UserError(f"{path} lacks or adds a key of schema {SCHEMA} ({error})") from error
+
+
+def status_of(run_dir: Path) -> Status | None:
+    """Status of the run kept in `run_dir`; None if there is no readable record."""
+    try:
+        return load(run_dir / FILE_NAME).status
+    except UserError:
+        return None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new, never a part: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

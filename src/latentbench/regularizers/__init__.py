@@ -1,0 +1,1 @@
+"""What pulls the codes towards the prior."""

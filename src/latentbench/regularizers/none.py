@@ -1,0 +1,15 @@
+"""No regularizer."""
+
+from torch import Tensor
+
+from latentbench.regularizers.base import Latents, Regularizer
+
+
+class NoRegularizer(Regularizer):
+    """R = 0: a plain autoencoder."""
+
+    trains_prior = False
+
+    def forward(self, latents: Latents) -> Tensor:
+        """Zero."""
+        return latents.z.new_zeros(())

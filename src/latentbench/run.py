@@ -1,0 +1,246 @@
+"""The Hydra app: compose, seed, build, fit, evaluate, record."""
+
+import collections
+import inspect
+import io
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors.torch import save
+
+from latentbench.configuration import CONF_DIR, check, choices, explain, run_id
+from latentbench.data.base import ImageData
+from latentbench.errors import Refused, UserError
+from latentbench.evaluate import Evaluation, evaluate
+from latentbench.help import help_text
+from latentbench.loggers.base import RunLogger
+from latentbench.models.base import GenerativeModel
+from latentbench.progress import EpochBar
+from latentbench.record import FILE_NAME, Record, status_of, write_whole
+
+log = logging.getLogger(__name__)
+
+
+def run(config: DictConfig, chosen: dict[str, Any]) -> str:
+    """Train and evaluate one model and leave its record; a finished run is not run again unless `force`.
+
+    Returns: what became of it. Raises, after the record of it is written: Refused, UserError or whatever failed.
+    """
+    check(config)
+    name = run_id(config, chosen)
+    run_dir = Path(config.output_dir) / config.study / name
+    if status_of(run_dir) == "finished" and not config.force:
+        log.info("%s is finished already (force=true runs it again)", run_dir)
+        return "finished before"
+    make_writable(run_dir)
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    about: dict[str, Any] = {"run_id": name, "study": config.study, "choices": chosen, "config": resolved}
+    clock = Clock()
+    logger: RunLogger = build(config.logger)
+    failed = True
+    try:
+        torch.set_num_threads(config.threads)
+        pl.seed_everything(config.seed, verbose=False)
+        data = build(config.data, seed=config.seed)
+        data.setup()
+        model = build_model(config, data)
+        about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
+        clock.lap("setup")
+        lightning_logger = logger.start(
+            run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved
+        )
+        trainer = fit(config, model, data, lightning_logger or False, run_dir)
+        clock.lap("fit")
+        evaluation = measure(config, model, data, trainer.strategy.root_device)
+        clock.lap("evaluate")
+        resolved["resolved"] = evaluation.facts
+        about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped}
+        record = Record(status="finished", seconds=clock.seconds, environment=environment(), **about)
+        keep(run_dir, model, evaluation)
+        record.save(run_dir)
+        logger.finish(record, evaluation.images)
+        failed = False
+    except Exception as error:
+        status = "refused" if isinstance(error, Refused) else "failed"
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        Record(status=status, reason=reason, seconds=clock.seconds, environment=environment(), **about).save(run_dir)
+        raise
+    finally:
+        logger.close(failed=failed)
+    report(record, run_dir)
+    return "finished"
+
+
+def build(node: DictConfig, **parts: Any) -> Any:
+    """Instantiate a part of the config with what only the run knows."""
+    # By way of a partial, so that Hydra neither copies the given parts nor wraps what their constructor raises.
+    return instantiate(node, _partial_=True, _convert_="all")(**parts)
+
+
+def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
+    """The model of the chosen parts. Raises: Refused if the model lacks one, takes no such part, or they don't fit."""
+    prior = build(config.prior, latent_size=config.latent_size, shape=data.shape)
+    backbone = build(config.backbone, latent_size=config.latent_size, shape=data.shape)
+    takes = inspect.signature(get_class(config.model._target_)).parameters
+    parts = {"prior": prior, "backbone": backbone}
+    needs = {
+        "posterior": {"latent_size": config.latent_size, "features": backbone.features},
+        "regularizer": {"latent_size": config.latent_size},
+        "likelihood": {},
+    }
+    for group, arguments in needs.items():
+        given = config.get(group) is not None
+        if given != (group in takes):
+            wrong = f"has no use for a {group}: leave it out" if given else f"needs a {group}: name one"
+            raise Refused(f"the model of this method ({config.model._target_.rpartition('.')[2]}) {wrong}")
+        if given:
+            parts[group] = build(config[group], **arguments)
+    model: GenerativeModel = build(config.model, **parts)
+    return model
+
+
+def fit(config: DictConfig, model: GenerativeModel, data: ImageData, logger: Any, run_dir: Path) -> pl.Trainer:
+    """Train for `trainer.max_epochs` epochs."""
+    trainer: pl.Trainer = build(
+        config.trainer,
+        logger=logger,
+        callbacks=[EpochBar()],
+        default_root_dir=str(run_dir),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(model, datamodule=data)
+    return trainer
+
+
+def measure(config: DictConfig, model: GenerativeModel, data: ImageData, device: torch.device) -> Evaluation:
+    """Every metric named in the run, of every sampler named in the run."""
+    return evaluate(
+        model=model,
+        data=data,
+        samplers={name: build(node) for name, node in config.sampler.items()},
+        features=build(config.features, data_name=data.name, shape=data.shape),
+        metrics={name: build(node) for name, node in config.metric.items()},
+        seed=config.seed,
+        device=device,
+    )
+
+
+def keep(run_dir: Path, model: GenerativeModel, evaluation: Evaluation) -> None:
+    """Weights and pictures, before the record that says that they are there."""
+    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    write_whole(run_dir / "model.safetensors", save(weights))
+    pictures = io.BytesIO()
+    # The stubs take the keys for savez_compressed's own options.
+    np.savez_compressed(pictures, **evaluation.images)  # type: ignore[arg-type]
+    write_whole(run_dir / "images.npz", pictures.getvalue())
+
+
+def make_writable(run_dir: Path) -> None:
+    """Make the folder. Raises: UserError if nothing can be written there."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output_dir: {run_dir} cannot be written ({error.strerror}): choose another") from error
+    if not os.access(run_dir, os.W_OK):
+        raise UserError(f"output_dir: {run_dir} cannot be written (no permission): choose another")
+
+
+def environment() -> dict[str, Any]:
+    """Code, packages and hardware a run was made with, and the process's peak memory so far."""
+    packages = ("latentbench", "torch", "pytorch-lightning", "torchmetrics", "scikit-learn", "numpy", "hydra-core")
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {
+        "git_commit": commit,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "cpu_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        # Linux counts kilobytes, macOS bytes.
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+    }
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.last = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """End a phase."""
+        now = time.monotonic()
+        self.seconds[phase] = round(now - self.last, 3)
+        self.last = now
+
+
+def report(record: Record, run_dir: Path) -> None:
+    """Say what came out."""
+    numbers = "  ".join(f"{key} {value:.4g}" for key, value in sorted(record.metrics.items()))
+    log.info("%s\n  %s", run_dir / FILE_NAME, numbers)
+
+
+def main() -> None:
+    """The command `latentbench`. Exit code: 0, 1 if a run failed, 2 if the command cannot be carried out as given."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(help_text())
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes exceptions on; they are explained here
+    outcomes: collections.Counter[str] = collections.Counter()
+
+    @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
+    def app(config: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        multirun = hydra_config.mode == RunMode.MULTIRUN
+        try:
+            outcomes[run(config, choices(config, hydra_config.runtime.choices))] += 1
+        except Refused as error:
+            log.error("refused: %s", error)
+            # In a sweep a refused pair is a result like any other.
+            outcomes["refused" if multirun else "wrong"] += 1
+        except UserError as error:
+            log.error("latentbench: %s", error)
+            outcomes["wrong"] += 1
+        except Exception:
+            log.exception("failed: %s", " ".join(hydra_config.overrides.task))
+            outcomes["failed"] += 1
+
+    try:
+        app()
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        print(f"latentbench: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    if outcomes.total() > 1:
+        print("runs:", ", ".join(f"{count} {what}" for what, count in outcomes.items()), file=sys.stderr)
+    sys.exit(1 if outcomes["failed"] else 2 if outcomes["wrong"] else 0)
+
+
+if __name__ == "__main__":
+    main()

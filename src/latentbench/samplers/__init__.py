@@ -1,0 +1,1 @@
+"""Ways to pick a latent to decode."""

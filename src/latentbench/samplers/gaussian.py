@@ -1,0 +1,28 @@
+"""A Gaussian fitted to the training latents."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from latentbench.samplers.base import Sampler
+
+
+class GaussianSampler(Sampler):
+    """z ~ N(m, S), mean and full covariance of the training latents.
+
+    A symmetric square root of S serves where a Cholesky factor may not exist: a code with a dead dimension has
+    a singular covariance.
+    """
+
+    def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
+        """Moments of the latents, in float64."""
+        assert latents is not None
+        exact = latents.double()
+        values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(exact.T)))
+        self.mean = exact.mean(0).to(latents)
+        self.root = (vectors * values.clamp(min=0).sqrt()).to(latents)
+
+    def draw(self, n: int) -> Tensor:
+        """n latents (n, D)."""
+        noise = torch.randn(n, len(self.mean), device=self.mean.device)
+        return self.mean + noise @ self.root.T

@@ -1,0 +1,38 @@
+"""A mixture of Gaussians fitted to the training latents."""
+
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
+
+from latentbench.errors import UserError
+from latentbench.samplers.base import Sampler
+
+
+class GaussianMixtureSampler(Sampler):
+    """z ~ sum_k w_k N(m_k, S_k) with full covariances, by expectation maximisation from k-means.
+
+    Source: Ghosh et al. 2020 (RAE), section 4, "ex-post density estimation", 10 components.
+    """
+
+    def __init__(self, *, components: int) -> None:
+        if components < 1:
+            raise UserError(f"sampler.gmm.components={components}: a mixture has 1 component or more")
+        self.components = components
+
+    def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
+        """Fit in float64, in units of the latents' own scale, so that the covariance floor means the same for any."""
+        assert latents is not None
+        centre, unit = latents.mean(0), latents.std().clamp(min=1e-12)
+        scaled = ((latents - centre) / unit).double().cpu().numpy()
+        fitted = GaussianMixture(self.components, random_state=seed, max_iter=200).fit(scaled)
+        weights, means, covariances = (
+            torch.from_numpy(array).to(latents) for array in (fitted.weights_, fitted.means_, fitted.covariances_)
+        )
+        self.mixture = MixtureSameFamily(
+            Categorical(weights), MultivariateNormal(means * unit + centre, covariances * unit**2)
+        )
+
+    def draw(self, n: int) -> Tensor:
+        """n latents (n, D)."""
+        return self.mixture.sample((n,))
