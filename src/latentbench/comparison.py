@@ -80,15 +80,13 @@ def _scale(settled: list[dict[str, Any]], every: list[str]) -> list[str]:
 
 
 def _differing(keys: list[str], settled: list[dict[str, Any]], candidates: list[str]) -> list[str]:
-    """The fewest of `candidates`, in order, after which runs alike in `keys` are alike in all of them."""
+    """Those of `candidates`, taken in order, after which runs alike in `keys` are alike in all of them."""
     added: list[str] = []
     while True:
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for values in settled:
             groups.setdefault(key_of(values, keys + added), []).append(values)
-        found = next(
-            (key for key in candidates if any(_varies(key, group) for group in groups.values())), None
-        )
+        found = next((key for key in candidates if any(_varies(key, group) for group in groups.values())), None)
         if found is None:
             return added
         added.append(found)

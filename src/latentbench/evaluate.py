@@ -122,6 +122,4 @@ def pictures(evidence: Evidence) -> dict[str, np.ndarray]:
     sets: dict[str, Tensor] = dict(evidence.images)
     if RECONSTRUCTION in sets:
         sets[ORIGINAL] = evidence.data.images("validation")
-    return {
-        name: (images[:SHOWN].clamp(0, 1) * 255).round().byte().cpu().numpy() for name, images in sets.items()
-    }
+    return {name: (images[:SHOWN].clamp(0, 1) * 255).round().byte().cpu().numpy() for name, images in sets.items()}

@@ -53,18 +53,20 @@ class SweepProgress(Callback):
         overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(asked)
         self.total = len(BasicSweeper.split_arguments(overrides, None)[0])
         self.bar = tqdm(total=self.total, desc=f"sweep {config.study}", unit="run", disable=None)
+        self.done = 0
         self.started = time.monotonic()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say which run begins."""
         if hasattr(self, "bar"):
-            log.info("run %d of %d: %s", self.bar.n + 1, self.total, " ".join(config.hydra.overrides.task))
+            log.info("run %d of %d: %s", self.done + 1, self.total, " ".join(config.hydra.overrides.task))
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
         """One run further."""
         if hasattr(self, "bar"):
             self.bar.update()
-            seconds = (time.monotonic() - self.started) / self.bar.n * (self.total - self.bar.n)
+            self.done += 1
+            seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)
             if self.bar.disable and seconds:
                 log.info("about %d min %02d s left", *divmod(round(seconds), 60))
 

@@ -61,10 +61,7 @@ def to_markdown(summary: Summary, *, title: str, question: str | None = None) ->
     table = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     asked = [" ".join(question.split())] if question else []
     notes = "\n".join(f"- {_escape_markdown(note)}" for note in _lines(summary))
-    return (
-        "\n\n".join([f"# {title}", *asked, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])])
-        + "\n"
-    )
+    return "\n\n".join([f"# {title}", *asked, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]) + "\n"
 
 
 def to_latex(summary: Summary) -> str:

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from latentbench.help import help_text
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
 from latentbench.progress import EpochBar
-from latentbench.record import FILE_NAME, Record, status_of, write_whole
+from latentbench.record import FILE_NAME, Record, Status, status_of, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,14 @@ def run(config: DictConfig, chosen: dict[str, Any]) -> str:
     Returns: what became of it. Raises, after the record of it is written: Refused, UserError or whatever failed.
     """
     check(config)
+    config, chosen = without_unused_parts(config, chosen)
     name = run_id(config, chosen)
     run_dir = Path(config.output_dir) / config.study / name
     if status_of(run_dir) == "finished" and not config.force:
         log.info("%s is finished already (force=true runs it again)", run_dir)
         return "finished before"
     make_writable(run_dir)
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     about: dict[str, Any] = {"run_id": name, "study": config.study, "choices": chosen, "config": resolved}
     clock = Clock()
     logger: RunLogger = build(config.logger)
@@ -80,7 +81,7 @@ def run(config: DictConfig, chosen: dict[str, Any]) -> str:
         logger.finish(record, evaluation.images)
         failed = False
     except Exception as error:
-        status = "refused" if isinstance(error, Refused) else "failed"
+        status: Status = "refused" if isinstance(error, Refused) else "failed"
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         Record(status=status, reason=reason, seconds=clock.seconds, environment=environment(), **about).save(run_dir)
         raise
@@ -96,24 +97,34 @@ def build(node: DictConfig, **parts: Any) -> Any:
     return instantiate(node, _partial_=True, _convert_="all")(**parts)
 
 
+# What a model may do without; its constructor says what it takes.
+OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood")
+
+
+def without_unused_parts(config: DictConfig, chosen: dict[str, Any]) -> tuple[DictConfig, dict[str, Any]]:
+    """The run as it will be: a GAN has no likelihood, whichever is set for the methods it is compared with."""
+    takes = inspect.signature(get_class(config.model._target_)).parameters
+    unused = [group for group in OPTIONAL_PARTS if group not in takes]
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused]), chosen | dict.fromkeys(
+        unused
+    )
+
+
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
-    """The model of the chosen parts. Raises: Refused if the model lacks one, takes no such part, or they don't fit."""
+    """The model of the chosen parts. Raises: Refused if it lacks one or they do not fit together."""
     prior = build(config.prior, latent_size=config.latent_size, shape=data.shape)
     backbone = build(config.backbone, latent_size=config.latent_size, shape=data.shape)
-    takes = inspect.signature(get_class(config.model._target_)).parameters
     parts = {"prior": prior, "backbone": backbone}
     needs = {
         "posterior": {"latent_size": config.latent_size, "features": backbone.features},
         "regularizer": {"latent_size": config.latent_size},
         "likelihood": {},
     }
-    for group, arguments in needs.items():
-        given = config.get(group) is not None
-        if given != (group in takes):
-            wrong = f"has no use for a {group}: leave it out" if given else f"needs a {group}: name one"
-            raise Refused(f"the model of this method ({config.model._target_.rpartition('.')[2]}) {wrong}")
-        if given:
-            parts[group] = build(config[group], **arguments)
+    takes = inspect.signature(get_class(config.model._target_)).parameters
+    for group in (group for group in OPTIONAL_PARTS if group in takes):
+        if config.get(group) is None:
+            raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
+        parts[group] = build(config[group], **needs[group])
     model: GenerativeModel = build(config.model, **parts)
     return model
 
@@ -169,7 +180,15 @@ def make_writable(run_dir: Path) -> None:
 
 def environment() -> dict[str, Any]:
     """Code, packages and hardware a run was made with, and the process's peak memory so far."""
-    packages = ("latentbench", "torch", "pytorch-lightning", "torchmetrics", "scikit-learn", "numpy", "hydra-core")
+    packages = (
+        "latentbench",
+        "torch",
+        "pytorch-lightning",
+        "torchmetrics",
+        "scikit-learn",
+        "numpy",
+        "hydra-core",
+    )
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
@@ -183,7 +202,8 @@ def environment() -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         # Linux counts kilobytes, macOS bytes.
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / (2**20 if sys.platform == "darwin" else 2**10),
     }
 
 
@@ -208,10 +228,12 @@ def report(record: Record, run_dir: Path) -> None:
 
 
 def main() -> None:
-    """The command `latentbench`. Exit code: 0, 1 if a run failed, 2 if the command cannot be carried out as given."""
+    """The command `latentbench`. Exit code 1: a run failed; 2: the command cannot be carried out as given."""
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(help_text())
         return
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of Lightning's own code
+    warnings.filterwarnings("ignore", message=".*have no `validation_step`.*")  # a GAN has nothing to validate
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes exceptions on; they are explained here
     outcomes: collections.Counter[str] = collections.Counter()
 

@@ -62,9 +62,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, int]:
     return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(n), n
 
 
-def summarize(
-    records: Sequence[Record], *, rows: Sequence[str], columns: Sequence[str] | None = None
-) -> Summary:
+def summarize(records: Sequence[Record], *, rows: Sequence[str], columns: Sequence[str] | None = None) -> Summary:
     """The table of a study: a row per value of `rows`, a column per metric (None: all that were recorded).
 
     Raises: UserError if a key of `rows` is in no record.
@@ -246,9 +244,7 @@ def _added_note(rows: Sequence[str], keys: list[str]) -> list[str]:
 def _version_notes(records: Sequence[Record]) -> list[str]:
     """A line where the records come from different versions of latentbench or of its source."""
     commits = [str(record.environment.get("git_commit") or "unknown")[:10] for record in records]
-    versions = [
-        str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records
-    ]
+    versions = [str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records]
     notes = []
     for name, found in (("latentbench versions", versions), ("git commits", commits)):
         counts = Counter(found)

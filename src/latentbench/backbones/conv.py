@@ -15,14 +15,10 @@ class ConvBackbone(Backbone):
     Source of the decoder: Odena et al. 2016, Deconvolution and Checkerboard Artifacts.
     """
 
-    def __init__(
-        self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int
-    ) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
         if not channels or min(channels) < 1 or hidden < 1:
-            raise UserError(
-                f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more"
-            )
+            raise UserError(f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more")
         self.features = hidden
         image_channels, *size = shape
         sizes = [tuple(size)]

@@ -82,10 +82,15 @@ class ImageData(pl.LightningDataModule):
 
     def expected_images(self, split: Split) -> Tensor:
         """Images (N, C, H, W) averaged over the noise of binarization: what a decoder's mean image estimates."""
-        return observe(self.splits.images[split], "threshold" if self.binarize == "threshold" else "none", None)
+        return observe(self.splits.images[split], self.binarize_expected, None)
+
+    @property
+    def binarize_expected(self) -> str:
+        """Binarization without its noise."""
+        return "none" if self.binarize == "dynamic" else self.binarize
 
     def train_dataloader(self) -> "Batches":
-        """Shuffled training batches."""
+        """Shuffled training batches, as the trainer's model is to be shown them."""
         return self._batches("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> "Batches":
@@ -93,10 +98,16 @@ class ImageData(pl.LightningDataModule):
         return self._batches("validation", 1000, shuffle=False)
 
     def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        seed = self.seed if shuffle else BINARIZATION_SEED[split]
-        images = self.splits.images[split].to(device)
-        return Batches(images, binarize=self.binarize, batch_size=batch_size, seed=seed, shuffle=shuffle)
+        assert self.trainer is not None
+        images = self.splits.images[split].to(self.trainer.strategy.root_device)
+        noisy = self.trainer.lightning_module.models_pixels
+        return Batches(
+            images,
+            binarize=self.binarize if noisy else self.binarize_expected,
+            batch_size=batch_size,
+            seed=self.seed if shuffle else BINARIZATION_SEED[split],
+            shuffle=shuffle,
+        )
 
 
 class Batches:

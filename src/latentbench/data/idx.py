@@ -72,7 +72,11 @@ class IdxImages(ImageData):
         if self.root:
             return [Path(self.root).expanduser()]
         variable = os.environ.get("LATENTBENCH_DATA")
-        return [*([Path(variable).expanduser()] if variable else []), DEBIAN, Path(pooch.os_cache("latentbench"))]
+        return [
+            *([Path(variable).expanduser()] if variable else []),
+            DEBIAN,
+            Path(pooch.os_cache("latentbench")),
+        ]
 
     def _find(self) -> Path | None:
         folders = [root / self.folder for root in self._roots]
@@ -116,7 +120,7 @@ def read_idx(path: Path, sha256: str) -> Tensor:
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is truncated or is no gzip file ({error}): delete it or fetch it again") from error
+        raise UserError(f"{path} is truncated or no gzip file ({error}): delete it or fetch it again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is not the published file (its SHA-256 differs): delete it or fetch it again")
     n_axes = content[3]

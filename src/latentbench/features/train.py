@@ -1,4 +1,4 @@
-"""Train the classifier whose features a data set's Frechet distances use: python -m latentbench.features.train data=mnist"""
+"""Train the classifier behind a data set's Frechet distances: python -m latentbench.features.train data=mnist"""
 
 import sys
 
@@ -31,7 +31,9 @@ def main() -> None:
     }
     target = WEIGHTS / f"{data.name}.safetensors"
     write_whole(target, save(classifier.state_dict(), metadata=about))
-    print(f"{target}: accuracy {accuracy['validation']:.2%} on validation images, {accuracy['test']:.2%} on test images")
+    print(
+        f"{target}: accuracy {accuracy['validation']:.2%} on validation images, {accuracy['test']:.2%} on test images"
+    )
 
 
 def train(data: ImageData) -> torch.nn.Sequential:

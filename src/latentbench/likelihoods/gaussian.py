@@ -42,7 +42,6 @@ class GaussianLikelihood(Likelihood):
     Raises: UserError if the scale is neither `learned` nor a number above 0.
     """
 
-
     def __init__(self, *, scale: float | str) -> None:
         super().__init__()
         self.is_learned = scale == "learned"

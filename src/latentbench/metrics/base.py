@@ -90,10 +90,10 @@ class ImageMetric(Metric):
             for batch in evidence.images[of_what].split(CHUNK):
                 self.update(batch)
             numbers |= {f"{name}/{of_what}": value.item() for name, value in self.compute().items()}
-        main = next(iter(self.quantities))
         absent = {
-            f"{main}/{of_what}": reason
+            f"{name}/{of_what}": reason
             for of_what, reason in evidence.absent.items()
+            for name in self.quantities
             if of_what in self.of or of_what != RECONSTRUCTION
         }
         return numbers, absent

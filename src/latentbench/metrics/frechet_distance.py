@@ -24,8 +24,8 @@ def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covarian
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     product = root @ covariance2 @ root
     trace_of_root = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
-    distance = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * trace_of_root
-    return distance.clamp(min=0)
+    distance: Tensor = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * trace_of_root
+    return distance.clamp(min=0.0)
 
 
 def moments(total: Tensor, outer: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:

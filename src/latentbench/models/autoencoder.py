@@ -89,16 +89,12 @@ class Autoencoder(GenerativeModel):
             assert critic_loss is not None
             self._step(critic[0], critic_loss)
             terms["critic_loss"] = critic_loss
-        self._log("train", terms, len(batch))
+        self.note("train", terms, len(batch))
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """The same terms on images that are not trained on."""
         terms, _ = self.terms(batch)
-        self._log("validation", terms, len(batch))
-
-    def _log(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
-        values = {f"{stage}/{name}": term.detach() for name, term in terms.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=n)
+        self.note("validation", terms, len(batch))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for all but the critic, and Adam for the critic where there is one."""
@@ -106,7 +102,7 @@ class Autoencoder(GenerativeModel):
         owned = {id(parameter) for parameter in critic}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in owned]
         groups = [(rest, self.learning_rate), (critic, self.critic_learning_rate)]
-        return [torch.optim.Adam(parameters, lr=rate) for parameters, rate in groups if parameters]
+        return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
 
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
         """An autoencoder encodes; densities depend on its posterior and likelihood."""

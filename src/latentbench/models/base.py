@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -17,8 +17,16 @@ Ability = Literal["encode", "rate", "distortion", "log_likelihood"]
 class GenerativeModel(pl.LightningModule):
     """Draws latents from a prior and decodes them; what else it can do is asked with `lacks`, never guessed."""
 
+    # Whether it is shown draws of binarized pixels, whose distribution it models; without one it is shown the
+    # expected images, as its own images are compared with these.
+    models_pixels: ClassVar[bool] = True
+
     # Several optimizers of which each has parameters of its own: the steps are written out.
     automatic_optimization = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
@@ -51,11 +59,23 @@ class GenerativeModel(pl.LightningModule):
         """KL(q(z|x) || p(z)), nats, shape (B,), draws z (S, B, D) of q. Ability: rate."""
         raise NotImplementedError
 
+    def note(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        """Add a batch of n images to the epoch's means of the loss terms, each a scalar.
+
+        Kept here and logged once an epoch: Lightning's own bookkeeping costs as much as a small network's step.
+        """
+        for name, term in terms.items():
+            total = self._sums.setdefault(f"{stage}/{name}", term.new_zeros(2))
+            total += torch.stack([term.detach() * n, term.new_tensor(float(n))])
+
     def on_train_epoch_end(self) -> None:
-        """Raises: Diverged at the first epoch whose mean loss is not a number."""
-        for name, value in self.trainer.callback_metrics.items():
+        """Log the epoch's means. Raises: Diverged if one of them is not a number."""
+        means = {name: (total[0] / total[1]).item() for name, total in self._sums.items()}
+        self._sums.clear()
+        for name, value in means.items():
             if not math.isfinite(value):
-                raise Diverged(f"{name} became {value.item()} in epoch {self.current_epoch + 1}")
+                raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
+        self.log_dict(means)
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)

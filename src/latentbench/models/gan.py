@@ -21,6 +21,8 @@ class GAN(GenerativeModel):
     Source: Goodfellow et al. 2014, equation 1 and section 3. Raises: Refused for a learned prior.
     """
 
+    models_pixels = False
+
     def __init__(self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float) -> None:
         super().__init__()
         prior(None)  # refuses by itself where it needs an encoder
@@ -33,7 +35,7 @@ class GAN(GenerativeModel):
         self.prior = prior
         self.verdict = nn.Linear(backbone.features, 1)
         self.learning_rate = learning_rate
-        self.beta1 = beta1
+        self.beta1 = float(beta1)  # Adam takes no whole numbers
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
@@ -62,15 +64,15 @@ class GAN(GenerativeModel):
         generator_loss = softplus(-self.discriminate(made)).mean()
         self._step(generator, generator_loss)
 
-        values = {"train/generator_loss": generator_loss, "train/discriminator_loss": real_loss + fake_loss}
-        values = {name: value.detach() for name, value in values.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch))
+        terms = {"generator_loss": generator_loss, "discriminator_loss": real_loss + fake_loss}
+        self.note("train", terms, len(batch))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the generator and Adam for the discriminator."""
         discriminator = [*self.backbone.encoder.parameters(), *self.verdict.parameters()]
         players = [list(self.backbone.decoder.parameters()), discriminator]
-        return [torch.optim.Adam(p, lr=self.learning_rate, betas=(self.beta1, 0.999)) for p in players]
+        settings: dict[str, Any] = {"lr": self.learning_rate, "betas": (self.beta1, 0.999), "fused": True}
+        return [torch.optim.Adam(parameters, **settings) for parameters in players]
 
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
         """A GAN only samples."""

@@ -1,7 +1,7 @@
 """Diagonal Gaussian posterior."""
 
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from latentbench.posteriors.base import Posterior
 
@@ -17,7 +17,7 @@ class GaussianPosterior(Posterior):
         super().__init__(features=features, latent_size=latent_size)
         self.head = nn.Linear(features, 2 * latent_size)
 
-    def forward(self, h: Tensor) -> Independent:
+    def forward(self, h: Tensor) -> Distribution:
         """q(z|x), batch shape (B,), event shape (D,)."""
         mean, log_scale = self.head(h).chunk(2, dim=-1)
         scale = log_scale.clamp(-10, 10).exp()

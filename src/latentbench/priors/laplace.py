@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch.distributions import Independent, Laplace
+from torch.distributions import Distribution, Independent, Laplace
 
 from latentbench.priors.base import Encode, Prior
 
@@ -20,7 +20,7 @@ class LaplacePrior(Prior):
         super().__init__(latent_size=latent_size, shape=shape)
         self.register_buffer("zero", torch.zeros(latent_size), persistent=False)
 
-    def forward(self, encode: Encode | None) -> Independent:
+    def forward(self, encode: Encode | None) -> Distribution:
         """p(z), event shape (D,)."""
         scale = torch.full_like(self.zero, math.sqrt(0.5))
         return Independent(Laplace(self.zero, scale, validate_args=False), 1, validate_args=False)

@@ -1,7 +1,7 @@
 """Standard normal prior."""
 
 import torch
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from latentbench.priors.base import Encode, Prior
 
@@ -15,7 +15,7 @@ class NormalPrior(Prior):
         super().__init__(latent_size=latent_size, shape=shape)
         self.register_buffer("zero", torch.zeros(latent_size), persistent=False)
 
-    def forward(self, encode: Encode | None) -> Independent:
+    def forward(self, encode: Encode | None) -> Distribution:
         """p(z), event shape (D,)."""
         scale = torch.ones_like(self.zero)
         return Independent(Normal(self.zero, scale, validate_args=False), 1, validate_args=False)

@@ -10,8 +10,8 @@ from latentbench.samplers.base import Sampler
 class GaussianSampler(Sampler):
     """z ~ N(m, S), mean and full covariance of the training latents.
 
-    A symmetric square root of S serves where a Cholesky factor may not exist: a code with a dead dimension has
-    a singular covariance.
+    A symmetric square root of S serves where a Cholesky factor may not exist: a code with a dead dimension
+    has a singular covariance.
     """
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
@@ -25,4 +25,5 @@ class GaussianSampler(Sampler):
     def draw(self, n: int) -> Tensor:
         """n latents (n, D)."""
         noise = torch.randn(n, len(self.mean), device=self.mean.device)
-        return self.mean + noise @ self.root.T
+        drawn: Tensor = self.mean + noise @ self.root.T
+        return drawn

@@ -21,18 +21,18 @@ class GaussianMixtureSampler(Sampler):
         self.components = components
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Fit in float64, in units of the latents' own scale, so that the covariance floor means the same for any."""
+        """Fit in float64, in units of the latents' own scale: the covariance floor then means the same for any."""
         assert latents is not None
         centre, unit = latents.mean(0), latents.std().clamp(min=1e-12)
         scaled = ((latents - centre) / unit).double().cpu().numpy()
         fitted = GaussianMixture(self.components, random_state=seed, max_iter=200).fit(scaled)
-        weights, means, covariances = (
-            torch.from_numpy(array).to(latents) for array in (fitted.weights_, fitted.means_, fitted.covariances_)
-        )
+        found = (fitted.weights_, fitted.means_, fitted.covariances_)
+        weights, means, covariances = (torch.from_numpy(array).to(latents) for array in found)
         self.mixture = MixtureSameFamily(
             Categorical(weights), MultivariateNormal(means * unit + centre, covariances * unit**2)
         )
 
     def draw(self, n: int) -> Tensor:
         """n latents (n, D)."""
-        return self.mixture.sample((n,))
+        drawn: Tensor = self.mixture.sample((n,))
+        return drawn

@@ -1,0 +1,39 @@
+# The newcomer's commands. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEBIAN_HINT := the venv module of Python 3.11 or later is needed (on Debian: apt-get install python3-venv)
+
+.PHONY: help setup bench test check features clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/ready  ## make .venv from the lock file
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..." && exit 1)
+	$(PYTHON) -m venv --clear $(VENV) || (echo "$(DEBIAN_HINT)" && exit 1)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+bench: setup  ## run the study `quick` on the digits (no download) and print its table
+	$(BIN)/latentbench -m sweep=quick
+	$(BIN)/latentbench-tables sweep=quick
+
+test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
+	$(BIN)/pytest -n auto
+
+check: setup  ## ruff, mypy --strict on src, the import rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+features: setup  ## train the classifiers of the Frechet distance anew (needs MNIST and Fashion-MNIST)
+	for data in digits mnist fashion_mnist; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
+
+clean:  ## remove .venv and caches, keep outputs
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
