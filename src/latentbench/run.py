@@ -26,6 +26,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save
+from threadpoolctl import threadpool_limits
 
 from latentbench.configuration import CONF_DIR, check, choices, explain, run_id
 from latentbench.data.base import ImageData
@@ -60,6 +61,7 @@ def run(config: DictConfig, chosen: dict[str, Any]) -> str:
     failed = True
     try:
         torch.set_num_threads(config.threads)
+        threadpool_limits(limits=config.threads)  # of scikit-learn's and numpy's libraries
         pl.seed_everything(config.seed, verbose=False)
         data = build(config.data, seed=config.seed)
         data.setup()
@@ -71,7 +73,9 @@ def run(config: DictConfig, chosen: dict[str, Any]) -> str:
         )
         trainer = fit(config, model, data, lightning_logger or False, run_dir)
         clock.lap("fit")
-        evaluation = measure(config, model, data, trainer.strategy.root_device)
+        device = trainer.strategy.root_device
+        # Apple's GPUs have no float64, which sums of moments and likelihoods need.
+        evaluation = measure(config, model, data, torch.device("cpu") if device.type == "mps" else device)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
         about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped}
@@ -140,6 +144,7 @@ def fit(config: DictConfig, model: GenerativeModel, data: ImageData, logger: Any
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
+        log_every_n_steps=1,  # terms are logged once an epoch anyhow; more would only warn of short epochs
     )
     trainer.fit(model, datamodule=data)
     return trainer
@@ -256,8 +261,11 @@ def main() -> None:
 
     try:
         app()
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         print(f"latentbench: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # of Hydra, which makes a sweep's folder
+        print(f"latentbench: output_dir cannot be written ({error}): choose another", file=sys.stderr)
         sys.exit(2)
     if outcomes.total() > 1:
         print("runs:", ", ".join(f"{count} {what}" for what, count in outcomes.items()), file=sys.stderr)

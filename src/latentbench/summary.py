@@ -6,7 +6,7 @@ Nothing but the seed is ever averaged over: what else differs between runs of on
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, int]:
     return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(n), n
 
 
-def summarize(records: Sequence[Record], *, rows: Sequence[str], columns: Sequence[str] | None = None) -> Summary:
+def summarize(
+    records: Sequence[Record],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str] | None = None,
+    order: Mapping[str, Sequence[str]] | None = None,
+) -> Summary:
     """The table of a study: a row per value of `rows`, a column per metric (None: all that were recorded).
+
+    Rows are sorted, by `order` (row key -> values) where it names a key's values: a study's grid has a meaning.
 
     Raises: UserError if a key of `rows` is in no record.
     """
@@ -78,10 +86,10 @@ def summarize(records: Sequence[Record], *, rows: Sequence[str], columns: Sequen
         groups[of_row], repeated = without_repeats(runs)
         repeats += repeated
     shown, unclear = _columns(records, columns)
-    summary = _assemble(groups, keys, scale, shown)
+    summary = _assemble(groups, keys, scale, shown, order or {})
     summary.notes.extend(
-        _unfinished_notes(summary) + _skipped_notes(summary) + unclear + _added_note(rows, keys)
-        + repeats + _version_notes(records) + _floor_notes(summary)
+        _measured_notes(records) + _unfinished_notes(summary) + _skipped_notes(summary) + unclear
+        + _added_note(rows, keys) + repeats + _version_notes(records) + _floor_notes(summary)
     )  # fmt: skip
     return summary
 
@@ -125,12 +133,22 @@ def _facts(records: Sequence[Record], stem: str) -> list[tuple[str, bool | None]
 
 
 def _assemble(
-    groups: dict[tuple[Any, ...], list[Record]], keys: list[str], scale: list[str], columns: list[Column]
+    groups: dict[tuple[Any, ...], list[Record]],
+    keys: list[str],
+    scale: list[str],
+    columns: list[Column],
+    order: Mapping[str, Sequence[str]],
 ) -> Summary:
     """Rows sorted by scale, then by key, each scale headed by its floor; the best of each marked."""
     positions = [keys.index(key) for key in scale]
     blocks: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for values in sorted(groups, key=lambda values: [_rank(value) for value in values]):
+    places = {(key, value): place for key, values in order.items() for place, value in enumerate(values)}
+
+    def rank(values: tuple[Any, ...]) -> list[Any]:
+        settled = zip(keys, values, strict=True)
+        return [(places.get((key, str(value)), math.inf), _rank(value)) for key, value in settled]
+
+    for values in sorted(groups, key=rank):
         blocks.setdefault(tuple(values[i] for i in positions), []).append(values)
     rows: list[dict[str, Any]] = []
     best: set[tuple[int, str]] = set()
@@ -195,6 +213,16 @@ def _best(rows: list[dict[str, Any]], column: Column) -> list[int]:
         return []
     best = max(there) if column.higher_is_better else min(there)
     return [index for index, mean in enumerate(means) if mean == best]
+
+
+def _measured_notes(records: Sequence[Record]) -> list[str]:
+    """What Frechet distances were measured in and how many images each set had: they mean nothing without."""
+    facts = [record.config.get("resolved") or {} for record in records]
+    measured = {(fact["features"], fact["images_per_set"]) for fact in facts if "images_per_set" in fact}
+    return [
+        f"FID: features {features}, {count} images of every set against {count} test images"
+        for features, count in sorted(measured)
+    ]
 
 
 def _unfinished_notes(summary: Summary) -> list[str]:

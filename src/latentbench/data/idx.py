@@ -107,7 +107,7 @@ class IdxImages(ImageData):
         looked = ", ".join(str(root / self.folder) for root in self._roots)
         raise UserError(
             f"data={self.name}: no {name} in {looked}, and no mirror gave it ({'; '.join(problems)}). "
-            f"Put the four .gz files into <folder>/{self.folder} and set data.root=<folder> or LATENTBENCH_DATA=<folder>"
+            f"Put the four .gz files into <root>/{self.folder} and set data.root=<root> or LATENTBENCH_DATA=<root>"
         )
 
 

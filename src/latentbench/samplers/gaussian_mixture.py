@@ -23,11 +23,13 @@ class GaussianMixtureSampler(Sampler):
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         """Fit in float64, in units of the latents' own scale: the covariance floor then means the same for any."""
         assert latents is not None
+        self.dtype = latents.dtype
         centre, unit = latents.mean(0), latents.std().clamp(min=1e-12)
         scaled = ((latents - centre) / unit).double().cpu().numpy()
         fitted = GaussianMixture(self.components, random_state=seed, max_iter=200).fit(scaled)
         found = (fitted.weights_, fitted.means_, fitted.covariances_)
-        weights, means, covariances = (torch.from_numpy(array).to(latents) for array in found)
+        weights, means, covariances = (torch.from_numpy(array).to(latents.device) for array in found)
+        # In float64 too: a covariance near singular may lose its Cholesky factor to rounding.
         self.mixture = MixtureSameFamily(
             Categorical(weights), MultivariateNormal(means * unit + centre, covariances * unit**2)
         )
@@ -35,4 +37,4 @@ class GaussianMixtureSampler(Sampler):
     def draw(self, n: int) -> Tensor:
         """n latents (n, D)."""
         drawn: Tensor = self.mixture.sample((n,))
-        return drawn
+        return drawn.to(self.dtype)
