@@ -46,7 +46,7 @@ def main() -> None:
             looped = (time.monotonic() - started) / LOOPED
         print(
             f"{likelihood}: 10,000 images x {SAMPLES} samples in {1e4 * per_image:.0f} s on "
-            f"{torch.get_num_threads()} threads; {looped / per_image:.0f} times as fast as one image and sample at a time"
+            f"{torch.get_num_threads()} threads; {looped / per_image:.0f} x as fast as one image and sample at a time"
         )
 
 

@@ -15,6 +15,8 @@ from latentbench.configuration import CONF_DIR, GROUPS, compose_config
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.errors import UserError
+from latentbench.metrics.base import Evidence
+from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.run import build, build_model
 
@@ -115,6 +117,27 @@ def untrained(data: ImageData, *overrides: str) -> GenerativeModel:
     """A model with small networks and its first weights."""
     torch.manual_seed(0)
     return build_model(composed("backbone=mlp", "backbone.hidden=[16]", *overrides), data)
+
+
+def linear_autoencoder(scale: float, *, pixels: int = 6, latent_size: int = 2) -> Autoencoder:
+    """A linear-Gaussian model of images of 1 row: x ~ N(W z + b, scale^2 I), and an affine encoder."""
+    shape = (1, 1, pixels)
+    model: Autoencoder = part_of(
+        "model",
+        "autoencoder",
+        backbone=part_of("backbone", "linear", shape=shape, latent_size=latent_size),
+        posterior=part_of("posterior", "gaussian", features=pixels, latent_size=latent_size),
+        prior=part_of("prior", "normal", shape=shape, latent_size=latent_size),
+        regularizer=part_of("regularizer", "kl", latent_size=latent_size),
+        likelihood=part_of("likelihood", "gaussian", scale=scale),
+    )
+    return model
+
+
+def evidence(reference: Tensor, **parts: Any) -> Evidence:
+    """Evidence of given parts, for grey images, with the reference as test images too."""
+    given = {"model": None, "data": SimpleNamespace(is_binary=False), "features": None, "images": {}, "absent": {}}
+    return Evidence(**(given | {"reference": reference, "test": reference} | parts))
 
 
 def some_images(data: ImageData, n: int = 16) -> Tensor:

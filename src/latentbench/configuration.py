@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,33 +50,42 @@ def explain(error: Exception) -> str:
         error = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={option}: there is no such option; choose one of {', '.join(error.options or [])}"
+        there = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+        return f"{group}={option}: there is no such option; choose one of {', '.join(there)}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown:
-        known = [*GROUPS, *SCALARS]
-        near = difflib.get_close_matches(unknown[1], known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"at top level there are {', '.join(known)}"
+        near = difflib.get_close_matches(unknown[1], [*GROUPS, *SCALARS], 1)
+        hint = f"did you mean {near[0]}?" if near else "`latentbench --cfg job` shows those that there are"
         return f"{unknown[1]}: there is no such key; {hint}"
     return " ".join(lines) or type(error).__name__
 
 
-def choices(config: DictConfig, chosen: dict[str, Any]) -> dict[str, Any]:
+def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Option of every group and value of every scalar; `chosen` is Hydra's `runtime.choices`."""
     groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
     groups |= {group: sorted(config.get(group) or {}) for group in ("sampler", "metric")}
-    return groups | {scalar: config[scalar] for scalar in SCALARS} | {"beta": float(config.beta)}
+    return groups | {scalar: config[scalar] for scalar in SCALARS}
 
 
 def check(config: DictConfig) -> None:
     """Raises: UserError if a scalar has no meaning."""
-    for name, least in {"seed": 0, "latent_size": 1, "threads": 1}.items():
-        if type(config[name]) is not int or config[name] < least:
-            raise UserError(f"{name}={config[name]}: {name} must be a whole number, {least} or more")
+    bounds = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
+    for name, (least, most) in bounds.items():
+        value = OmegaConf.select(config, name)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            to = "or more" if most is None else f"to {most}"
+            raise UserError(f"{name}={value}: {name} must be a whole number, {least} {to}")
     if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
         raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
-    if not re.fullmatch(r"[\w.-]+", str(config.study)) or str(config.study).startswith("."):
-        raise UserError(f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.'")
+    if type(config.force) is not bool:
+        raise UserError(f"force={config.force}: force must be true or false")
+    if type(config.output_dir) is not str or not config.output_dir:
+        raise UserError(f"output_dir={config.output_dir}: output_dir must be a folder's path")
+    if type(config.study) is not str or not re.fullmatch(r"\w[\w.-]*", config.study):
+        raise UserError(
+            f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.', no '.' first"
+        )
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
@@ -88,7 +98,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
         for parent in parents:
             holder = holder.get(parent) or {}
         holder.pop(leaf, None)
-    return {str(key): value for key, value in content.items()} | {"beta": float(config.beta)}
+    return {str(key): value for key, value in content.items()}
 
 
 def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from threadpoolctl import threadpool_limits
 
 from latentbench.configuration import CONF_DIR, check, choices, explain, run_id
 from latentbench.data.base import ImageData
-from latentbench.errors import Refused, UserError
+from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluate import Evaluation, evaluate
 from latentbench.help import help_text
 from latentbench.loggers.base import RunLogger
@@ -41,13 +42,15 @@ from latentbench.record import FILE_NAME, Record, Status, status_of, write_whole
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig, chosen: dict[str, Any]) -> str:
+def run(config: DictConfig, options: Mapping[str, Any]) -> str:
     """Train and evaluate one model and leave its record; a finished run is not run again unless `force`.
+
+    options: Hydra's `runtime.choices`, the option of every group.
 
     Returns: what became of it. Raises, after the record of it is written: Refused, UserError or whatever failed.
     """
     check(config)
-    config, chosen = without_unused_parts(config, chosen)
+    config, chosen = settle(config, options)
     name = run_id(config, chosen)
     run_dir = Path(config.output_dir) / config.study / name
     if status_of(run_dir) == "finished" and not config.force:
@@ -105,13 +108,13 @@ def build(node: DictConfig, **parts: Any) -> Any:
 OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood")
 
 
-def without_unused_parts(config: DictConfig, chosen: dict[str, Any]) -> tuple[DictConfig, dict[str, Any]]:
-    """The run as it will be: a GAN has no likelihood, whichever is set for the methods it is compared with."""
+def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any]]:
+    """The run as it will be, and its choices: a GAN has no likelihood, whichever is set for its competitors."""
     takes = inspect.signature(get_class(config.model._target_)).parameters
     unused = [group for group in OPTIONAL_PARTS if group not in takes]
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused]), chosen | dict.fromkeys(
-        unused
-    )
+    settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
+    settled.beta = float(config.beta)  # beta=1 and beta=1.0 are one run
+    return settled, choices(settled, options) | dict.fromkeys(unused)
 
 
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
@@ -146,7 +149,10 @@ def fit(config: DictConfig, model: GenerativeModel, data: ImageData, logger: Any
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # terms are logged once an epoch anyhow; more would only warn of short epochs
     )
-    trainer.fit(model, datamodule=data)
+    try:
+        trainer.fit(model, datamodule=data)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        raise KeyboardInterrupt from None
     return trainer
 
 
@@ -155,9 +161,9 @@ def measure(config: DictConfig, model: GenerativeModel, data: ImageData, device:
     return evaluate(
         model=model,
         data=data,
-        samplers={name: build(node) for name, node in config.sampler.items()},
+        samplers={name: build(node) for name, node in (config.sampler or {}).items()},
         features=build(config.features, data_name=data.name, shape=data.shape),
-        metrics={name: build(node) for name, node in config.metric.items()},
+        metrics={name: build(node) for name, node in (config.metric or {}).items()},
         seed=config.seed,
         device=device,
     )
@@ -194,13 +200,8 @@ def environment() -> dict[str, Any]:
         "numpy",
         "hydra-core",
     )
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = None
     return {
-        "git_commit": commit,
+        "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "platform": platform.platform(),
@@ -210,6 +211,18 @@ def environment() -> dict[str, Any]:
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         / (2**20 if sys.platform == "darwin" else 2**10),
     }
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout the code is in, with `-dirty` for uncommitted changes; None for an installed wheel."""
+    checkout = CONF_DIR.parent
+    if not (checkout / ".git").exists():  # an installed package may lie inside somebody else's repository
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 class Clock:
@@ -247,26 +260,32 @@ def main() -> None:
         hydra_config = HydraConfig.get()
         multirun = hydra_config.mode == RunMode.MULTIRUN
         try:
-            outcomes[run(config, choices(config, hydra_config.runtime.choices))] += 1
+            outcomes[run(config, hydra_config.runtime.choices)] += 1
         except Refused as error:
             log.error("refused: %s", error)
             # In a sweep a refused pair is a result like any other.
             outcomes["refused" if multirun else "wrong"] += 1
-        except UserError as error:
-            log.error("latentbench: %s", error)
+        except (UserError, OmegaConfBaseException) as error:
+            log.error("latentbench: %s", explain(error))
             outcomes["wrong"] += 1
+        except Diverged as error:
+            log.error("failed: %s", error)
+            outcomes["failed"] += 1
         except Exception:
             log.exception("failed: %s", " ".join(hydra_config.overrides.task))
             outcomes["failed"] += 1
 
     try:
         app()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a command that cannot be composed
         print(f"latentbench: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # of Hydra, which makes a sweep's folder
         print(f"latentbench: output_dir cannot be written ({error}): choose another", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("latentbench: interrupted; the same command goes on with the runs that are not finished", file=sys.stderr)
+        sys.exit(130)
     if outcomes.total() > 1:
         print("runs:", ", ".join(f"{count} {what}" for what, count in outcomes.items()), file=sys.stderr)
     sys.exit(1 if outcomes["failed"] else 2 if outcomes["wrong"] else 0)

@@ -3,7 +3,9 @@
 import functools
 import gzip
 import hashlib
+import logging
 import os
+import sys
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -37,7 +39,7 @@ class IdxImages(ImageData):
         name: str,
         folder: str,
         root: str | None,
-        mirrors: Sequence[str],
+        mirrors: Sequence[str] | str,
         sha256: Mapping[str, str],
         binarize: str,
         batch_size: int,
@@ -46,7 +48,7 @@ class IdxImages(ImageData):
         super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
         self.folder = folder
         self.root = root
-        self.mirrors = tuple(mirrors)
+        self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)
         self.sha256 = dict(sha256)
 
     def load(self) -> Splits:
@@ -90,19 +92,23 @@ class IdxImages(ImageData):
         return target
 
     def _download_file(self, name: str, digest: str, target: Path) -> None:
+        pooch.get_logger().setLevel(logging.ERROR)  # it advises to write the checksum into the code
         problems = []
         for mirror in self.mirrors:
             # A file reaches its place only after its check: a half or an altered one never gets there.
             with tempfile.TemporaryDirectory() as folder:
                 try:
-                    downloader = pooch.HTTPDownloader(timeout=20, progressbar=True)
+                    downloader = pooch.HTTPDownloader(timeout=20, progressbar=sys.stderr.isatty())
                     path = Path(pooch.retrieve(mirror + name, None, name, folder, downloader=downloader))
                     read_idx(path, digest)
                     content = path.read_bytes()
                 except (requests.RequestException, OSError, ValueError, UserError) as error:
                     problems.append(f"{mirror}: {type(error).__name__}")
                     continue
-            write_whole(target / name, content)
+            try:
+                write_whole(target / name, content)
+            except OSError as error:
+                raise UserError(f"{target} cannot be written ({error.strerror}): choose another data.root") from error
             return
         looked = ", ".join(str(root / self.folder) for root in self._roots)
         raise UserError(

@@ -33,7 +33,7 @@ def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -
 
 
 class ParzenWindow(ImageMetric):
-    """`parzen/<sampler>`, nats per test image, and the bandwidth, the best of a grid on validation images."""
+    """`parzen/<sampler>`, nats per test image, at `parzen_bandwidth/<sampler>`, the best on validation images."""
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "parzen": Quantity("nats", higher_is_better=True),

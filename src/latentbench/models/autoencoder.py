@@ -37,9 +37,10 @@ class Autoencoder(GenerativeModel):
     ) -> None:
         super().__init__()
         if prior.needs_posterior_density and not posterior.has_density:
+            instead = "posterior=gaussian" if regularizer.trains_prior else "prior=normal or prior=laplace"
             raise Refused(
                 f"{type(prior).__name__} is a mixture of posterior densities and {type(posterior).__name__} has "
-                "none: take posterior=gaussian, or prior=normal, laplace or mixture"
+                f"none: take {instead}"
             )
         if reason := regularizer.refuses(posterior=posterior, prior=prior):
             raise Refused(reason)

@@ -14,7 +14,8 @@ from latentbench.regularizers.base import Latents, Regularizer
 class Adversarial(Regularizer):
     """A critic T tells draws of p(z) from codes; R = E[-log sigmoid(T(z))] asks the encoder to fool it.
 
-    critic_loss = E_p[-log sigmoid(T(z))] + E_q[-log(1 - sigmoid(T(z)))]; nats, log 2 for a critic at a loss.
+    critic_loss = E_p[-log sigmoid(T(z))] + E_q[-log(1 - sigmoid(T(z)))]. Both in nats; where the critic cannot tell
+    them apart R is log 2 and critic_loss 2 log 2.
     Source: Makhzani et al. 2016 (AAE), section 2; the non-saturating encoder loss is Tolstikhin et al. 2018,
     algorithm 1.
     """

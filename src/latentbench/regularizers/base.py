@@ -30,7 +30,6 @@ class Regularizer(nn.Module, ABC):
     """
 
     trains_prior: ClassVar[bool]  # whether gradients of R reach a learned prior
-    fits: ClassVar[str] = "regularizer=kl"  # what to take instead when a learned prior is refused
 
     def __init__(self, *, latent_size: int) -> None:
         super().__init__()
@@ -47,8 +46,9 @@ class Regularizer(nn.Module, ABC):
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """Why it cannot work with these two and what would fit; None if it can."""
         if prior.is_learned and not self.trains_prior:
+            instead = ", or regularizer=kl" if posterior.has_density else ""
             return (
                 f"no gradient of this regularizer ({type(self).__name__}) reaches the parameters of the learned "
-                f"prior {type(prior).__name__}: take prior=normal or prior=laplace, or {self.fits}"
+                f"prior {type(prior).__name__}: take prior=normal or prior=laplace{instead}"
             )
         return None

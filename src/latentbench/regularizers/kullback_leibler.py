@@ -26,9 +26,10 @@ class KullbackLeibler(Regularizer):
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """A point has no density: its KL divergence from any prior is infinite."""
         if not posterior.has_density:
+            instead = "" if prior.is_learned else ", or regularizer=mmd, adversarial or none"
             return (
                 f"the KL divergence needs a posterior with a density and {type(posterior).__name__} has none: "
-                "take posterior=gaussian, or regularizer=mmd, adversarial or none"
+                f"take posterior=gaussian{instead}"
             )
         return super().refuses(posterior=posterior, prior=prior)
 

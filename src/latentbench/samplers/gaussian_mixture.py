@@ -21,17 +21,18 @@ class GaussianMixtureSampler(Sampler):
         self.components = components
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Fit in float64, in units of the latents' own scale: the covariance floor then means the same for any."""
+        """Fit in float64, each dimension in units of its own scale, which the covariance floor is relative to."""
         assert latents is not None
         self.dtype = latents.dtype
-        centre, unit = latents.mean(0), latents.std().clamp(min=1e-12)
-        scaled = ((latents - centre) / unit).double().cpu().numpy()
+        exact = latents.double()
+        centre, unit = exact.mean(0), exact.std(0).clamp(min=1e-12)
+        scaled = ((exact - centre) / unit).cpu().numpy()
         fitted = GaussianMixture(self.components, random_state=seed, max_iter=200).fit(scaled)
         found = (fitted.weights_, fitted.means_, fitted.covariances_)
         weights, means, covariances = (torch.from_numpy(array).to(latents.device) for array in found)
         # In float64 too: a covariance near singular may lose its Cholesky factor to rounding.
         self.mixture = MixtureSameFamily(
-            Categorical(weights), MultivariateNormal(means * unit + centre, covariances * unit**2)
+            Categorical(weights), MultivariateNormal(means * unit + centre, covariances * torch.outer(unit, unit))
         )
 
     def draw(self, n: int) -> Tensor:

@@ -1,0 +1,161 @@
+"""A data set has fixed splits that share no image, and batches that miss none."""
+
+import collections
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentbench.configuration import CONF_DIR
+from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
+from latentbench.errors import UserError
+from latentbench.help import sentence
+from latentbench.run import build
+from options import SPLITS, data_set, node_of, options, shown_to
+
+EVERY = [(option, binarize) for option in options("data") for binarize in BINARIZATIONS]
+
+
+FEW = 3001  # images of every split that are looked at pixel by pixel: several batches, the last a partial one
+
+
+def binarized(option: str, binarize: str, seed: int = 0) -> ImageData:
+    """A data set of its own, of a few images that are read from disk once."""
+    whole = data_set(option).splits
+    made: ImageData = build(node_of("data", option), seed=seed, binarize=binarize)
+    made._splits = Splits(
+        {split: whole.images[split][:FEW] for split in SPLITS}, {split: whole.labels[split][:FEW] for split in SPLITS}
+    )
+    return shown_to(made)
+
+
+def counted(images: Tensor) -> collections.Counter[bytes]:
+    """How often each image is there."""
+    exact = images if images.dtype == torch.uint8 else (images * 255).round().byte()
+    return collections.Counter(row.tobytes() for row in exact.flatten(1).numpy())
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_its_splits_have_the_sizes_that_it_says_and_labels_for_all(option: str) -> None:
+    data = data_set(option)
+    sizes = " / ".join(f"{data.size(split):,}" for split in SPLITS)
+    assert sizes in f"{sentence(CONF_DIR / 'data' / f'{option}.yaml')} {type(data).__doc__}"
+    for split in SPLITS:
+        assert data.splits.images[split].dtype == torch.uint8
+        assert data.splits.images[split].shape == (data.size(split), *data.shape)
+        assert data.splits.labels[split].shape == (data.size(split),)
+        assert data.splits.labels[split].dtype == torch.int64
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_no_image_is_in_two_splits(option: str) -> None:
+    data = data_set(option)
+    seen = {split: set(counted(data.splits.images[split])) for split in SPLITS}
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert not seen[one] & seen[other], f"{one} and {other} share images"
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_every_split_has_every_class_in_like_proportion(option: str) -> None:
+    data = data_set(option)
+    shares = {split: data.splits.labels[split].bincount() / data.size(split) for split in SPLITS}
+    for split in SPLITS:
+        # Five standard errors of the smallest split, of classes of about a tenth.
+        assert (shares[split] - shares["train"]).abs().max() < 5 * 0.3 / data.size("test") ** 0.5
+
+
+@pytest.mark.parametrize(("option", "binarize"), EVERY)
+def test_images_are_floats_in_range_and_black_or_white_where_it_says_so(option: str, binarize: str) -> None:
+    data = binarized(option, binarize)
+    for split in SPLITS[1:]:
+        for images in (data.images(split), data.expected_images(split)):
+            assert images.dtype == torch.float32
+            assert images.shape == (data.size(split), *data.shape)
+            assert 0 <= images.min() < images.max() <= 1
+    assert data.is_binary == (binarize != "none") == set(data.images("test").unique().tolist()).issubset({0, 1})
+    if binarize == "threshold":
+        assert torch.equal(data.images("test"), (binarized(option, "none").images("test") >= 0.5).float())
+
+
+@pytest.mark.parametrize(("option", "binarize"), EVERY)
+def test_the_expected_image_is_the_grey_one_or_the_cut_one(option: str, binarize: str) -> None:
+    data = binarized(option, binarize)
+    alike = binarized(option, "none" if binarize == "dynamic" else binarize)
+    assert torch.equal(data.expected_images("test"), alike.images("test"))
+
+
+@pytest.mark.parametrize("option", options("data"))
+@pytest.mark.parametrize("split", SPLITS)
+def test_dynamic_pixels_are_white_as_often_as_they_are_bright(option: str, split: Split) -> None:
+    data = binarized(option, "dynamic")
+    levels = data.splits.images[split].flatten().long()
+    white = levels.bincount(data.images(split).flatten().double(), minlength=256)
+    pixels, brightness = levels.bincount(minlength=256), torch.arange(256) / 255
+    # Five standard errors; black and white pixels stay what they are.
+    allowed = 5 * (pixels * brightness * (1 - brightness)).sqrt()
+    assert ((white - pixels * brightness).abs() <= allowed + 1e-6 * pixels).all()
+
+
+@pytest.mark.parametrize(("option", "binarize"), EVERY)
+def test_validation_and_test_images_are_the_same_for_every_seed_and_in_every_epoch(option: str, binarize: str) -> None:
+    one, other = binarized(option, binarize, seed=0), binarized(option, binarize, seed=1)
+    for split in SPLITS[1:]:
+        assert torch.equal(one.images(split), other.images(split))
+    loader = one.val_dataloader()
+    for _ in range(2):
+        assert torch.equal(torch.cat(list(loader)), one.images("validation"))
+
+
+@pytest.mark.parametrize(("option", "binarize"), [pair for pair in EVERY if pair[1] != "dynamic"])
+def test_an_epoch_has_every_training_image_once_in_a_new_order(option: str, binarize: str) -> None:
+    data = binarized(option, binarize)
+    loader = data.train_dataloader()
+    batches, again = list(loader), list(loader)
+    assert len(batches) == len(loader) == -(-data.size("train") // data.batch_size)
+    assert [len(batch) for batch in batches[:-1]] == [data.batch_size] * (len(batches) - 1)
+    assert len(batches[-1]) == (data.size("train") - 1) % data.batch_size + 1, "the last, partial batch is not dropped"
+    wanted = counted(data.images("train"))
+    assert counted(torch.cat(batches)) == counted(torch.cat(again)) == wanted
+    assert not torch.equal(batches[0], again[0])
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_training_pixels_are_drawn_anew_every_epoch_with_the_grey_value_as_their_mean(option: str) -> None:
+    data = binarized(option, "dynamic")
+    loader = data.train_dataloader()
+    first, second = torch.cat(list(loader)), torch.cat(list(loader))
+    assert counted(first) != counted(second), "not only in another order"
+    grey = data.expected_images("train").double()
+    spread = (grey * (1 - grey)).sum(0).sqrt()
+    for epoch in (first, second):
+        # Six standard errors, as hundreds of pixels are looked at.
+        assert ((epoch.double().sum(0) - grey.sum(0)).abs() <= 6 * spread + 1e-6).all()
+
+
+@pytest.mark.parametrize(("option", "binarize"), EVERY)
+def test_the_seed_alone_settles_the_batches(option: str, binarize: str) -> None:
+    def two_epochs(seed: int) -> list[Tensor]:
+        torch.manual_seed(torch.seed())
+        loader = binarized(option, binarize, seed=seed).train_dataloader()
+        return [next(iter(loader)), next(iter(loader))]
+
+    one, same, other = two_epochs(5), two_epochs(5), two_epochs(6)
+    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_a_model_of_images_rather_than_of_pixels_is_shown_the_expected_ones(option: str) -> None:
+    data = shown_to(binarized(option, "dynamic"), models_pixels=False)
+    shown = torch.cat(list(data.train_dataloader()))
+    assert counted(shown) == counted(data.expected_images("train"))
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_what_makes_no_sense_is_said_in_the_words_of_the_command_line(option: str) -> None:
+    node = node_of("data", option)
+    with pytest.raises(UserError, match=r"data\.batch_size=0"):
+        build(node, seed=0, batch_size=0)
+    with pytest.raises(UserError, match=rf"data\.binarize=sometimes: choose one of {', '.join(BINARIZATIONS)}"):
+        build(node, seed=0, binarize="sometimes")

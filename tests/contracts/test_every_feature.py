@@ -1,0 +1,54 @@
+"""Features are small, fixed, and say truthfully how good they are."""
+
+import pytest
+import torch
+
+from latentbench.features.classifier import WEIGHTS, metadata, network
+from latentbench.features.train import _accuracy
+from options import data_set, options, part_of
+
+STEMS = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("data_name", options("data"))
+@pytest.mark.parametrize("option", options("features"))
+def test_it_gives_the_same_numbers_of_an_image_whatever_is_beside_it(option: str, data_name: str) -> None:
+    data = data_set(data_name)
+    features = part_of("features", option, data_name=data.name, shape=data.shape)
+    images = torch.rand(50, *data.shape)
+    made = features(images)
+    assert made.shape == (50, features.size)
+    assert made.isfinite().all()
+    assert torch.equal(made, features(images)), "no noise, no state"
+    # Single precision: sums of a few thousand terms of order 1, added in another order.
+    torch.testing.assert_close(features(images[:1]), made[:1], rtol=1e-4, atol=1e-4)
+    assert len(made.unique(dim=0)) == 50
+
+
+@pytest.mark.parametrize("data_name", options("data"))
+@pytest.mark.parametrize("option", options("features"))
+def test_it_has_a_name_of_its_own_and_learns_nothing_in_a_run(option: str, data_name: str) -> None:
+    data = data_set(data_name)
+    features = part_of("features", option, data_name=data.name, shape=data.shape)
+    assert features.name
+    assert not features.training
+    assert not any(weight.requires_grad for weight in features.parameters())
+
+
+def test_features_of_different_data_have_different_names() -> None:
+    shapes = {stem: tuple(map(int, metadata(stem)["shape"].split("x"))) for stem in STEMS}
+    for option in options("features"):
+        names = [part_of("features", option, data_name=stem, shape=shapes[stem]).name for stem in STEMS]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_its_weights_are_small_and_their_test_accuracy_is_what_the_file_says(stem: str) -> None:
+    assert (WEIGHTS / f"{stem}.safetensors").stat().st_size < 1_000_000
+    data = data_set(stem)
+    about = metadata(stem)
+    assert about["shape"] == "x".join(map(str, data.shape))
+    assert about["command"].endswith(f"data={stem}"), "how to make them anew"
+    features = part_of("features", "classifier", data_name=stem, shape=data.shape)
+    assert isinstance(features.network, type(network(data.shape)))
+    assert _accuracy(features.network, data, "test") == pytest.approx(float(about["test_accuracy"]), abs=1e-4)

@@ -1,0 +1,98 @@
+"""A metric measures what it declares, of any model, or says why not."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from latentbench.evaluate import Evaluation, evaluate
+from latentbench.metrics.base import REAL, RECONSTRUCTION, Metric, Quantity
+from latentbench.run import build
+from options import composed, few_digits, node_of, options, part_of, untrained
+
+FEW_SAMPLES = 10
+PARTS = ("model", "posterior", "prior")
+# One method of each kind that a metric could tell apart.
+CHOICES = {method: composed(f"method={method}").hydra.runtime.choices for method in options("method")}
+KINDS = list({tuple(chosen[part] for part in PARTS): method for method, chosen in CHOICES.items()}.values())
+PLACES = {REAL, RECONSTRUCTION, "test", *options("sampler")}
+
+
+def metric(option: str) -> Metric:
+    """A metric as its YAML sets it, but for fewer draws where it takes any."""
+    node = OmegaConf.masked_copy(node_of("metric", option), list(node_of("metric", option)))
+    if "samples" in node:
+        node.samples = FEW_SAMPLES
+    made: Metric = build(node)
+    return made
+
+
+def measured(method: str, likelihood: str, binarize: str, *metrics: str) -> Evaluation:
+    """What an untrained model gives."""
+    data = few_digits(binarize=binarize)
+    return evaluate(
+        model=untrained(data, f"method={method}", f"likelihood={likelihood}"),
+        data=data,
+        samplers={name: part_of("sampler", name) for name in options("sampler")},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={name: metric(name) for name in metrics},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("option", options("metric"))
+def test_its_quantities_have_units_and_a_direction(option: str) -> None:
+    quantities = metric(option).quantities
+    assert quantities
+    for name, quantity in quantities.items():
+        assert isinstance(quantity, Quantity)
+        assert isinstance(quantity.units, str)
+        assert quantity.higher_is_better in (True, False, None)
+        assert "/" not in name
+
+
+def test_no_two_metrics_give_the_same_quantity() -> None:
+    named = [name for option in options("metric") for name in metric(option).quantities]
+    assert len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("option", options("metric"))
+def test_it_says_in_its_docstring_what_each_of_its_keys_is_called(option: str) -> None:
+    made = metric(option)
+    for name in made.quantities:
+        assert f"`{name}/" in (type(made).__doc__ or "")
+
+
+@pytest.mark.parametrize("binarize", ["none", "dynamic"])
+@pytest.mark.parametrize("likelihood", options("likelihood"))
+@pytest.mark.parametrize("method", KINDS)
+def test_every_quantity_of_every_set_is_a_finite_number_or_has_a_reason(
+    method: str, likelihood: str, binarize: str
+) -> None:
+    made = measured(method, likelihood, binarize, *options("metric"))
+    quantities = {name for option in options("metric") for name in metric(option).quantities}
+    keys = [*made.metrics, *made.skipped]
+    assert len(set(keys)) == len(keys), "a number or a reason, not both"
+    assert {key.split("/")[0] for key in keys} == quantities
+    assert {key.split("/")[1] for key in keys} <= PLACES
+    assert all(type(value) is float and math.isfinite(value) for value in made.metrics.values())
+    assert all(len(reason.split()) > 3 for reason in made.skipped.values())
+    assert set(made.facts["metrics"]) == quantities
+    # Each quantity of sets is there, or has a reason, for every sampler.
+    of_sets = {key.split("/")[0] for key in keys if key.split("/")[1] in options("sampler")}
+    assert {f"{name}/{sampler}" for name, sampler in itertools.product(of_sets, options("sampler"))} <= set(keys)
+
+
+@pytest.mark.parametrize("option", options("metric"))
+def test_its_numbers_are_the_same_alone_and_beside_the_others_and_after_itself(option: str) -> None:
+    alone = measured("vae", "gaussian", "none", option)
+    beside = measured("vae", "gaussian", "none", *options("metric"))
+    assert alone.metrics.items() <= beside.metrics.items()
+    assert set(alone.metrics) == {key for key in beside.metrics if key.split("/")[0] in metric(option).quantities}
+
+
+def test_the_metrics_of_a_run_are_all_that_there_are() -> None:
+    assert sorted(composed().metric) == options("metric")

@@ -1,0 +1,140 @@
+"""What holds for each YAML in conf/ and for the class behind it."""
+
+import contextlib
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class
+from omegaconf import DictConfig
+
+import latentbench
+from latentbench.configuration import CONF_DIR, GROUPS
+from latentbench.errors import Refused
+from latentbench.help import help_text, sentence
+from latentbench.run import build_model
+from options import ALL, SEVERAL, WITH_TARGET, chosen, composed, few_digits, node_of, options, part_of
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(latentbench.__path__, "latentbench.")
+    if not module.name.rpartition(".")[2].startswith("_")
+)
+PACKAGES = {group: f"latentbench.{group}{'' if group in ('data', 'features') else 's'}" for group, _ in WITH_TARGET}
+PACKAGES["trainer"] = "pytorch_lightning"
+MODEL_PARTS = ("model", "backbone", "posterior", "prior", "regularizer", "likelihood")
+
+
+def the_class(group: str, option: str) -> type:
+    """What an option's `_target_` names."""
+    return get_class(node_of(group, option)._target_)
+
+
+def targets(node: DictConfig) -> Iterator[str]:
+    """Every `_target_` of a group's part of the config."""
+    yield from [node._target_] if "_target_" in node else [part._target_ for part in node.values()]
+
+
+def test_the_folders_of_conf_are_the_groups_that_help_shows() -> None:
+    folders = {path.name for path in CONF_DIR.iterdir() if path.is_dir()} - {"hydra"}
+    assert folders == set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "option"), ALL)
+def test_it_composes(group: str, option: str) -> None:
+    config = composed(chosen(group, option))
+    if group in SEVERAL:
+        assert list(config[group]) == [option], "records and tables know it by its file's name"
+    else:
+        assert config.hydra.runtime.choices[group] == option
+
+
+@pytest.mark.parametrize(("group", "option"), ALL)
+def test_its_first_comment_is_a_sentence_that_help_shows(group: str, option: str) -> None:
+    path = CONF_DIR / group / f"{option}.yaml"
+    comments = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
+    said = sentence(path)
+    assert comments[0] == f"# {said}", "nothing but a directive to Hydra stands before it"
+    assert len(said.split()) >= 3
+    assert said.endswith(".")
+    assert said in help_text()
+
+
+@pytest.mark.parametrize(("group", "option"), WITH_TARGET)
+def test_its_class_lies_in_the_package_that_mirrors_the_group(group: str, option: str) -> None:
+    assert the_class(group, option).__module__.startswith(f"{PACKAGES[group]}.")
+
+
+@pytest.mark.parametrize(("group", "option"), WITH_TARGET)
+def test_its_constructor_takes_keywords_and_leaves_defaults_to_the_yaml(group: str, option: str) -> None:
+    kind = the_class(group, option)
+    own = next((c for c in kind.__mro__ if "__init__" in vars(c)), object)
+    if not own.__module__.startswith("latentbench."):
+        return  # it takes nothing of its own, or it is Lightning's
+    for name, parameter in list(inspect.signature(own.__init__).parameters.items())[1:]:
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+        assert parameter.default is inspect.Parameter.empty, name
+
+
+@pytest.mark.parametrize(("group", "option"), WITH_TARGET)
+def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: str) -> None:
+    data = few_digits()
+    if group in MODEL_PARTS:
+        with contextlib.suppress(Refused):  # which pairs fit is test_every_pairing's question
+            assert list(build_model(composed(chosen(group, option)), data).parameters())
+        return
+    knows = {"data": {"seed": 0}, "features": {"data_name": data.name, "shape": data.shape}}
+    assert isinstance(part_of(group, option, **knows.get(group, {})), the_class(group, option))
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES.values()) - {"pytorch_lightning"}))
+def test_every_class_that_could_be_an_option_has_its_yaml(package: str) -> None:
+    groups = [group for group in PACKAGES if PACKAGES[group] == package]
+    named = {target for g in groups for o in options(g) for target in targets(composed(chosen(g, o))[g])}
+    base = importlib.import_module(f"{package}.base")
+    contracts = tuple(
+        kind for kind in vars(base).values() if isinstance(kind, type) and kind.__module__ == base.__name__
+    )
+    contracts = tuple(c for c in contracts if any(issubclass(get_class(target), c) for target in named))
+    assert contracts, "the options have a contract in base.py"
+    for module in (importlib.import_module(name) for name in MODULES if name.startswith(f"{package}.")):
+        for name, kind in vars(module).items():
+            concrete = isinstance(kind, type) and kind.__module__ == module.__name__ and module is not base
+            if concrete and issubclass(kind, contracts) and not inspect.isabstract(kind):
+                assert f"{module.__name__}.{name}" in named, "an option is one Python file plus one YAML"
+
+
+def public_parts(module: types.ModuleType) -> Iterator[tuple[str, object]]:
+    """Public classes and functions that a module defines, and the public methods and properties of its classes."""
+    for name, thing in vars(module).items():
+        if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+            continue
+        if isinstance(thing, type):
+            members = {k: getattr(v, "__func__", v) for k, v in vars(thing).items() if not k.startswith("_")}
+            yield from (
+                (f"{name}.{k}", v) for k, v in members.items() if inspect.isfunction(v) or isinstance(v, property)
+            )
+        if isinstance(thing, type) or inspect.isfunction(thing):
+            yield name, thing
+
+
+@pytest.mark.parametrize("module_name", MODULES)
+def test_a_module_and_all_that_is_public_in_it_have_docstrings(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    assert module.__doc__
+    without = [name for name, thing in public_parts(module) if not (thing.__doc__ or "").strip()]
+    assert not without
+
+
+def test_a_module_imports_only_from_those_later_in_the_reading_order() -> None:
+    pytest.importorskip("importlinter", reason="import-linter is not installed")
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run([*command, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,57 @@
+"""A study has a question, a grid of options that there are, and a table of what its runs record."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from latentbench.configuration import check, choices
+from latentbench.metrics.base import REAL, RECONSTRUCTION
+from latentbench.run import build
+from options import composed, options
+
+
+def cells(sweep: str) -> list[list[str]]:
+    """The overrides of every run of a study."""
+    asked = [f"{key}={value}" for key, value in composed(f"sweep={sweep}").hydra.sweeper.params.items()]
+    grid: list[list[str]] = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(asked), None)[0]
+    return grid
+
+
+def each_value_once(sweep: str) -> Iterator[str]:
+    """Every override of a grid's first cell, and each that differs in another."""
+    yield from dict.fromkeys(override for cell in cells(sweep) for override in cell)
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_it_has_a_name_a_question_and_a_grid(sweep: str) -> None:
+    config = composed(f"sweep={sweep}")
+    assert config.study == sweep
+    assert str(config.question).rstrip().endswith("?")
+    assert len(cells(sweep)) > 1
+    check(config)
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_value_of_its_grid_composes(sweep: str) -> None:
+    for override in each_value_once(sweep):
+        key, _, value = override.partition("=")
+        config = composed(f"sweep={sweep}", override)
+        check(config)
+        assert str(config.hydra.runtime.choices.get(key, OmegaConf.select(config, key))) == value
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_its_table_shows_what_its_runs_record(sweep: str) -> None:
+    config = composed(f"sweep={sweep}")
+    known = choices(config, config.hydra.runtime.choices)
+    for row in config.table.rows:
+        assert row in known or OmegaConf.select(config, row) is not None, row
+    quantities = {name for node in config.metric.values() for name in build(node).quantities}
+    places = {REAL, RECONSTRUCTION, "test", *config.sampler}
+    for column in config.table.columns or []:
+        quantity, _, of_what = column.partition("/")
+        assert quantity in quantities, column
+        assert of_what in places, column

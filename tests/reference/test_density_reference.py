@@ -1,0 +1,186 @@
+"""Densities of images: likelihoods, importance sampling, ELBO and Parzen windows against other people's."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from sklearn.neighbors import KernelDensity
+from torch import Tensor
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
+
+from latentbench.metrics.distortion import Distortion
+from latentbench.metrics.negative_log_likelihood import NegativeLogLikelihood, importance_weighted_log_likelihood
+from latentbench.metrics.parzen import ParzenWindow, parzen_log_likelihood
+from latentbench.metrics.rate import Rate
+from latentbench.models.autoencoder import Autoencoder
+from options import SPLITS, evidence, few_digits, linear_autoencoder, part_of, untrained
+
+SCALE = 0.5
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+def test_the_gaussian_likelihood_is_torchs(scale: float) -> None:
+    raw, x = torch.randn(4, 1, 5, 6), torch.rand(4, 1, 5, 6)
+    made = part_of("likelihood", "gaussian", scale=scale)(raw)
+    torch.testing.assert_close(made.log_prob(x), Independent(Normal(raw, scale), 3).log_prob(x), rtol=1e-5, atol=1e-4)
+    assert torch.equal(made.mean, raw)
+
+
+def test_a_learned_scale_starts_at_one_and_has_the_density_of_the_scale_it_reports() -> None:
+    likelihood = part_of("likelihood", "gaussian", scale="learned")
+    assert likelihood.facts()["likelihood_scale"] == pytest.approx(1, abs=0.01)
+    torch.nn.init.constant_(likelihood.parameter, -0.15)
+    raw, x = torch.randn(4, 1, 5, 6), torch.rand(4, 1, 5, 6)
+    theirs = Independent(Normal(raw, likelihood.facts()["likelihood_scale"]), 3).log_prob(x)
+    torch.testing.assert_close(likelihood(raw).log_prob(x), theirs, rtol=1e-5, atol=1e-4)
+    torch.nn.init.constant_(likelihood.parameter, -1e3)
+    assert likelihood.facts()["likelihood_scale"] == pytest.approx(math.exp(-6)), "bounded from below"
+
+
+def test_the_bernoulli_likelihood_is_torchs() -> None:
+    raw, x = 10 * torch.randn(4, 1, 5, 6), torch.rand(4, 1, 5, 6).round()
+    made = part_of("likelihood", "bernoulli")(raw)
+    torch.testing.assert_close(made.log_prob(x), Independent(Bernoulli(logits=raw), 3).log_prob(x))
+    torch.testing.assert_close(made.mean, Bernoulli(logits=raw).mean)
+
+
+def linear_model(columns: Tensor) -> tuple[Autoencoder, Tensor, Tensor]:
+    """A linear-Gaussian model, images drawn of it and their exact log-likelihood under N(b, W W^T + s^2 I)."""
+    model = linear_autoencoder(SCALE)
+    decoder = model.backbone.decoder[0]
+    with torch.no_grad():
+        decoder.weight.copy_(columns)
+        decoder.bias.copy_(torch.randn(6))
+    marginal = MultivariateNormal(decoder.bias, columns @ columns.T + SCALE**2 * torch.eye(6))
+    x = marginal.sample((5,))
+    return model, x.reshape(5, 1, 1, 6), marginal.log_prob(x).detach()
+
+
+@torch.no_grad()
+def set_encoder(model: Autoencoder, mean: Tensor, offset: Tensor, scale: Tensor) -> None:
+    """q(z|x) = N(mean x + offset, diag(scale^2))."""
+    head = model.posterior.head
+    head.weight.copy_(torch.cat([mean, torch.zeros_like(mean)]))
+    head.bias.copy_(torch.cat([offset, scale.log()]))
+
+
+def test_nll_is_exact_with_the_true_posterior_however_few_or_many_samples() -> None:
+    columns = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([1.5, 0.7])  # orthogonal: a diagonal posterior
+    model, x, exact = linear_model(columns)
+    precision = columns.T @ columns + SCALE**2 * torch.eye(2)
+    mean = torch.linalg.solve(precision, columns.T)
+    set_encoder(model, mean, -mean @ model.backbone.decoder[0].bias, SCALE * precision.diagonal().rsqrt())
+    for samples in (1, 7, 2500):  # one, less than a chunk, several chunks with a partial last one
+        made = importance_weighted_log_likelihood(model, x, samples)
+        # All weights are equal: what is left is single precision.
+        torch.testing.assert_close(made.float(), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0], ids=["prior", "too wide"])
+def test_nll_reaches_the_exact_value_with_an_encoder_that_ignores_the_image(scale: float) -> None:
+    model, x, exact = linear_model(torch.randn(6, 2))
+    set_encoder(model, torch.zeros(2, 6), torch.zeros(2), torch.full((2,), scale))
+    estimates = torch.stack([importance_weighted_log_likelihood(model, x, 20_000) for _ in range(8)])
+    # Eight runs tell the error of their mean; the bias of the logarithm is half a variance.
+    variance = estimates.var(0)
+    assert ((estimates.mean(0) - exact).abs() < 5 * (variance / 8).sqrt() + variance).all()
+    assert variance.max() < 0.05, "the test can tell a missing term"
+
+
+def test_nll_is_approached_from_below_with_more_samples() -> None:
+    model, x, exact = linear_model(torch.randn(6, 2))
+    set_encoder(model, torch.zeros(2, 6), torch.zeros(2), torch.ones(2))
+    bounds = [
+        torch.stack([importance_weighted_log_likelihood(model, x, samples) for _ in range(60)]).mean().item()
+        for samples in (1, 10, 100, 1000)
+    ]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] < exact.mean().item() + 0.05
+
+
+def test_the_nll_metric_is_the_mean_over_images_in_nats_and_in_bits_per_pixel() -> None:
+    columns = torch.linalg.qr(torch.randn(6, 2))[0]
+    model, x, exact = linear_model(columns)
+    set_encoder(model, columns.T / (1 + SCALE**2), -columns.T @ model.backbone.decoder[0].bias / (1 + SCALE**2),
+                torch.full((2,), SCALE / (1 + SCALE**2) ** 0.5))  # fmt: skip
+    numbers, reasons = NegativeLogLikelihood(samples=3).measure(evidence(x, model=model))
+    assert not reasons
+    assert numbers["nll/test"] == pytest.approx(-exact.mean().item(), rel=1e-4)
+    assert numbers["bits_per_dim/test"] == pytest.approx(-exact.mean().item() / 6 / math.log(2), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["method=vae", "likelihood=bernoulli"], "these pixels are grey"),
+        (["method=ae"], "a deterministic encoder, has no density of latents"),
+        (["method=gan"], "a GAN defines no density of images"),
+    ],
+)
+def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> None:
+    data = few_digits()
+    model = untrained(data, *overrides)
+    numbers, reasons = NegativeLogLikelihood(samples=3).measure(evidence(data.images("test"), model=model, data=data))
+    assert not numbers
+    assert set(reasons) == {"nll/test", "bits_per_dim/test"}
+    assert all(why in reason for reason in reasons.values())
+
+
+def direct_elbo(model: Autoencoder, x: Tensor, samples: int) -> np.ndarray:
+    """log p(x|z) + log p(z) - log q(z|x) for draws of q, (samples, images), by numpy and scipy."""
+    with torch.no_grad():
+        mean, log_scale = (t.double().numpy() for t in model.posterior.head(model.backbone.encode(x)).chunk(2, 1))
+        noise = np.random.default_rng(0).standard_normal((samples, *mean.shape))
+        z = mean + np.exp(log_scale) * noise
+        raw = model.backbone.decode(torch.from_numpy(z).float().flatten(0, 1)).double().numpy()
+    scale = model.likelihood.facts()["likelihood_scale"]
+    pixels = scipy.stats.norm.logpdf(x.numpy(), raw.reshape(samples, *x.shape), scale)
+    latents = scipy.stats.norm.logpdf(z) - scipy.stats.norm.logpdf(z, mean, np.exp(log_scale))
+    return pixels.sum((2, 3, 4)) + latents.sum(2)
+
+
+def test_rate_and_distortion_add_up_to_minus_the_elbo_and_nll_is_below() -> None:
+    data = few_digits(20)
+    model = untrained(data, "method=vae", "likelihood=gaussian")
+    torch.nn.init.constant_(model.likelihood.parameter, -0.2)
+    x = data.images("test")
+    seen = evidence(x, model=model, data=data)
+    numbers = {}
+    for metric in (Rate(samples=500), Distortion(samples=500), NegativeLogLikelihood(samples=500)):
+        numbers |= metric.measure(seen)[0]
+    draws = direct_elbo(model, x, 500)
+    # Both have 500 draws for each of 20 images, of log-ratios at least as variable as the metrics' terms.
+    error = np.sqrt((draws.var(0) / 500).sum()) / 20
+    assert abs(numbers["rate/test"] + numbers["distortion/test"] + draws.mean()) < 5 * 2**0.5 * error
+    assert error < 0.02 * abs(draws.mean())
+    assert numbers["nll/test"] < numbers["rate/test"] + numbers["distortion/test"]
+
+
+def test_the_parzen_window_is_sklearns_kernel_density() -> None:
+    points, centres = torch.rand(700, 5), torch.rand(30, 5)  # several chunks of points
+    bandwidths = torch.tensor([0.02, 0.2, 2.0])
+    made = parzen_log_likelihood(points, centres, bandwidths)
+    for row, bandwidth in zip(made, bandwidths.tolist(), strict=True):
+        theirs = KernelDensity(kernel="gaussian", bandwidth=bandwidth).fit(centres.double().numpy())
+        np.testing.assert_allclose(row, theirs.score_samples(points.double().numpy()), rtol=1e-6, atol=1e-6)
+
+
+def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_images() -> None:
+    data = few_digits(60)
+    metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=5)
+    numbers, _ = metric.measure(
+        evidence(data.images("test"), data=data, images={"prior": data.images("train"), "real": data.images("test")})
+    )
+    rows = {split: data.images(split).flatten(1).double().numpy() for split in SPLITS}
+    windows = [KernelDensity(bandwidth=h).fit(rows["train"]) for h in np.geomspace(0.05, 1.0, 61)]
+
+    def best_on(images: np.ndarray) -> KernelDensity:
+        return max(windows, key=lambda window: window.score(images))
+
+    best = best_on(rows["validation"][:5])
+    assert best not in (windows[0], windows[-1], best_on(rows["validation"]), best_on(rows["test"])), "it can be told"
+    assert numbers["parzen_bandwidth/prior"] == pytest.approx(best.bandwidth)
+    assert numbers["parzen/prior"] == pytest.approx(best.score_samples(rows["test"]).mean(), rel=1e-5)
+    assert set(numbers) == {"parzen/prior", "parzen_bandwidth/prior"}, "real images choose the bandwidth"

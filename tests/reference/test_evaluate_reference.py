@@ -1,0 +1,78 @@
+"""What evaluate() gives depends on the model, the data and the seed, and on nothing that stands beside a number."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.evaluate import SHOWN, Evaluation, evaluate
+from options import few_digits, options, part_of, untrained
+
+METRICS = [option for option in options("metric") if option != "nll"]
+
+
+def evaluated(
+    samplers: list[str], metrics: list[str], *, method: str = "vae", binarize: str = "none", seed: int = 0
+) -> Evaluation:
+    data = few_digits(80, binarize)
+    return evaluate(
+        model=untrained(data, f"method={method}"),
+        data=data,
+        samplers={name: part_of("sampler", name) for name in samplers},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={name: part_of("metric", name) for name in metrics},
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("method", ["vae", "gan"])
+@pytest.mark.parametrize("sampler", options("sampler"))
+def test_a_samplers_numbers_do_not_depend_on_the_others_nor_on_their_order(sampler: str, method: str) -> None:
+    alone = evaluated([sampler], METRICS, method=method)
+    beside = evaluated(options("sampler")[::-1], METRICS[::-1], method=method)
+    assert alone.metrics.items() <= beside.metrics.items()
+    assert alone.skipped.items() <= beside.skipped.items()
+    assert f"fid/{sampler}" in {**alone.metrics, **alone.skipped}
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_was_drawn_before() -> None:
+    one = evaluated(["prior", "gmm"], METRICS, binarize="dynamic")
+    torch.randn(7)
+    same, other = (evaluated(["prior", "gmm"], METRICS, binarize="dynamic", seed=seed) for seed in (0, 1))
+    assert one.metrics == same.metrics
+    assert all(np.array_equal(one.images[name], same.images[name]) for name in one.images)
+    assert one.metrics["fid/prior"] != other.metrics["fid/prior"]
+    assert one.metrics["fid/gmm"] != other.metrics["fid/gmm"]
+    assert one.metrics["fid/real"] == other.metrics["fid/real"], "nothing is drawn for the floor"
+
+
+def test_it_leaves_the_random_numbers_of_others_as_they_were() -> None:
+    data = few_digits(80)
+    parts: dict[str, Any] = {
+        "model": untrained(data),
+        "samplers": {name: part_of("sampler", name) for name in options("sampler")},
+        "features": part_of("features", "classifier", data_name="digits", shape=data.shape),
+        "metrics": {name: part_of("metric", name) for name in METRICS},
+    }
+    before = torch.get_rng_state()
+    evaluate(**parts, data=data, seed=0, device=torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pictures_are_the_first_images_of_every_set_and_the_originals_of_the_reconstructions() -> None:
+    data = few_digits(80)
+    made = evaluated(["prior"], [])
+    assert set(made.images) == {"prior", "real", "reconstruction", "original"}
+    for images in made.images.values():
+        assert images.shape == (SHOWN, *data.shape)
+        assert images.dtype == np.uint8
+    assert np.array_equal(made.images["original"], data.splits.images["validation"][:SHOWN].numpy())
+
+
+def test_every_set_has_as_many_images_and_the_record_says_how_many_and_by_which_features() -> None:
+    made = evaluated(["prior"], ["fid"])
+    assert made.facts["images_per_set"] == made.facts["test_images"] == 80
+    assert made.facts["features"] == "classifier_digits"
+    assert made.facts["metrics"]["fid"] == {"units": "", "higher_is_better": False}
