@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from latentbench import run
-from latentbench.configuration import CONF_DIR
+from latentbench.configuration import CONF_DIR, choices
 from latentbench.errors import Refused, UserError
 from test_command_line import latentbench
 
@@ -19,7 +19,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     """No run does anything; each leaves what it was asked for."""
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "run", lambda config, chosen: asked.append(chosen) or "finished")
+    monkeypatch.setattr(run, "run", lambda config, options: asked.append(choices(config, options)) or "finished")
     return asked
 
 

@@ -55,8 +55,12 @@ def explain(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown:
-        near = difflib.get_close_matches(unknown[1], [*GROUPS, *SCALARS], 1)
-        hint = f"did you mean {near[0]}?" if near else "`latentbench --cfg job` shows those that there are"
+        part, _, key = unknown[1].rpartition(".")
+        known = [*GROUPS, *SCALARS]
+        if part in GROUPS:
+            known = sorted({str(k) for path in (CONF_DIR / part).glob("*.yaml") for k in OmegaConf.load(path)})
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {', '.join(known)}"
         return f"{unknown[1]}: there is no such key; {hint}"
     return " ".join(lines) or type(error).__name__
 
@@ -74,8 +78,8 @@ def check(config: DictConfig) -> None:
     for name, (least, most) in bounds.items():
         value = OmegaConf.select(config, name)
         if type(value) is not int or value < least or (most is not None and value > most):
-            to = "or more" if most is None else f"to {most}"
-            raise UserError(f"{name}={value}: {name} must be a whole number, {least} {to}")
+            limit = "" if most is None else f" and {most} or less"
+            raise UserError(f"{name}={value}: {name} must be a whole number, {least} or more{limit}")
     if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
         raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
     if type(config.force) is not bool:

@@ -277,8 +277,11 @@ def main() -> None:
 
     try:
         app()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # a command that cannot be composed
+    except (HydraException, OmegaConfBaseException) as error:
         print(f"latentbench: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:  # of Hydra, which does not say where
+        print(f"latentbench: {error} (in: {' '.join(sys.argv[1:])})", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # of Hydra, which makes a sweep's folder
         print(f"latentbench: output_dir cannot be written ({error}): choose another", file=sys.stderr)
