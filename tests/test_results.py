@@ -28,7 +28,7 @@ def test_the_readme_shows_the_published_table() -> None:
     assert len(records) == 27
     assert not unreadable
     order = {"method": list(dict.fromkeys(line.split("|")[1].strip() for line in readme_table()[2:]))}
-    made = to_markdown(summarize(records, rows=["method"], columns=README_COLUMNS, order=order))
+    made = to_markdown(summarize(records, rows=["method"], columns=README_COLUMNS, order=order), title="quick")
     assert readme_table() == [line for line in made.splitlines() if line.startswith("|")]
 
 
