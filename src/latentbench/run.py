@@ -240,9 +240,12 @@ class Clock:
 
 
 def report(record: Record, run_dir: Path) -> None:
-    """Say what came out."""
-    numbers = "  ".join(f"{key} {value:.4g}" for key, value in sorted(record.metrics.items()))
-    log.info("%s\n  %s", run_dir / FILE_NAME, numbers)
+    """Say what came out, a line per quantity."""
+    lines: dict[str, list[str]] = {}
+    for key, value in sorted(record.metrics.items()):
+        quantity, _, of_what = key.partition("/")
+        lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}")
+    log.info("\n".join([str(run_dir / FILE_NAME), *(f"  {name:<17} {'  '.join(of)}" for name, of in lines.items())]))
 
 
 def main() -> None:

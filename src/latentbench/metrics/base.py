@@ -10,6 +10,7 @@ import torchmetrics
 from torch import Tensor
 
 from latentbench.data.base import ImageData
+from latentbench.errors import UserError
 from latentbench.features.base import Features
 from latentbench.models.base import GenerativeModel
 
@@ -125,6 +126,38 @@ class ModelMetric(Metric):
         for batch in evidence.test.split(self.batch_size):
             self.update(evidence.model, batch)
         return {f"{name}/test": value.item() for name, value in self.compute().items()}, {}
+
+
+class DrawnMetric(ModelMetric):
+    """The mean over test images of something estimated from `samples` draws of q(z|x) per image.
+
+    Raises: UserError if that is less than one draw.
+    """
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, *, samples: int) -> None:
+        super().__init__()
+        if samples < 1:
+            name = next(iter(self.quantities))
+            raise UserError(f"metric.{name}.samples={samples}: take 1 draw per image or more")
+        self.samples = samples
+        mean_state(self, "total")
+
+    @abstractmethod
+    def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
+        """The estimate for each image, (B,)."""
+
+    def update(self, model: GenerativeModel, images: Tensor) -> None:
+        """Add a batch (B, C, H, W)."""
+        self.total += self.per_image(model, images).double().sum()
+        self.count += len(images)
+        self.dimensions = images[0].numel()
+
+    def compute(self) -> dict[str, Tensor]:
+        """Mean over images, under the name of the first quantity."""
+        return {next(iter(self.quantities)): self.total / self.count}
 
 
 def mean_state(metric: torchmetrics.Metric, *names: str) -> None:

@@ -5,12 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.errors import UserError
-from latentbench.metrics.base import Evidence, ModelMetric, Quantity, mean_state
+from latentbench.metrics.base import DrawnMetric, Evidence, Quantity
 from latentbench.models.base import GenerativeModel
 
 
-class Distortion(ModelMetric):
+class Distortion(DrawnMetric):
     """`distortion/test` = E_x E_q(z|x)[-log p(x|z)], nats per image, the mean of `samples` draws per image.
 
     Source: Alemi et al. 2018, section 2.
@@ -18,26 +17,12 @@ class Distortion(ModelMetric):
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"distortion": Quantity("nats", higher_is_better=False)}
     batch_size = 200
-    nats: Tensor
-    count: Tensor
-
-    def __init__(self, *, samples: int) -> None:
-        super().__init__()
-        if samples < 1:
-            raise UserError(f"metric.distortion.samples={samples}: take 1 draw or more")
-        self.samples = samples
-        mean_state(self, "nats")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs a likelihood that is a density of these pixels."""
         return evidence.model.lacks("distortion", binary=evidence.data.is_binary)
 
-    def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
+    def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
+        """E_q(z|x)[-log p(x|z)], nats, (B,)."""
         z = model.posterior_distribution(images).sample((self.samples,))
-        self.nats -= model.pixel_log_prob(images, z).mean(0).double().sum()
-        self.count += len(images)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Mean over images."""
-        return {"distortion": self.nats / self.count}
+        return -model.pixel_log_prob(images, z).mean(0)

@@ -7,8 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latentbench.errors import UserError
-from latentbench.metrics.base import Evidence, ModelMetric, Quantity, mean_state
+from latentbench.metrics.base import DrawnMetric, Evidence, Quantity
 from latentbench.models.base import GenerativeModel
 
 # Rows (images x samples) decoded at once: few enough for the decoder's output to stay in a processor's cache.
@@ -33,7 +32,7 @@ def importance_weighted_log_likelihood(model: GenerativeModel, x: Tensor, sample
     return total - math.log(samples)
 
 
-class NegativeLogLikelihood(ModelMetric):
+class NegativeLogLikelihood(DrawnMetric):
     """`nll/test`, nats per image, and `bits_per_dim/test`, nll / (D log 2).
 
     With a Gaussian likelihood both are of a density of pixel values in units of the range [0, 1], and may be
@@ -45,27 +44,16 @@ class NegativeLogLikelihood(ModelMetric):
         "bits_per_dim": Quantity("bits/dim", higher_is_better=False),
     }
     batch_size = 20
-    nats: Tensor
-    count: Tensor
-
-    def __init__(self, *, samples: int) -> None:
-        super().__init__()
-        if samples < 1:
-            raise UserError(f"metric.nll.samples={samples}: take 1 importance sample or more")
-        self.samples = samples
-        mean_state(self, "nats")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs densities of latents and of these pixels."""
         return evidence.model.lacks("log_likelihood", binary=evidence.data.is_binary)
 
-    def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
-        self.nats -= importance_weighted_log_likelihood(model, images, self.samples).sum()
-        self.count += len(images)
-        self.dimensions = images[0].numel()
+    def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
+        """-log p(x), nats, (B,)."""
+        return -importance_weighted_log_likelihood(model, images, self.samples)
 
     def compute(self) -> dict[str, Tensor]:
-        """Mean over images."""
-        nll = self.nats / self.count
+        """Mean over images, in both units."""
+        nll = self.total / self.count
         return {"nll": nll, "bits_per_dim": nll / (self.dimensions * math.log(2))}
