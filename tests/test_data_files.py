@@ -18,12 +18,12 @@ from latentbench.data.idx import IdxImages
 from latentbench.errors import UserError
 
 FOLDER = "tiny"
-N_TRAIN, N_VALIDATION, N_TEST = 4, 2, 3
+N_TRAIN, N_VALIDATION, N_TEST = 4, 2, 3  # two classes, so that the split can be stratified
 DEAD = "http://127.0.0.1:9/"
 
 _rng = np.random.default_rng(0)
 IMAGES = _rng.integers(0, 256, (N_TRAIN + N_VALIDATION + N_TEST, 5, 7), dtype=np.uint8)
-LABELS = _rng.integers(0, 10, len(IMAGES), dtype=np.uint8)
+LABELS = np.resize(np.array([3, 7], dtype=np.uint8), len(IMAGES))
 OFFICIAL_TRAIN = slice(0, N_TRAIN + N_VALIDATION)
 OFFICIAL_TEST = slice(N_TRAIN + N_VALIDATION, None)
 
@@ -86,18 +86,26 @@ def tiny(root: Path | None = None, mirrors: list[str] | None = None) -> IdxImage
 
 
 def assert_right(data: IdxImages) -> None:
-    """All that is in the files is in the right split, in order."""
-    parts = {"train": slice(0, N_TRAIN), "validation": slice(N_TRAIN, N_TRAIN + N_VALIDATION), "test": OFFICIAL_TEST}
-    for split, part in parts.items():
-        np.testing.assert_array_equal(data.splits.images[split].numpy(), IMAGES[part][:, None])
-        np.testing.assert_array_equal(data.splits.labels[split].numpy(), LABELS[part])
+    """Test images are the official ones, in order; the others are once in train or validation, with their labels."""
+    images, labels = data.splits.images, data.splits.labels
+    np.testing.assert_array_equal(images["test"].numpy(), IMAGES[OFFICIAL_TEST][:, None])
+    np.testing.assert_array_equal(labels["test"].numpy(), LABELS[OFFICIAL_TEST])
+    assert sorted(labels["validation"].tolist()) == [3, 7]
+    assert len(images["train"]) == len(labels["train"]) == N_TRAIN
+    found = [
+        (image.numpy().tobytes(), int(label))
+        for split in ("train", "validation")
+        for image, label in zip(images[split], labels[split], strict=True)
+    ]
+    there = zip(IMAGES[OFFICIAL_TRAIN], LABELS[OFFICIAL_TRAIN], strict=True)
+    assert sorted(found) == sorted((image.tobytes(), int(label)) for image, label in there)
 
 
 @pytest.fixture(autouse=True)
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Roots of this test alone: none of them is there yet."""
     roots = {kind: tmp_path / kind for kind in ("given", "variable", "debian", "cache")}
-    monkeypatch.setattr(idx, "N_TRAIN", N_TRAIN)
+    monkeypatch.setattr(idx, "N_VALIDATION", N_VALIDATION)
     monkeypatch.setattr(idx, "DEBIAN", roots["debian"])
     monkeypatch.setattr(pooch, "os_cache", lambda name: roots["cache"])
     monkeypatch.setenv("LATENTBENCH_DATA", str(roots["variable"]))

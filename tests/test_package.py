@@ -184,5 +184,7 @@ def test_make_bench_runs_a_study_and_prints_its_table(tmp_path: Path) -> None:
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).touch()
     (tmp_path / ".venv" / "ready").touch()
-    shown = called("make", "-n", "-f", ROOT / "Makefile", "bench", cwd=tmp_path).stdout.splitlines()
+    shown = called(
+        "make", "--no-print-directory", "-n", "-f", ROOT / "Makefile", "bench", cwd=tmp_path
+    ).stdout.splitlines()
     assert [line.split("/")[-1] for line in shown] == ["latentbench -m sweep=quick", "latentbench-tables sweep=quick"]

@@ -343,7 +343,7 @@ def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (finished["status"], finished["reason"], finished["run_id"]) == ("finished", None, failed["run_id"])
 
 
-@pytest.mark.parametrize("phase", ["build_model", "fit", "measure", "keep"])
+@pytest.mark.parametrize("phase", ["build_model", "fit", "evaluate", "keep"])
 def test_a_failed_run_never_replaces_a_finished_one(phase: str, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("out of luck")
@@ -367,7 +367,7 @@ def test_broken_data_leaves_a_finished_record_as_it_was(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
-@pytest.mark.parametrize("phase", [(Batches, "__iter__"), (run, "measure")], ids=["training", "measuring"])
+@pytest.mark.parametrize("phase", [(Batches, "__iter__"), (run, "evaluate")], ids=["training", "measuring"])
 def test_an_interrupted_sweep_leaves_no_record_and_runs_the_next_time(
     phase: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

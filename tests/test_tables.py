@@ -234,7 +234,7 @@ def test_real_images_prepared_otherwise_share_no_floor() -> None:
 @pytest.mark.parametrize(
     ("config", "keys"),
     [
-        ({"data": {"name": "digits", "batch_size": 64}}, ["method"]),  # how to train, not what to measure on
+        ({"data": {"name": "digits", "batch_size": 64}}, ["method", "data.batch_size"]),  # how to train
         ({"metric": {"fid": {"images": 100}, "nll": {"samples": 9}}}, ["method"]),  # one metric more
         ({"metric": {"fid": {"images": 999}}}, ["method", "metric.fid.images"]),
     ],
@@ -245,7 +245,35 @@ def test_rows_measured_otherwise_have_no_common_best(config: dict[str, Any], key
     records[1].choices["metric"] = ["fid", "nll"]
     summary = summarize(records, rows=["method"])
     assert summary.keys == keys
-    assert bool(summary.best) == (keys == ["method"])
+    assert bool(summary.best) == (summary.scale == [])
+
+
+def choosing(record: Record, **choices: Any) -> Record:
+    """The record of a run with other choices."""
+    return dataclasses.replace(record, choices=record.choices | choices)
+
+
+def test_rows_that_were_not_given_the_same_means_say_so() -> None:
+    ae = choosing(a_record("ae"), backbone="mlp")
+    for key, vae in {
+        "latent_size": choosing(a_record("vae"), backbone="mlp", latent_size=2),
+        "backbone": choosing(a_record("vae"), backbone="conv"),
+        "trainer.max_epochs": choosing(a_record("vae", max_epochs=1), backbone="mlp"),
+    }.items():
+        assert summarize([ae, vae], rows=["method"]).keys == ["method", key]
+
+
+def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
+    vae, laplace_vae = choosing(a_record("vae"), prior="normal"), choosing(a_record("laplace_vae"), prior="laplace")
+    assert summarize([vae, laplace_vae], rows=["method"]).keys == ["method"]
+    other = choosing(vae, prior="laplace")
+    assert summarize([other, laplace_vae], rows=["method"]).keys == ["method", "prior"]
+    assert summarize([a_record("vae"), a_record("beta_vae", beta=2.0)], rows=["method"]).keys == ["method", "beta"]
+
+
+def test_a_part_that_a_model_does_not_have_makes_no_column() -> None:
+    records = [choosing(a_record("vae"), likelihood="bernoulli"), choosing(a_record("gan"), likelihood=None, beta=None)]
+    assert summarize(records, rows=["method"]).keys == ["method"]
 
 
 def test_floors_that_differ_within_a_seed_are_noted() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration import GROUPS, SCALARS, WITHOUT_EFFECT
+from latentbench.configuration import GROUPS, SCALARS, WITHOUT_EFFECT, preset
 from latentbench.record import Record
 
 MISSING = "\N{EN DASH}"  # of a setting that a run does not have
@@ -14,6 +14,12 @@ MISSING = "\N{EN DASH}"  # of a setting that a run does not have
 YARDSTICK = ("data", "features", "metric")
 # ...except for what says how to train and for which metrics were asked.
 NOT_YARDSTICK = ("data.batch_size", "metric")
+# What no method sets: rows that differ in it were not given the same means.
+MEANS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
+# What a method sets: rows in which it was set otherwise are not that method's.
+PRESET = ("model", "posterior", "prior", "regularizer", "beta")
+# Which samplers and metrics were asked for changes no number that is there.
+ASKED = ("sampler", "metric")
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -38,7 +44,7 @@ def settings(record: Record) -> dict[str, Any]:
     return {
         key: value
         for key, value in values.items()
-        if not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
+        if key not in ASKED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
     }
 
 
@@ -55,12 +61,28 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def row_keys(rows: Sequence[str], settled: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """The keys after which runs alike in all of them differ in the seed alone; those that tell scales apart.
 
-    They are `rows`, what tells scales apart, and the fewest others, choices first.
+    They are `rows`; what tells scales apart; where runs were not given the same means or were set otherwise than their
+    method's preset, that; and the fewest others, choices first.
     """
     every = list(dict.fromkeys(key for values in settled for key in values if key != "seed"))
     scale = _scale(settled, every)
-    given = [*rows, *(key for key in scale if key not in rows)]
-    return given + _differing(given, settled, every), scale
+    means = [key for key in every if key in MEANS or key.split(".")[0] in MEANS]
+    unlike = _differing([], settled, [key for key in means if len(_given(key, settled)) > 1])
+    presets = {method: preset(str(method)) for method in _given("method", settled)}
+    otherwise = [key for key in PRESET if any(_departs(key, values, presets) for values in settled)]
+    keys = list(dict.fromkeys([*rows, *scale, *otherwise, *unlike]))
+    return keys + _differing(keys, settled, every), scale
+
+
+def _given(key: str, settled: list[dict[str, Any]]) -> set[Any]:
+    """The values of `key` that runs have: a run without such a part differs in nothing."""
+    return {values[key] for values in settled if values.get(key) is not None}
+
+
+def _departs(key: str, values: dict[str, Any], presets: dict[Any, dict[str, Any]]) -> bool:
+    """Whether a run's part is another than its method stands for."""
+    usual = presets.get(values.get("method"), {})
+    return values.get(key) is not None and key in usual and values[key] != usual[key]
 
 
 def key_of(values: dict[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:

@@ -109,4 +109,16 @@ def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
     """Name of a run: its main choices, readable, and a hash of all that can change its result."""
     named = json.dumps([identity(config), {g: chosen[g] for g in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(named.encode()).hexdigest()[:8]
-    return f"{chosen['method']}-{chosen['data']}-d{config.latent_size}-b{config.beta:g}-s{config.seed}-{digest}"
+    weight = "" if config.beta is None else f"-b{config.beta:g}"
+    return f"{chosen['method']}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"
+
+
+def preset(method: str) -> dict[str, Any]:
+    """The parts and the beta that a method's YAML stands for; empty for a method that is not there."""
+    path = CONF_DIR / "method" / f"{method}.yaml"
+    if not path.is_file():
+        return {}
+    content = OmegaConf.load(path)
+    assert isinstance(content, DictConfig)
+    parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
+    return {"model": "autoencoder", "beta": content.get("beta", 1.0)} | parts

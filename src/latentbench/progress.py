@@ -67,7 +67,7 @@ class SweepProgress(Callback):
             self.bar.update()
             self.done += 1
             seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-            if self.bar.disable and seconds:
+            if self.bar.disable and self.done < self.total:
                 log.info("about %d min %02d s left", *divmod(round(seconds), 60))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

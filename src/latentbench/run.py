@@ -24,6 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save
@@ -69,6 +70,7 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         data = build(config.data, seed=config.seed)
         data.setup()
         model = build_model(config, data)
+        measures = build_measures(config, data)
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
         lightning_logger = logger.start(
@@ -78,7 +80,8 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         clock.lap("fit")
         device = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
-        evaluation = measure(config, model, data, torch.device("cpu") if device.type == "mps" else device)
+        device = torch.device("cpu") if device.type == "mps" else device
+        evaluation = evaluate(model=model, data=data, seed=config.seed, device=device, **measures)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
         about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped}
@@ -90,7 +93,9 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
     except Exception as error:
         status: Status = "refused" if isinstance(error, Refused) else "failed"
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        Record(status=status, reason=reason, seconds=clock.seconds, environment=environment(), **about).save(run_dir)
+        record = Record(status=status, reason=reason, seconds=clock.seconds, environment=environment(), **about)
+        record.save(run_dir)
+        logger.finish(record, {})
         raise
     finally:
         logger.close(failed=failed)
@@ -99,9 +104,12 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
 
 
 def build(node: DictConfig, **parts: Any) -> Any:
-    """Instantiate a part of the config with what only the run knows."""
+    """Instantiate a part of the config with what only the run knows. Raises: UserError if it does not take a value."""
     # By way of a partial, so that Hydra neither copies the given parts nor wraps what their constructor raises.
-    return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
+        raise UserError(f"{node._target_.rpartition('.')[2]} cannot be made as configured: {error}") from error
 
 
 # What a model may do without; its constructor says what it takes.
@@ -113,7 +121,8 @@ def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, 
     takes = inspect.signature(get_class(config.model._target_)).parameters
     unused = [group for group in OPTIONAL_PARTS if group not in takes]
     settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
-    settled.beta = float(config.beta)  # beta=1 and beta=1.0 are one run
+    # beta=1 and beta=1.0 are one run, and so are all without a regularizer to weigh.
+    settled.beta = None if "regularizer" in unused else float(config.beta)
     return settled, choices(settled, options) | dict.fromkeys(unused)
 
 
@@ -156,17 +165,13 @@ def fit(config: DictConfig, model: GenerativeModel, data: ImageData, logger: Any
     return trainer
 
 
-def measure(config: DictConfig, model: GenerativeModel, data: ImageData, device: torch.device) -> Evaluation:
-    """Every metric named in the run, of every sampler named in the run."""
-    return evaluate(
-        model=model,
-        data=data,
-        samplers={name: build(node) for name, node in (config.sampler or {}).items()},
-        features=build(config.features, data_name=data.name, shape=data.shape),
-        metrics={name: build(node) for name, node in (config.metric or {}).items()},
-        seed=config.seed,
-        device=device,
-    )
+def build_measures(config: DictConfig, data: ImageData) -> dict[str, Any]:
+    """Every sampler and metric named in the run, and the features: before training, so that mistakes show at once."""
+    return {
+        "samplers": {name: build(node) for name, node in (config.get("sampler") or {}).items()},
+        "metrics": {name: build(node) for name, node in (config.get("metric") or {}).items()},
+        "features": build(config.features, data_name=data.name, shape=data.shape),
+    }
 
 
 def keep(run_dir: Path, model: GenerativeModel, evaluation: Evaluation) -> None:

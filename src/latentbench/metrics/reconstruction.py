@@ -20,7 +20,10 @@ def peak_signal_to_noise_ratio(mse: Tensor) -> Tensor:
 
 
 class Reconstruction(ModelMetric):
-    """`mse/test` and `psnr/test` of the image decoded from the posterior's mean; psnr is the mean over images."""
+    """`mse/test` and `psnr/test` of the image decoded from the posterior's mean; psnr is the mean over images.
+
+    Against the images as the model was shown them: with binarized data both count the pixels' noise as error.
+    """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "mse": Quantity("squared pixel range", higher_is_better=False),
