@@ -288,6 +288,7 @@ def test_the_order_in_which_samplers_and_metrics_are_named_makes_the_same_run() 
 
 def test_parts_that_a_gan_does_not_have_make_the_same_run() -> None:
     assert name_of("method=gan", "likelihood=bernoulli", "posterior=dirac") == name_of("method=gan")
+    assert name_of("method=gan", "beta=3") == name_of("method=gan")
 
 
 def test_a_name_tells_the_main_choices() -> None:
@@ -329,7 +330,7 @@ def test_a_record_that_is_none_is_replaced(content: str, quick: Path) -> None:
 
 
 def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as patch:
@@ -345,7 +346,7 @@ def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("phase", ["build_model", "fit", "evaluate", "keep"])
 def test_a_failed_run_never_replaces_a_finished_one(phase: str, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of luck")
 
     before = files(quick)
@@ -371,7 +372,7 @@ def test_broken_data_leaves_a_finished_record_as_it_was(tmp_path: Path) -> None:
 def test_an_interrupted_sweep_leaves_no_record_and_runs_the_next_time(
     phase: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):

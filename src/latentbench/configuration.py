@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ def check(config: DictConfig) -> None:
             raise UserError(f"{name}={value}: {name} must be a whole number, {least} or more{limit}")
     if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
         raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
+    for name, number in numbers(OmegaConf.to_container(config, resolve=False)):
+        if not math.isfinite(number):
+            raise UserError(f"{name}={number}: give a finite number")
     if type(config.force) is not bool:
         raise UserError(f"force={config.force}: force must be true or false")
     if type(config.output_dir) is not str or not config.output_dir:
@@ -90,6 +93,15 @@ def check(config: DictConfig) -> None:
         raise UserError(
             f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.', no '.' first"
         )
+
+
+def numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every float of a nested container under its full key."""
+    if isinstance(node, float):
+        yield prefix, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from numbers(value, f"{prefix}.{key}".lstrip("."))
 
 
 def identity(config: DictConfig) -> dict[str, Any]:

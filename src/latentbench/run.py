@@ -109,7 +109,8 @@ def build(node: DictConfig, **parts: Any) -> Any:
     try:
         return instantiate(node, _partial_=True, _convert_="all")(**parts)
     except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
-        raise UserError(f"{node._target_.rpartition('.')[2]} cannot be made as configured: {error}") from error
+        name, given = node._target_.rpartition(".")[2], {key: node[key] for key in node if key != "_target_"}
+        raise UserError(f"{name} cannot be made from {given}: {error}") from error
 
 
 # What a model may do without; its constructor says what it takes.

@@ -37,8 +37,8 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         if binarize not in BINARIZATIONS:
             raise UserError(f"data.binarize={binarize}: choose one of {', '.join(BINARIZATIONS)}")
-        if batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size}: a batch holds 1 image or more")
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}: a batch holds 1 image or more, a whole number")
         self.name = name
         self.binarize = binarize
         self.batch_size = batch_size

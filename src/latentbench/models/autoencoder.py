@@ -35,7 +35,7 @@ class Autoencoder(GenerativeModel):
         learning_rate: float,
         critic_learning_rate: float,
     ) -> None:
-        super().__init__()
+        super().__init__(learning_rate=learning_rate, critic_learning_rate=critic_learning_rate)
         if prior.needs_posterior_density and not posterior.has_density:
             instead = "posterior=gaussian" if regularizer.trains_prior else "prior=normal or prior=laplace"
             raise Refused(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from latentbench.errors import Diverged
+from latentbench.errors import Diverged, UserError
 
 Ability = Literal["encode", "rate", "distortion", "log_likelihood"]
 
@@ -24,8 +24,11 @@ class GenerativeModel(pl.LightningModule):
     # Several optimizers of which each has parameters of its own: the steps are written out.
     automatic_optimization = False
 
-    def __init__(self) -> None:
+    def __init__(self, **learning_rates: float) -> None:
         super().__init__()
+        for name, rate in learning_rates.items():
+            if type(rate) not in (int, float) or not rate > 0:
+                raise UserError(f"model.{name}={rate}: a learning rate is a number above 0")
         self._sums: dict[str, Tensor] = {}
 
     @abstractmethod

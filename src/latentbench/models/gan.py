@@ -24,7 +24,7 @@ class GAN(GenerativeModel):
     models_pixels = False
 
     def __init__(self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float) -> None:
-        super().__init__()
+        super().__init__(learning_rate=learning_rate)
         prior(None)  # refuses by itself where it needs an encoder
         if prior.is_learned:
             raise Refused(

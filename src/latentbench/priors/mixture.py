@@ -17,8 +17,8 @@ class MixturePrior(Prior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        if components < 1:
-            raise UserError(f"prior.components={components}: a mixture has 1 component or more")
+        if type(components) is not int or components < 1:
+            raise UserError(f"prior.components={components}: components are a whole number, 1 or more")
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent_size))
         self.log_scales = nn.Parameter(torch.zeros(components, latent_size))

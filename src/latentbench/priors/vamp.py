@@ -20,8 +20,8 @@ class VampPrior(Prior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        if components < 1:
-            raise UserError(f"prior.components={components}: a VampPrior has 1 pseudo-input or more")
+        if type(components) is not int or components < 1:
+            raise UserError(f"prior.components={components}: pseudo-inputs are a whole number, 1 or more")
         self.pseudo_inputs = nn.Parameter(torch.randn(components, *shape))
         self.register_buffer("zero", torch.zeros(components), persistent=False)
 

@@ -16,8 +16,8 @@ class GaussianMixtureSampler(Sampler):
     """
 
     def __init__(self, *, components: int) -> None:
-        if components < 1:
-            raise UserError(f"sampler.gmm.components={components}: a mixture has 1 component or more")
+        if type(components) is not int or components < 1:
+            raise UserError(f"sampler.gmm.components={components}: components are a whole number, 1 or more")
         self.components = components
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
