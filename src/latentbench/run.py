@@ -66,11 +66,12 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
     try:
         torch.set_num_threads(config.threads)
         threadpool_limits(limits=config.threads)  # of scikit-learn's and numpy's libraries
-        pl.seed_everything(config.seed, verbose=False)
         data = build(config.data, seed=config.seed)
         data.setup()
-        model = build_model(config, data)
         measures = build_measures(config, data)
+        # After these, so that no choice of features or metrics moves the model's random numbers.
+        pl.seed_everything(config.seed, verbose=False)
+        model = build_model(config, data)
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
         lightning_logger = logger.start(
