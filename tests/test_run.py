@@ -534,7 +534,9 @@ def test_no_logger_and_a_disabled_one_leave_no_folder_of_it(
 def test_a_failed_run_is_a_failed_run_of_wandb_too(tmp_path: Path) -> None:
     assert latentbench(*QUICK, "logger=wandb", "model.learning_rate=1e30").code == 1
     record = the_record(tmp_path / "outputs")
-    assert summary(the_folder(folder_of(record, tmp_path / "outputs")))["exit_code"] == 1
+    read = summary(the_folder(folder_of(record, tmp_path / "outputs")))
+    assert (read["exit_code"], read["summary"]["status"]) == (1, "failed")
+    assert read["summary"]["reason"] == record["reason"]
     assert wandb.run is None
 
 
@@ -543,3 +545,17 @@ def test_a_copied_run_is_still_that_run(vae: Path, tmp_path: Path) -> None:
     shutil.copytree(vae, tmp_path / "outputs")
     finished = latentbench(*EVERY_METRIC)
     assert "is finished already" in finished.err
+
+
+def test_what_is_measured_does_not_change_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_measures = run.build_measures
+
+    def drawing(*arguments: Any) -> dict[str, Any]:
+        torch.rand(7)
+        return build_measures(*arguments)
+
+    assert latentbench(*QUICK, f"output_dir={tmp_path / 'one'}").code == 0
+    monkeypatch.setattr(run, "build_measures", drawing)
+    assert latentbench(*QUICK, f"output_dir={tmp_path / 'two'}").code == 0
+    one, two = (next((tmp_path / out).glob("*/*/model.safetensors")).read_bytes() for out in ("one", "two"))
+    assert one == two
