@@ -20,7 +20,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from latentbench import configuration, run, tables
-from latentbench.help import sentence
+from latentbench.configuration import sentence
 
 NOT_A_KEY = "there is no such key"
 NOT_AN_OPTION = "there is no such option"

@@ -44,21 +44,34 @@ def compose_config(overrides: list[str]) -> DictConfig:
         return compose("config", overrides=overrides, return_hydra_config=True)
 
 
+def option_files(group: str) -> list[Path]:
+    """The YAMLs of a group, by name."""
+    return sorted((CONF_DIR / group).glob("*.yaml"))
+
+
+def sentence(path: Path) -> str:
+    """What an option is: the first comment of its YAML that is not a directive to Hydra."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# ") and not line.startswith("# @"):
+            return line.removeprefix("# ")
+    return ""
+
+
 def explain(error: Exception) -> str:
     """What Hydra or OmegaConf found wrong with a command, in one line that says what would be right."""
     while not isinstance(error, MissingConfigException) and isinstance(error.__cause__, MissingConfigException):
         error = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        there = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-        return f"{group}={option}: there is no such option; choose one of {', '.join(there)}"
+        there = ", ".join(path.stem for path in option_files(group))
+        return f"{group}={option}: there is no such option; choose one of {there}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     unknown = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown:
         part, _, key = unknown[1].rpartition(".")
         known = [*GROUPS, *SCALARS]
         if part in GROUPS:
-            known = sorted({str(k) for path in (CONF_DIR / part).glob("*.yaml") for k in OmegaConf.load(path)})
+            known = sorted({str(k) for path in option_files(part) for k in OmegaConf.load(path)})
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {', '.join(known)}"
         return f"{unknown[1]}: there is no such key; {hint}"

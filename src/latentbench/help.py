@@ -1,8 +1,6 @@
 """The text of `latentbench --help`, made from the YAMLs that there are."""
 
-from pathlib import Path
-
-from latentbench.configuration import CONF_DIR, GROUPS
+from latentbench.configuration import CONF_DIR, GROUPS, option_files, sentence
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -23,7 +21,7 @@ def help_text() -> str:
     parts = [USAGE, "Options (group=option; several samplers or metrics as sampler=[prior,gmm]):"]
     for group in GROUPS:
         parts.append(f"\n{group}")
-        parts += [f"  {path.stem:<15} {sentence(path)}" for path in sorted((CONF_DIR / group).glob("*.yaml"))]
+        parts += [f"  {path.stem:<15} {sentence(path)}" for path in option_files(group)]
     parts += ["\nvalues (key=value), with their defaults"]
     # The first paragraph of plain `key: value  # meaning` lines of config.yaml.
     for line in (CONF_DIR / "config.yaml").read_text(encoding="utf-8").splitlines():
@@ -32,11 +30,3 @@ def help_text() -> str:
             parts.append(f"  {setting.strip():<20} {meaning.strip()}")
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
     return "\n".join(parts)
-
-
-def sentence(path: Path) -> str:
-    """What an option is: the first comment of its YAML that is not a directive to Hydra."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("# ") and not line.startswith("# @"):
-            return line.removeprefix("# ")
-    return ""

@@ -118,10 +118,14 @@ def build(node: DictConfig, **parts: Any) -> Any:
 OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood")
 
 
+def taken_by_model(config: DictConfig) -> set[str]:
+    """Names of what the model's constructor takes."""
+    return set(inspect.signature(get_class(config.model._target_)).parameters)
+
+
 def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any]]:
     """The run as it will be, and its choices: a GAN has no likelihood, whichever is set for its competitors."""
-    takes = inspect.signature(get_class(config.model._target_)).parameters
-    unused = [group for group in OPTIONAL_PARTS if group not in takes]
+    unused = [group for group in OPTIONAL_PARTS if group not in taken_by_model(config)]
     settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
     # beta=1 and beta=1.0 are one run, and so are all without a regularizer to weigh.
     settled.beta = None if "regularizer" in unused else float(config.beta)
@@ -138,8 +142,7 @@ def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
         "regularizer": {"latent_size": config.latent_size},
         "likelihood": {},
     }
-    takes = inspect.signature(get_class(config.model._target_)).parameters
-    for group in (group for group in OPTIONAL_PARTS if group in takes):
+    for group in (group for group in OPTIONAL_PARTS if group in taken_by_model(config)):
         if config.get(group) is None:
             raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
         parts[group] = build(config[group], **needs[group])

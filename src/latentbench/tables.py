@@ -10,7 +10,6 @@ In a notebook:
 import dataclasses
 import io
 import math
-import re
 import shutil
 import sys
 import zipfile
@@ -74,9 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _studies() -> str:
-    paths = sorted((configuration.CONF_DIR / "sweep").glob("*.yaml"))
-    firsts = {path.stem: re.search(r"^# (?!@)(.*)", path.read_text(encoding="utf-8"), re.M) for path in paths}
-    return "\n".join(f"  {name:14} {first[1] if first else ''}" for name, first in firsts.items())
+    paths = configuration.option_files("sweep")
+    return "\n".join(f"  {path.stem:14} {configuration.sentence(path)}" for path in paths)
 
 
 def _tables(config: DictConfig) -> None:

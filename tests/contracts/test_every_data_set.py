@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.configuration import CONF_DIR
+from latentbench.configuration import CONF_DIR, sentence
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
-from latentbench.help import sentence
 from latentbench.run import build
 from options import SPLITS, data_set, node_of, options, shown_to
 

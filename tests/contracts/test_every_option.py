@@ -15,9 +15,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 import latentbench
-from latentbench.configuration import CONF_DIR, GROUPS
+from latentbench.configuration import CONF_DIR, GROUPS, sentence
 from latentbench.errors import Refused
-from latentbench.help import help_text, sentence
+from latentbench.help import help_text
 from latentbench.run import build_model
 from options import ALL, SEVERAL, WITH_TARGET, chosen, composed, few_digits, node_of, options, part_of
 

@@ -20,12 +20,10 @@ SHAPE = (1, 2, 2)
 SCALES = [0.1, 1.0, 10.0]
 
 
-def densities(posterior: str, prior: str, latent_size: int) -> tuple[Distribution, Distribution] | None:
-    """q(z|x) of two images and p(z), in double precision and away from first weights; None without a density."""
+def densities(posterior: str, prior: str, latent_size: int) -> tuple[Distribution, Distribution]:
+    """q(z|x) of two images and p(z), in double precision and away from first weights."""
     head = part_of("posterior", posterior, features=4, latent_size=latent_size)
     made = part_of("prior", prior, latent_size=latent_size, shape=SHAPE)
-    if KullbackLeibler(latent_size=latent_size).refuses(posterior=head, prior=made):
-        return None
     encoder = nn.Sequential(nn.Flatten(), head).double()
     with torch.no_grad():
         for weight in [*made.double().parameters(), *encoder.parameters()]:
@@ -37,15 +35,18 @@ def latents(q: Distribution, p: Distribution, z: Tensor) -> Latents:
     return Latents(x=torch.zeros(len(z), *SHAPE), z=z, q=q, p=p, decode=lambda z: z)
 
 
-PAIRS = list(itertools.product(options("posterior"), options("prior")))
+def has_a_divergence(posterior: str, prior: str) -> bool:
+    head = part_of("posterior", posterior, features=4, latent_size=1)
+    made = part_of("prior", prior, latent_size=1, shape=SHAPE)
+    return KullbackLeibler(latent_size=1).refuses(posterior=head, prior=made) is None
+
+
+PAIRS = [pair for pair in itertools.product(options("posterior"), options("prior")) if has_a_divergence(*pair)]
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_kl_is_the_integral_over_a_line(posterior: str, prior: str) -> None:
-    pair = densities(posterior, prior, 1)
-    if pair is None:
-        return
-    q, p = pair
+    q, p = densities(posterior, prior, 1)
     z = torch.linspace(-30, 30, 12_001, dtype=torch.float64)[:, None, None]
     log_q, log_p = q.log_prob(z).detach(), p.log_prob(z).detach()
     known = scipy.integrate.simpson(log_q.exp() * (log_q - log_p), x=z[:, 0, 0], axis=0)
@@ -61,10 +62,7 @@ def test_kl_is_the_integral_over_a_line(posterior: str, prior: str) -> None:
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_kl_is_the_mean_log_ratio_in_several_dimensions_and_r_its_mean_over_images(posterior: str, prior: str) -> None:
-    pair = densities(posterior, prior, 5)
-    if pair is None:
-        return
-    q, p = pair
+    q, p = densities(posterior, prior, 5)
     ratios = q.log_prob(draws := q.sample((10_000,))) - p.log_prob(draws)
     error = 5 * (ratios.std(0) / 10_000**0.5).max().item()
     estimates = kl_per_image(q, p, q.sample((10_000,))).reshape(-1, 2).mean(0)

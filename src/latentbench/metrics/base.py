@@ -153,7 +153,6 @@ class DrawnMetric(ModelMetric):
         """Add a batch (B, C, H, W)."""
         self.total += self.per_image(model, images).double().sum()
         self.count += len(images)
-        self.dimensions = images[0].numel()
 
     def compute(self) -> dict[str, Tensor]:
         """Mean over images, under the name of the first quantity."""

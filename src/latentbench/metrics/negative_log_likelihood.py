@@ -51,6 +51,7 @@ class NegativeLogLikelihood(DrawnMetric):
 
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
         """-log p(x), nats, (B,)."""
+        self.dimensions = images[0].numel()
         return -importance_weighted_log_likelihood(model, images, self.samples)
 
     def compute(self) -> dict[str, Tensor]:
