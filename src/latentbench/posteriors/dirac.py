@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from latentbench.posteriors.base import Posterior
@@ -30,14 +30,15 @@ class Dirac(Distribution):
 
 
 class DiracPosterior(Posterior):
-    """q(z|x) = delta(z - mu(x)). Source: Tolstikhin et al. 2018, section 2 (a deterministic encoder)."""
+    """q(z|x) = delta(z - m(x)). Source: Tolstikhin et al. 2018, section 2 (a deterministic encoder)."""
 
-    has_density = False
+    has_density: ClassVar[bool] = False
+    has_moments: ClassVar[bool] = False
 
-    def __init__(self, *, features: int, latent_size: int) -> None:
-        super().__init__(features=features, latent_size=latent_size)
-        self.head = nn.Linear(features, latent_size)
+    def __init__(self, *, latent_size: int, coordinates: int) -> None:
+        super().__init__(latent_size=latent_size, coordinates=coordinates)
+        self.inputs = coordinates
 
-    def forward(self, h: Tensor) -> Dirac:
+    def forward(self, raw: Tensor) -> Dirac:
         """q(z|x), batch shape (B,), event shape (D,)."""
-        return Dirac(self.head(h))
+        return Dirac(raw)

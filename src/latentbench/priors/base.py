@@ -2,24 +2,32 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from latentbench.distributions.spaces import REAL, Space
 
 Encode = Callable[[Tensor], Distribution]
 
 
 class Prior(nn.Module, ABC):
-    """forward(encode) -> p(z) with batch shape () and event shape (D,).
+    """forward(encode) -> p(z) with batch shape () and event shape (coordinates,).
 
     `encode` maps images to q(z|x) and lets a prior look at the encoder; a model without an encoder gives None.
     """
 
-    needs_posterior_density = False
+    space: ClassVar[Space | None] = REAL  # where its draws lie; None: where the posterior's do
+    has_rsample: ClassVar[bool] = False  # whether draws carry gradients to all of its parameters
+    is_factorised: ClassVar[bool] = False  # whether p has factor_log_prob and factor_kl
+    needs_posterior_density: ClassVar[bool] = False
+    classes: int = 0  # of each group, in the space of codes
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.latent_size = latent_size
+        self.coordinates = latent_size  # numbers that a latent is given by
         self.shape = shape
 
     @property

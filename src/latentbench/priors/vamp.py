@@ -1,9 +1,12 @@
 """Variational mixture of posteriors."""
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily
 
+from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, UserError
 from latentbench.priors.base import Encode, Prior
 
@@ -15,7 +18,8 @@ class VampPrior(Prior):
     clips them, so that none stops learning at the edge.
     """
 
-    needs_posterior_density = True
+    space: ClassVar[Space | None] = None  # its components are the encoder's
+    needs_posterior_density: ClassVar[bool] = True
     zero: torch.Tensor
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:

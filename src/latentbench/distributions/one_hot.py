@@ -1,0 +1,81 @@
+"""Groups of one-hot vectors."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions.kl import register_kl
+from torch.nn.functional import one_hot
+
+
+class OneHot(Distribution):
+    """G independent categories of K classes, each as a one-hot vector, in a row: event shape (G * K,).
+
+    logits: (..., G, K), any real numbers; log p(z) = sum_g log softmax(logits_g)[class of group g].
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, logits: Tensor) -> None:
+        self.log_probs = logits.log_softmax(-1)
+        super().__init__(logits.shape[:-2], torch.Size([logits.shape[-2] * logits.shape[-1]]), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities of the classes, (..., G * K)."""
+        return self.log_probs.exp().flatten(-2)
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest code word, (..., G * K)."""
+        return self._words(self.log_probs.argmax(-1))
+
+    def _words(self, classes: Tensor) -> Tensor:
+        return one_hot(classes, self.log_probs.shape[-1]).to(self.log_probs).flatten(-2)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """Code words, (*sample_shape, ..., G * K)."""
+        return self._words(Categorical(logits=self.log_probs, validate_args=False).sample(torch.Size(sample_shape)))
+
+    def factor_log_prob(self, value: Tensor) -> Tensor:
+        """log p of each group's class, nats, (..., G)."""
+        log_probs: Tensor = (value.unflatten(-1, self.log_probs.shape[-2:]) * self.log_probs).sum(-1)
+        return log_probs
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats."""
+        return self.factor_log_prob(value).sum(-1)
+
+    def factor_kl(self, other: "OneHot") -> Tensor:
+        """KL divergence of each group, nats, (..., G)."""
+        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
+
+
+class GumbelOneHot(OneHot):
+    """The same, with gradients through its draws: code words forward, their relaxation backward.
+
+    hard(s) forward and s = softmax((logits + Gumbel noise) / temperature) backward.
+    Source: Jang et al. 2017, equations 1-2 and section 2.2 (straight-through Gumbel-softmax).
+    """
+
+    has_rsample = True
+
+    def __init__(self, logits: Tensor, temperature: float) -> None:
+        super().__init__(logits)
+        self.temperature = temperature
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """Code words with the gradients of their relaxation."""
+        shape = torch.Size(sample_shape) + self.log_probs.shape
+        noise = -torch.empty(shape, dtype=self.log_probs.dtype, device=self.log_probs.device).exponential_().log()
+        soft = ((self.log_probs + noise) / self.temperature).softmax(-1)
+        return self._words(soft.argmax(-1)) + (soft - soft.detach()).flatten(-2)
+
+
+def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:
+    return q.factor_kl(p).sum(-1)
+
+
+register_kl(OneHot, OneHot)(_kl_one_hot)

@@ -1,0 +1,69 @@
+"""Codes that are entries of a codebook."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+from torch.distributions.kl import register_kl
+
+from latentbench.distributions.one_hot import OneHot
+
+
+class CodebookEntries(Distribution):
+    """A distribution over code words as vectors: event shape (G * d,).
+
+    words: p of one-hot code words, G groups of K classes; codebook: their vectors, (G, K, d).
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, words: OneHot, codebook: Tensor) -> None:
+        self.words = words
+        self.codebook = codebook
+        groups, _, size = codebook.shape
+        super().__init__(words.batch_shape, torch.Size([groups * size]), validate_args=False)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """Vectors of drawn code words, in a row."""
+        words = self.words.sample(sample_shape).unflatten(-1, self.codebook.shape[:2])
+        return torch.einsum("...gk,gkd->...gd", words, self.codebook).flatten(-2)
+
+
+class Quantized(Distribution):
+    """All mass on the codebook's entries nearest to the encoder's vectors: event shape (G * d,).
+
+    encoded: (B, G, d) of the encoder; codebook: (G, K, d). A draw is the nearest entries, with the gradients of
+    `encoded` (straight through). Source: van den Oord et al. 2017, equations 1-2.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = True
+
+    def __init__(self, encoded: Tensor, codebook: Tensor) -> None:
+        self.encoded = encoded
+        with torch.no_grad():
+            self.classes = torch.cdist(encoded.transpose(0, 1), codebook).argmin(-1).T  # (B, G)
+        self.nearest = codebook[torch.arange(len(codebook), device=codebook.device), self.classes]  # (B, G, d)
+        super().__init__(encoded.shape[:1], torch.Size([encoded[0].numel()]), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The nearest entries."""
+        return self.nearest.flatten(-2)
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """The nearest entries, repeated."""
+        # Added in this order the values are the entries', without a rounding error.
+        entries = (self.nearest.detach() + (self.encoded - self.encoded.detach())).flatten(-2)
+        return entries.expand(self._extended_shape(torch.Size(sample_shape)))
+
+
+def _kl_quantized(q: Quantized, p: CodebookEntries) -> Tensor:
+    """-log p of the code words: G log K for a uniform prior (van den Oord et al. 2017, section 3.1), nats."""
+    log_probs = p.words.log_probs.expand(*q.classes.shape, -1)
+    return -log_probs.gather(-1, q.classes[..., None]).sum((-1, -2))
+
+
+register_kl(Quantized, CodebookEntries)(_kl_quantized)

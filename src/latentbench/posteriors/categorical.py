@@ -1,0 +1,38 @@
+"""Categorical posterior."""
+
+from typing import ClassVar
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from latentbench.distributions.one_hot import GumbelOneHot
+from latentbench.distributions.spaces import CODES, Space
+from latentbench.errors import number, whole_number
+from latentbench.posteriors.base import Posterior
+
+
+class CategoricalPosterior(Posterior):
+    """q(z|x) = prod_g Categorical(z_g; softmax(raw_g)): latent_size groups of one-hot vectors of `classes` numbers.
+
+    Draws are one-hot; their gradients are those of the Gumbel-softmax at `temperature` (straight through).
+    Source: Jang et al. 2017, section 2.2.
+    """
+
+    space: ClassVar[Space] = CODES
+    has_moments: ClassVar[bool] = False
+    is_factorised: ClassVar[bool] = True
+
+    def __init__(self, *, latent_size: int, coordinates: int, classes: int, temperature: float) -> None:
+        whole_number("posterior.classes", classes, least=2)
+        super().__init__(latent_size=latent_size, coordinates=latent_size * classes)
+        self.classes = classes
+        self.temperature = number("posterior.temperature", temperature, above=0)
+        self.inputs = self.coordinates
+
+    def forward(self, raw: Tensor) -> GumbelOneHot:
+        """q(z|x), batch shape (B,), event shape (latent_size * classes,)."""
+        return GumbelOneHot(raw.unflatten(-1, (self.latent_size, self.classes)), self.temperature)
+
+    def point(self, q: Distribution) -> Tensor:
+        """The likeliest code word: the mean is none."""
+        return q.mode

@@ -1,0 +1,14 @@
+"""Power spherical posterior."""
+
+from torch import Tensor
+
+from latentbench.distributions.power_spherical import PowerSpherical
+from latentbench.posteriors.directional import DirectionalPosterior
+
+
+class PowerSphericalPosterior(DirectionalPosterior):
+    """q(z|x), a density proportional to (1 + m.z)^k. Source: De Cao & Aziz 2020, equation 6."""
+
+    def around(self, direction: Tensor, concentration: Tensor) -> PowerSpherical:
+        """Power spherical distributions."""
+        return PowerSpherical(direction, concentration)
