@@ -21,6 +21,7 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "co
 
 GROUPS = (
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood",
+    "objective", "schedule",
     "sampler", "features", "metric", "trainer", "logger", "sweep",
 )  # fmt: skip
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
@@ -146,4 +147,5 @@ def preset(method: str) -> dict[str, Any]:
     content = OmegaConf.load(path)
     assert isinstance(content, DictConfig)
     parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
-    return {"model": "autoencoder", "beta": content.get("beta", 1.0)} | parts
+    usual = {"model": "autoencoder", "objective": "elbo", "schedule": "constant", "beta": content.get("beta", 1.0)}
+    return usual | parts

@@ -115,7 +115,7 @@ def build(node: DictConfig, **parts: Any) -> Any:
 
 
 # What a model may do without; its constructor says what it takes.
-OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood")
+OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood", "objective", "schedule")
 
 
 def taken_by_model(config: DictConfig) -> set[str]:
@@ -134,18 +134,21 @@ def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, 
 
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     """The model of the chosen parts. Raises: Refused if it lacks one or they do not fit together."""
-    prior = build(config.prior, latent_size=config.latent_size, shape=data.shape)
-    backbone = build(config.backbone, latent_size=config.latent_size, shape=data.shape)
-    parts = {"prior": prior, "backbone": backbone}
-    needs = {
-        "posterior": {"latent_size": config.latent_size, "features": backbone.features},
-        "regularizer": {"latent_size": config.latent_size},
-        "likelihood": {},
-    }
-    for group in (group for group in OPTIONAL_PARTS if group in taken_by_model(config)):
-        if config.get(group) is None:
+    taken = taken_by_model(config)
+    for group in OPTIONAL_PARTS:
+        if group in taken and config.get(group) is None:
             raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
-        parts[group] = build(config[group], **needs[group])
+    parts = {"prior": build(config.prior, latent_size=config.latent_size, shape=data.shape)}
+    coordinates = parts["prior"].coordinates
+    if "posterior" in taken:
+        parts["posterior"] = build(config.posterior, latent_size=config.latent_size, coordinates=coordinates)
+        coordinates = parts["posterior"].coordinates
+    parts["backbone"] = build(config.backbone, latent_size=coordinates, shape=data.shape)
+    if "regularizer" in taken:
+        parts["regularizer"] = build(config.regularizer, latent_size=coordinates)
+    parts |= {group: build(config[group]) for group in ("likelihood", "objective", "schedule") if group in taken}
+    if "dataset_size" in taken:
+        parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)
     return model
 

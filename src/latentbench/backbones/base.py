@@ -3,6 +3,7 @@
 from abc import ABC
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Backbone(nn.Module, ABC):
@@ -29,3 +30,15 @@ class Backbone(nn.Module, ABC):
         """Raw output (B, C, H, W) for latents (B, D)."""
         raw: Tensor = self.decoder(z)
         return raw
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Divide the weight of each linear and convolutional layer by its largest singular value; once per network.
+
+    A kernel counts as a matrix (outputs, all else). One power iteration a forward pass in training follows the value.
+    Source: Miyato et al. 2018, equation 8 and appendix A.
+    """
+    for layer in list(network.modules()):
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() > 1:  # of a normalization layer it is a vector
+            spectral_norm(layer)

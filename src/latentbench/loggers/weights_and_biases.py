@@ -16,7 +16,9 @@ from latentbench.record import Record
 
 _log = logging.getLogger(__name__)
 
-TAGS = ("method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood")
+TAGS = (
+    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
+)  # fmt: skip
 COLUMNS = 8
 SUMMARY_OF = {True: "max", False: "min", None: "last"}  # by higher_is_better
 # A sweep stays readable and quick: no banners, no capture of stdout; commit and hardware are in the record.

@@ -3,23 +3,27 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
+from latentbench.distributions.spaces import BOX
 from latentbench.errors import Refused
-from latentbench.likelihoods.base import Likelihood
+from latentbench.likelihoods.base import Likelihood, PixelDistribution
 from latentbench.models.base import Ability, GenerativeModel
+from latentbench.objectives.base import Objective
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import has_closed_form, kl_per_image
+from latentbench.schedules.base import Schedule
 
 
 class Autoencoder(GenerativeModel):
     """loss = E_x [ E_q(z|x)[-log p(x|z)] + beta * R ], nats, summed over pixels and latent dimensions.
 
-    The expectation over q is estimated with one draw per image (Kingma & Welling 2014, equation 8).
+    That is objective=elbo and schedule=constant; an objective may bound log p(x) otherwise, a schedule change R over
+    the training, and a posterior bring a loss of its own.
     Raises: Refused if the parts do not fit together.
     """
 
@@ -31,62 +35,90 @@ class Autoencoder(GenerativeModel):
         prior: Prior,
         regularizer: Regularizer,
         likelihood: Likelihood,
+        objective: Objective,
+        schedule: Schedule,
+        dataset_size: int,
         beta: float,
         learning_rate: float,
         critic_learning_rate: float,
     ) -> None:
         super().__init__(learning_rate=learning_rate, critic_learning_rate=critic_learning_rate)
-        if prior.needs_posterior_density and not posterior.has_density:
-            instead = "posterior=gaussian" if regularizer.trains_prior else "prior=normal or prior=laplace"
-            raise Refused(
-                f"{type(prior).__name__} is a mixture of posterior densities and {type(posterior).__name__} has "
-                f"none: take {instead}"
-            )
         if reason := regularizer.refuses(posterior=posterior, prior=prior):
             raise Refused(reason)
+        if reason := objective.refuses(regularizer=regularizer, schedule=schedule):
+            raise Refused(reason)
         self.backbone = backbone
+        self.head = nn.Linear(backbone.features, posterior.inputs)
         self.posterior = posterior
         self.prior = prior
         self.regularizer = regularizer
         self.likelihood = likelihood
+        self.objective = objective
+        self.schedule = schedule
+        self.dataset_size = dataset_size
+        self.progress = 0.0  # of the training, from 0 to 1
         self.beta = beta
         self.learning_rate = learning_rate
         self.critic_learning_rate = critic_learning_rate
+        regularizer.constrain(backbone.decoder)
 
     def posterior_distribution(self, x: Tensor) -> Distribution:
         """q(z|x), batch shape (B,), event shape (D,)."""
-        q: Distribution = self.posterior(self.backbone.encode(x))
+        raw = in_full(self.head(self.backbone.encode(x)))
+        with torch.autocast(x.device.type, enabled=False):
+            q: Distribution = self.posterior(raw)
         return q
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
-        p: Distribution = self.prior(self.posterior_distribution)
+        return self.posterior.placed(self.prior(self.posterior_distribution))
+
+    def pixel_distribution(self, z: Tensor) -> PixelDistribution:
+        """p(x|z), batch shape (B,), event shape (C, H, W), for latents (B, D)."""
+        p: PixelDistribution = self.likelihood(in_full(self.backbone.decode(z)))
         return p
 
     def images(self, z: Tensor) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]."""
-        mean: Tensor = self.likelihood(self.backbone.decode(z)).mean
-        return mean.clamp(0, 1)
+        return self.pixel_distribution(z).mean.clamp(0, 1)
 
     def terms(self, x: Tensor) -> tuple[dict[str, Tensor], Latents]:
         """The loss and its terms for a batch, scalars in nats, and what the regularizer saw."""
-        q = self.posterior_distribution(x)
-        z = q.rsample()
-        p = self.prior_distribution()
-        latents = Latents(x=x, z=z, q=q, p=p, decode=self.backbone.decode)
-        distortion = -self.likelihood(self.backbone.decode(z)).log_prob(x).mean()
-        regularization = self.regularizer(latents)
-        loss = distortion + self.beta * regularization
-        return {"loss": loss, "distortion": distortion, "regularizer": regularization}, latents
+        q, p = self.posterior_distribution(x), self.prior_distribution()
+        # Draws, distances and densities of latents lose too much in half precision.
+        with torch.autocast(x.device.type, enabled=False):
+            if self.objective.samples == 1:
+                first = q.rsample()  # as it is drawn: some distributions know the density of their last draw
+                z = first[None]
+            else:
+                z = q.rsample((self.objective.samples,))
+                first = z[0]
+        log_likelihood = self.pixel_log_prob(x, z)
+        latents = Latents(x=x, z=first, q=q, p=p, decoder=self.backbone.decoder, dataset_size=self.dataset_size)
+        with torch.autocast(x.device.type, enabled=False):
+            terms = self.objective.terms(
+                log_likelihood=log_likelihood,
+                z=z,
+                latents=latents,
+                regularizer=self.regularizer,
+                weigh=lambda regularization: self.beta * self.schedule(regularization, self.progress),
+            )
+            own_loss = self.posterior.own_loss(q)
+        if own_loss is not None:
+            terms |= {"loss": terms["loss"] + own_loss, "posterior_loss": own_loss}
+        return terms, latents
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One step on the loss and, where there is a critic, one on the critic's."""
         optimizers = self.optimizers()
         main, *critic = optimizers if isinstance(optimizers, list) else [optimizers]
+        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
+        self.progress = epochs / (self.trainer.max_epochs or 1)
         terms, latents = self.terms(batch)
         self._step(main, terms["loss"])
         if critic:
-            critic_loss = self.regularizer.critic_loss(latents)
+            with torch.autocast(batch.device.type, enabled=False):
+                critic_loss = self.regularizer.critic_loss(latents)
             assert critic_loss is not None
             self._step(critic[0], critic_loss)
             terms["critic_loss"] = critic_loss
@@ -106,9 +138,24 @@ class Autoencoder(GenerativeModel):
         return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
 
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
-        """An autoencoder encodes; densities depend on its posterior and likelihood."""
-        if ability in ("rate", "log_likelihood") and not self.posterior.has_density:
-            return f"{type(self.posterior).__name__}, a deterministic encoder, has no density of latents"
+        """An autoencoder encodes; densities depend on its posterior, prior and likelihood."""
+        q, p = type(self.posterior).__name__, type(self.prior).__name__
+        without_density = f"{q}, a deterministic encoder, has no density of latents"
+        there = self.prior.space or self.posterior.space
+        outside = f"{q} gives probability to latents outside of {there.words}, where {p} has none"
+        is_inside = self.posterior.space is there
+        if ability == "rate":
+            if is_inside and self.has_closed_rate():
+                return None
+            if not self.posterior.has_density:
+                return without_density
+            return None if is_inside else f"{outside}: its KL divergence is infinite"
+        if ability == "log_likelihood":
+            if not self.posterior.has_density:
+                return without_density
+            # Draws in a box are all it takes; none is ever on a sphere or a code word.
+            if not is_inside and there is not BOX:
+                return f"{outside}: no draw of it has the prior's density"
         if ability in ("distortion", "log_likelihood"):
             return self.likelihood.not_a_density_of(binary=binary)
         return None
@@ -116,8 +163,13 @@ class Autoencoder(GenerativeModel):
     def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D)."""
         raw = self.backbone.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        log_prob: Tensor = self.likelihood(raw).log_prob(x)
+        log_prob: Tensor = self.likelihood(in_full(raw)).log_prob(x)
         return log_prob
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Image (B, C, H, W) decoded from the latent that stands for x."""
+        return self.images(self.posterior.point(self.posterior_distribution(x)))
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), nats, shape (B,): closed form or the mean over the draws z (S, B, D)."""
@@ -125,11 +177,18 @@ class Autoencoder(GenerativeModel):
         return kl if kl.dim() == 1 else kl.mean(0)
 
     @torch.no_grad()
+    def has_closed_rate(self) -> bool:
+        """Whether KL(q || p) is known in closed form."""
+        q = self.posterior_distribution(torch.zeros(1, *self.backbone.shape, device=self.device))
+        return has_closed_form(q, self.prior_distribution())
+
     def facts(self) -> dict[str, Any]:
         """How KL(q || p) is had, and the likelihood's learned scale."""
-        kl = {}
-        if self.posterior.has_density:
-            q = self.posterior_distribution(torch.zeros(1, *self.backbone.shape, device=self.device))
-            closed = has_closed_form(q, self.prior_distribution())
-            kl = {"kl": "closed form" if closed else "Monte Carlo"}
-        return kl | self.likelihood.facts()
+        if self.lacks("rate", binary=False):
+            return self.likelihood.facts()
+        return {"kl": "closed form" if self.has_closed_rate() else "Monte Carlo"} | self.likelihood.facts()
+
+
+def in_full(raw: Tensor) -> Tensor:
+    """Numbers in single precision or better, whatever the networks computed in."""
+    return raw.to(torch.promote_types(raw.dtype, torch.float32))

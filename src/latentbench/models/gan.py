@@ -1,5 +1,6 @@
-"""Generative adversarial network."""
+"""Generative adversarial networks."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import Refused
+from latentbench.errors import Refused, UserError
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
 
@@ -28,14 +29,14 @@ class GAN(GenerativeModel):
         prior(None)  # refuses by itself where it needs an encoder
         if prior.is_learned:
             raise Refused(
-                f"a GAN does not train its prior and {type(prior).__name__} has parameters to learn: "
-                "take prior=normal or prior=laplace"
+                f"a GAN does not train its prior and {type(prior).__name__} has parameters to learn: take a fixed one, "
+                "prior=normal, laplace, logistic, student_t, uniform, hypersphere or categorical"
             )
         self.backbone = backbone
         self.prior = prior
         self.verdict = nn.Linear(backbone.features, 1)
         self.learning_rate = learning_rate
-        self.beta1 = float(beta1)  # Adam takes no whole numbers
+        self.betas = (float(beta1), 0.999)  # Adam takes no whole numbers
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
@@ -46,32 +47,49 @@ class GAN(GenerativeModel):
         """The generator's images (B, C, H, W)."""
         return self.backbone.decode(z).sigmoid()
 
+    def generate(self, n: int) -> Tensor:
+        """Images (n, C, H, W) of n draws of the prior."""
+        return self.images(self.prior_distribution().sample(torch.Size([n])))
+
     def discriminate(self, x: Tensor) -> Tensor:
-        """Logit that an image is real, (B, 1)."""
+        """T(x), the logit that an image is real, (B, 1); of single precision at least, as the losses are."""
         logit: Tensor = self.verdict(self.backbone.encode(x))
-        return logit
+        return logit.to(torch.promote_types(logit.dtype, torch.float32))
+
+    def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
+        """The discriminator's loss of images (B, C, H, W) of either kind, scalar."""
+        return softplus(-self.discriminate(real)).mean() + softplus(self.discriminate(made)).mean()
+
+    def generator_loss(self, made: Tensor) -> Tensor:
+        """The generator's loss of its images (B, C, H, W), scalar."""
+        return softplus(-self.discriminate(made)).mean()
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One step of the discriminator and one of the generator."""
+        """One step of the discriminator and one of the generator, on the same draws of the prior."""
+        generator, discriminator = self._players()
+        made = self.generate(len(batch))
+        discriminator_loss = self.discriminator_loss(batch, made.detach())
+        self._step(discriminator, discriminator_loss)
+        generator_loss = self.generator_loss(made)
+        self._step(generator, generator_loss)
+        terms = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
+        self.note("train", terms, len(batch))
+
+    def _players(self) -> list[Any]:
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        generator, discriminator = optimizers
+        return optimizers
 
-        made = self.images(self.prior_distribution().sample(batch.shape[:1]))
-        real_loss = softplus(-self.discriminate(batch)).mean()
-        fake_loss = softplus(self.discriminate(made.detach())).mean()
-        self._step(discriminator, real_loss + fake_loss)
-        generator_loss = softplus(-self.discriminate(made)).mean()
-        self._step(generator, generator_loss)
-
-        terms = {"generator_loss": generator_loss, "discriminator_loss": real_loss + fake_loss}
-        self.note("train", terms, len(batch))
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        super()._step(optimizer, loss)
+        # Autocast keeps its copies of weights to the end of a batch: the other player would meet the old ones.
+        torch.clear_autocast_cache()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the generator and Adam for the discriminator."""
         discriminator = [*self.backbone.encoder.parameters(), *self.verdict.parameters()]
         players = [list(self.backbone.decoder.parameters()), discriminator]
-        settings: dict[str, Any] = {"lr": self.learning_rate, "betas": (self.beta1, 0.999), "fused": True}
+        settings: dict[str, Any] = {"lr": self.learning_rate, "betas": self.betas, "fused": True}
         return [torch.optim.Adam(parameters, **settings) for parameters in players]
 
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
@@ -81,3 +99,45 @@ class GAN(GenerativeModel):
     def facts(self) -> dict[str, Any]:
         """Nothing."""
         return {}
+
+
+class CriticGAN(GAN, ABC):
+    """A GAN whose critic T, a discriminator of bounded slope, takes `critic_steps` steps for one of the generator's.
+
+    generator: -E_z[T(G(z))]
+    Source: Gulrajani et al. 2017, algorithm 1. There the generator's step follows `critic_steps` of the critic; here
+    it comes with the first of them, so that the shortest training has one, and each step of the critic's takes a new
+    batch of images, so that an epoch costs what any other method's does. Raises: UserError for no step of the critic.
+    """
+
+    def __init__(
+        self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float, beta2: float, critic_steps: int
+    ) -> None:
+        super().__init__(backbone=backbone, prior=prior, learning_rate=learning_rate, beta1=beta1)
+        if type(critic_steps) is not int or critic_steps < 1:
+            raise UserError(f"model.critic_steps={critic_steps}: steps of the critic are a whole number, 1 or more")
+        self.betas = (float(beta1), float(beta2))
+        self.critic_steps = critic_steps
+        self.batches = 0  # since training began, whatever the epoch
+        # A bias would add alike to T(x) and T(G(z)): while no margin is kept, as ever without one, the loss does not
+        # see it and Adam walks it about on rounding errors.
+        self.verdict = nn.Linear(backbone.features, 1, bias=False)
+
+    @abstractmethod
+    def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
+        """The critic's loss of images (B, C, H, W) of either kind, scalar."""
+
+    def generator_loss(self, made: Tensor) -> Tensor:
+        """The generator's loss of its images (B, C, H, W), scalar."""
+        return -self.discriminate(made).mean()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One step of the critic and, every `critic_steps` batches, one of the generator on draws of its own."""
+        generator, critic = self._players()
+        terms = {"discriminator_loss": self.discriminator_loss(batch, self.generate(len(batch)).detach())}
+        self._step(critic, terms["discriminator_loss"])
+        if self.batches % self.critic_steps == 0:
+            terms["generator_loss"] = self.generator_loss(self.generate(len(batch)))
+            self._step(generator, terms["generator_loss"])
+        self.batches += 1
+        self.note("train", terms, len(batch))

@@ -2,36 +2,54 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from latentbench.distributions.factorised import Factorised
+from latentbench.distributions.one_hot import OneHot
+from latentbench.distributions.spaces import SPHERE
+from latentbench.errors import number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
 
 
 class KullbackLeibler(Regularizer):
-    """R = E_x KL(q(z|x) || p(z)), in nats.
+    """R = E_x KL(q(z|x) || p(z)), in nats; with free bits R = sum_j max(free_bits, E_x KL(q(z_j|x) || p(z_j))).
 
-    Closed form where torch.distributions knows one for the pair, else the unbiased one-sample estimate
-    log q(z|x) - log p(z) with z ~ q. Source: Kingma & Welling 2014, equations 7 and 10.
+    Closed form where there is one for the pair, else the unbiased one-sample estimate log q(z|x) - log p(z) with
+    z ~ q. free_bits are nats per coordinate (per group of a categorical code); 0 is the plain divergence.
+    Source: Kingma & Welling 2014, equations 7 and 10; free bits: Kingma et al. 2016, equation 15.
     """
 
-    trains_prior: ClassVar[bool] = True
+    trains_prior = "density"
+    needs_density: ClassVar[bool] = True
+
+    def __init__(self, *, latent_size: int, free_bits: float) -> None:
+        super().__init__(latent_size=latent_size)
+        self.free_bits = number("regularizer.free_bits", free_bits, least=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R, nats."""
-        return kl_per_image(latents.q, latents.p, latents.z).mean()
+        if self.free_bits == 0:
+            return kl_per_image(latents.q, latents.p, latents.z).mean()
+        return kl_per_factor(latents.q, latents.p, latents.z).mean(0).clamp(min=self.free_bits).sum()
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """A point has no density: its KL divergence from any prior is infinite."""
-        if not posterior.has_density:
-            instead = "" if prior.is_learned else ", or regularizer=mmd, adversarial or none"
+        """Free bits are counted by coordinate."""
+        if reason := super().refuses(posterior=posterior, prior=prior):
+            return reason
+        if self.free_bits > 0 and not (posterior.is_factorised and prior.is_factorised):
+            q, p = type(posterior).__name__, type(prior).__name__
+            there = prior.space or posterior.space
+            # On a sphere no coordinate is independent of the others.
+            others = "" if there is SPHERE else f"posterior={there.posteriors} and prior={there.priors}, or "
             return (
-                f"the KL divergence needs a posterior with a density and {type(posterior).__name__} has none: "
-                f"take posterior=gaussian{instead}"
+                f"free bits are counted for every coordinate by itself, and those of {q} or of {p} depend on each "
+                f"other: take {others}regularizer.free_bits=0"
             )
-        return super().refuses(posterior=posterior, prior=prior)
+        return None
 
 
 def kl_per_image(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -45,10 +63,22 @@ def kl_per_image(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
         return q.log_prob(z) - p.log_prob(z)
 
 
+def kl_per_factor(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
+    """The same for each coordinate of factorised q and p, (B, D), or group of a categorical code, (B, G)."""
+    assert isinstance(q, Factorised | OneHot)
+    assert isinstance(p, Factorised | OneHot)
+    try:
+        kl: Tensor = q.factor_kl(p)  # type: ignore[arg-type]
+        return kl
+    except NotImplementedError:
+        return q.factor_log_prob(z) - p.factor_log_prob(z)
+
+
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
     """Whether KL(q || p) is known in closed form."""
     try:
-        kl_divergence(q, p)
+        with torch.no_grad():
+            kl_divergence(q, p)
     except NotImplementedError:
         return False
     return True

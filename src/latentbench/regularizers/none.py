@@ -8,7 +8,7 @@ from latentbench.regularizers.base import Latents, Regularizer
 class NoRegularizer(Regularizer):
     """R = 0: a plain autoencoder."""
 
-    trains_prior = False
+    trains_prior = None
 
     def forward(self, latents: Latents) -> Tensor:
         """Zero."""

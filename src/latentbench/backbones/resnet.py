@@ -1,0 +1,96 @@
+"""Residual networks for images of any size."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from latentbench.backbones.base import Backbone
+from latentbench.errors import UserError
+
+CHANNELS_PER_GROUP = 16
+
+
+class ResNetBackbone(Backbone):
+    """Residual blocks and average pooling down; nearest-neighbour resizing and residual blocks up.
+
+    Resizing to the sizes met on the way down fits images of any size. Groups of channels are normalized, so that an
+    image is encoded alike whatever else is in the batch.
+    Source: He et al. 2016b, figure 1b (pre-activation); Wu & He 2018 (group normalization). There the sum of the last
+    block is normalized too; here it is not, since that would fix the contrast of what is encoded and decoded.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        latent_size: int,
+        channels: Sequence[int],
+        blocks: int,
+        hidden: int,
+    ) -> None:
+        super().__init__(shape=shape, latent_size=latent_size)
+        if not channels or min(channels) < 1 or hidden < 1:
+            raise UserError(f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more")
+        if type(blocks) is not int or blocks < 1:
+            raise UserError(f"backbone.blocks={blocks}: blocks of a resolution are a whole number, 1 or more")
+        self.features = hidden
+        image_channels, *size = shape
+        sizes = [tuple(size)]
+        down: list[nn.Module] = []
+        for before, after in zip([channels[0], *channels], channels, strict=False):
+            down += [*_blocks(before, after, blocks), nn.AvgPool2d(2, ceil_mode=True)]
+            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        smallest = (channels[-1], *sizes[-1])
+        flat = smallest[0] * smallest[1] * smallest[2]
+        self.encoder = nn.Sequential(
+            nn.Conv2d(image_channels, channels[0], 3, padding=1),
+            *down,
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+        )
+
+        up: list[nn.Module] = []
+        narrowing = [*reversed(channels), channels[0]]
+        for before, after, target in zip(narrowing, narrowing[1:], reversed(sizes[:-1]), strict=False):
+            up += [nn.Upsample(size=target), *_blocks(before, after, blocks)]
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_size, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, flat),
+            nn.Unflatten(1, smallest),
+            *up,
+            nn.ReLU(),
+            nn.Conv2d(channels[0], image_channels, 3, padding=1),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(norm(conv(relu(norm(x)))))), 3x3; a 1x1 convolution of x where the number of channels changes."""
+
+    def __init__(self, *, before: int, after: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *_activation(before),
+            nn.Conv2d(before, after, 3, padding=1),
+            *_activation(after),
+            nn.Conv2d(after, after, 3, padding=1),
+        )
+        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, before, H, W) -> (B, after, H, W)."""
+        y: Tensor = self.shortcut(x) + self.branch(x)
+        return y
+
+
+def _blocks(before: int, after: int, n: int) -> list[nn.Module]:
+    return [ResidualBlock(before=before if i == 0 else after, after=after) for i in range(n)]
+
+
+def _activation(channels: int) -> list[nn.Module]:
+    """Normalization and ReLU; as many groups of 16 channels or more as divide them evenly."""
+    most = max(1, channels // CHANNELS_PER_GROUP)
+    groups = next(groups for groups in range(most, 0, -1) if channels % groups == 0)
+    return [nn.GroupNorm(groups, channels), nn.ReLU()]

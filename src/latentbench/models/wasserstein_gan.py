@@ -1,0 +1,57 @@
+"""Wasserstein GAN with gradient penalty."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from latentbench.backbones.base import Backbone
+from latentbench.errors import UserError
+from latentbench.models.gan import CriticGAN
+from latentbench.priors.base import Prior
+
+
+class WassersteinGAN(CriticGAN):
+    """A generator that lowers the 1-Wasserstein distance to the images, as a critic T of slope 1 estimates it.
+
+    critic:    E_z[T(G(z))] - E_x[T(x)] + penalty * E[(|grad T(x^)| - 1)^2], x^ = e x + (1 - e) G(z), e ~ U(0, 1)
+    generator: -E_z[T(G(z))]
+    The distance is of images in [0, 1], Euclidean. Source: Gulrajani et al. 2017, equation 3 and algorithm 1; where
+    we differ, see CriticGAN. Raises: UserError for a penalty below 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        prior: Prior,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        critic_steps: int,
+        penalty: float,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            prior=prior,
+            learning_rate=learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            critic_steps=critic_steps,
+        )
+        if type(penalty) not in (int, float) or not 0 <= penalty < math.inf:
+            raise UserError(f"model.penalty={penalty}: the weight of the gradient penalty is a number, 0 or more")
+        self.penalty = penalty
+
+    def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
+        """The critic's loss of images (B, C, H, W) of either kind, scalar."""
+        distance = self.discriminate(real).mean() - self.discriminate(made).mean()
+        return self.penalty * self.gradient_penalty(real, made) - distance
+
+    def gradient_penalty(self, real: Tensor, made: Tensor) -> Tensor:
+        """E[(|grad T(x^)| - 1)^2], scalar, one x^ on the line from each image (B, C, H, W) to one that was made."""
+        share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+        between = (share * real + (1 - share) * made).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.discriminate(between).sum(), between, create_graph=True)
+        excess: Tensor = slope.flatten(1).norm(dim=1) - 1
+        return excess.square().mean()

@@ -1,0 +1,1 @@
+"""What an autoencoder is trained to minimise, given its regularizer."""

@@ -1,0 +1,73 @@
+"""Disentangled inferred prior."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from latentbench.distributions.spaces import BOX, REAL
+from latentbench.errors import UserError, number
+from latentbench.posteriors.base import Posterior
+from latentbench.priors.base import Prior
+from latentbench.regularizers.base import Latents, Regularizer
+from latentbench.regularizers.kullback_leibler import kl_per_image
+
+
+class DisentangledInferredPrior(Regularizer):
+    """R = E_x KL(q(z|x) || p(z)) + off_diagonal sum_{i != j} S_ij^2 + diagonal sum_i (S_ii - 1)^2.
+
+    S, (D, D), over the batch: I: Cov_x of the posterior's means; II: Cov of z, which is Cov_x of the means plus E_x of
+    the posterior's covariance. Source: Kumar et al. 2018 (DIP-VAE), equations 5-7.
+    """
+
+    trains_prior = None  # it asks for the identity, which is the covariance of priors that do not learn
+    needs_density: ClassVar[bool] = True
+
+    def __init__(self, *, latent_size: int, variant: str, off_diagonal: float, diagonal: float) -> None:
+        super().__init__(latent_size=latent_size)
+        if variant not in VARIANTS:
+            raise UserError(f"regularizer.variant={variant}: choose one of {', '.join(VARIANTS)}")
+        self.covariance = VARIANTS[variant]
+        self.off_diagonal = number("regularizer.off_diagonal", off_diagonal, least=0)
+        self.diagonal = number("regularizer.diagonal", diagonal, least=0)
+
+    def forward(self, latents: Latents) -> Tensor:
+        """R; the divergence in nats, the rest without units."""
+        covariance = self.covariance(latents.q)
+        variances = covariance.diagonal()
+        off_diagonal = covariance.square().sum() - variances.square().sum()
+        kl = kl_per_image(latents.q, latents.p, latents.z).mean()
+        return kl + self.off_diagonal * off_diagonal + self.diagonal * (variances - 1).square().sum()
+
+    def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
+        """Means and variances by coordinate are needed, and a prior whose covariance is the identity."""
+        if reason := super().refuses(posterior=posterior, prior=prior):
+            return reason
+        if posterior.space not in (REAL, BOX):
+            return (
+                f"no distribution on {posterior.space.words}, where the latents of {type(posterior).__name__} are, has "
+                "the identity for its covariance: take regularizer=kl, or posterior=gaussian and prior=normal"
+            )
+        if not posterior.has_moments:
+            return (
+                f"mean and covariance of {type(posterior).__name__} have no closed form: take "
+                "posterior=gaussian, gaussian_full or laplace"
+            )
+        return None
+
+
+def covariance_of_means(q: Distribution) -> Tensor:
+    """Cov_x E_q[z], (D, D); zeros of a batch of one."""
+    centred = q.mean - q.mean.mean(0)
+    return centred.T @ centred / len(centred)
+
+
+def covariance_of_draws(q: Distribution) -> Tensor:
+    """Cov_x E_q[z] + E_x Cov_q[z], (D, D)."""
+    within = q.covariance_matrix.mean(0) if isinstance(q, MultivariateNormal) else torch.diag(q.variance.mean(0))
+    return covariance_of_means(q) + within
+
+
+VARIANTS: dict[str, Callable[[Distribution], Tensor]] = {"I": covariance_of_means, "II": covariance_of_draws}

@@ -1,0 +1,50 @@
+"""InfoVAE's family of divergences."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from latentbench.errors import number
+from latentbench.posteriors.base import Posterior
+from latentbench.priors.base import Prior
+from latentbench.regularizers.base import Latents, Regularizer
+from latentbench.regularizers.kullback_leibler import kl_per_image
+from latentbench.regularizers.maximum_mean_discrepancy import MaximumMeanDiscrepancy
+
+
+class InformationMaximising(Regularizer):
+    """R = (1 - alpha) E_x KL(q(z|x) || p(z)) + (alpha + lambda - 1) MMD^2(q(z), p(z)).
+
+    alpha = 0 and lambda = 1 is the VAE's; alpha weighs the mutual information of images and codes.
+    Source: Zhao et al. 2019 (InfoVAE), section 3.2, with their choice of the divergence, the MMD.
+    """
+
+    trains_prior = "density"
+    needs_density: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        latent_size: int,
+        alpha: float,
+        lambda_: float,
+        kernel: str,
+        scales: Sequence[float],
+        estimator: str,
+    ) -> None:
+        super().__init__(latent_size=latent_size)
+        number("regularizer.alpha", alpha)
+        number("regularizer.lambda_", lambda_)
+        self.weights = (1 - alpha, alpha + lambda_ - 1)
+        self.mmd = MaximumMeanDiscrepancy(latent_size=latent_size, kernel=kernel, scales=scales, estimator=estimator)
+
+    def forward(self, latents: Latents) -> Tensor:
+        """R; the divergence in nats, the discrepancy without units."""
+        kl = kl_per_image(latents.q, latents.p, latents.z).mean()
+        mmd: Tensor = self.mmd(latents)
+        return self.weights[0] * kl + self.weights[1] * mmd
+
+    def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
+        """Both terms must reach a learned prior."""
+        return super().refuses(posterior=posterior, prior=prior) or self.mmd.refuses(posterior=posterior, prior=prior)

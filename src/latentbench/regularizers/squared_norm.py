@@ -1,0 +1,29 @@
+"""Squared norm of the codes, which regularized autoencoders have in common."""
+
+from torch import Tensor
+
+from latentbench.distributions.spaces import CODES, SPHERE
+from latentbench.posteriors.base import Posterior
+from latentbench.priors.base import Prior
+from latentbench.regularizers.base import Latents, Regularizer
+
+
+class SquaredNorm(Regularizer):
+    """R = E |z|^2 / 2. Source: Ghosh et al. 2020 (RAE), equation 9."""
+
+    trains_prior = None
+
+    def forward(self, latents: Latents) -> Tensor:
+        """R."""
+        return 0.5 * latents.z.square().sum(1).mean()
+
+    def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
+        """Codes must be free to have any norm."""
+        if reason := super().refuses(posterior=posterior, prior=prior):
+            return reason
+        if posterior.space in (SPHERE, CODES):
+            return (
+                f"latents of {type(posterior).__name__} are in {posterior.space.words}, where a norm says nothing: "
+                "take regularizer=none or mmd, or posterior=dirac"
+            )
+        return None

@@ -1,0 +1,25 @@
+"""Controlled capacity."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from latentbench.errors import number
+from latentbench.schedules.base import Schedule
+
+
+class Capacity(Schedule):
+    """|R - C(t)| with C(t) = nats min(1, t / share): the rate is held at a capacity that grows.
+
+    Source: Burgess et al. 2018, equation 8, where its weight, our beta, is called gamma.
+    """
+
+    is_weight: ClassVar[bool] = False
+
+    def __init__(self, *, nats: float, share: float) -> None:
+        self.nats = number("schedule.nats", nats, above=0)
+        self.share = number("schedule.share", share, above=0, most=1)
+
+    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
+        """|R - C(t)|."""
+        return (regularization - self.nats * min(1.0, progress / self.share)).abs()

@@ -1,0 +1,20 @@
+"""Linear warm-up."""
+
+from torch import Tensor
+
+from latentbench.errors import number
+from latentbench.schedules.base import Schedule
+
+
+class Warmup(Schedule):
+    """min(1, t / share) R: from nothing to all of it during the first `share` of the training.
+
+    Source: Bowman et al. 2016, section 3.1 (KL cost annealing); linear as in Soenderby et al. 2016, section 2.3.
+    """
+
+    def __init__(self, *, share: float) -> None:
+        self.share = number("schedule.share", share, above=0, most=1)
+
+    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
+        """min(1, t / share) R."""
+        return min(1.0, progress / self.share) * regularization
