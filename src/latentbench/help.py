@@ -1,6 +1,7 @@
 """The text of `latentbench --help`, made from the YAMLs that there are."""
 
 from latentbench.configuration import CONF_DIR, GROUPS, option_files, sentence
+from latentbench.fits import table_of_fits
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -17,11 +18,11 @@ Records land at <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: la
 
 
 def help_text() -> str:
-    """Usage, every option of every group with its sentence, and the scalars."""
+    """Usage, every option of every group with its sentence, the scalars, and what fits together."""
     parts = [USAGE, "Options (group=option; several samplers or metrics as sampler=[prior,gmm]):"]
     for group in GROUPS:
         parts.append(f"\n{group}")
-        parts += [f"  {path.stem:<15} {sentence(path)}" for path in option_files(group)]
+        parts += [f"  {path.stem:<20} {sentence(path)}" for path in option_files(group)]
     parts += ["\nvalues (key=value), with their defaults"]
     # The first paragraph of plain `key: value  # meaning` lines of config.yaml.
     for line in (CONF_DIR / "config.yaml").read_text(encoding="utf-8").splitlines():
@@ -29,4 +30,6 @@ def help_text() -> str:
         if hash_sign and setting[:1].isalpha():
             parts.append(f"  {setting.strip():<20} {meaning.strip()}")
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
+    parts += ["\nwhich regularizers take which posterior and prior; the rest is refused, with its reason"]
+    parts += [table_of_fits("simple")]
     return "\n".join(parts)
