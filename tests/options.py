@@ -1,23 +1,29 @@
 """The options that lie on disk and small things built of them: what is added to conf/ is tested by being there."""
 
 import functools
+import math
 import socket
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
-from torch import Tensor
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from latentbench.configuration import CONF_DIR, GROUPS, compose_config
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
+from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import UserError
 from latentbench.metrics.base import Evidence
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
+from latentbench.posteriors.base import Posterior
 from latentbench.run import build, build_model
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -126,12 +132,94 @@ def linear_autoencoder(scale: float, *, pixels: int = 6, latent_size: int = 2) -
         "model",
         "autoencoder",
         backbone=part_of("backbone", "linear", shape=shape, latent_size=latent_size),
-        posterior=part_of("posterior", "gaussian", features=pixels, latent_size=latent_size),
+        posterior=part_of("posterior", "gaussian", latent_size=latent_size, coordinates=latent_size),
         prior=part_of("prior", "normal", shape=shape, latent_size=latent_size),
         regularizer=part_of("regularizer", "kl", latent_size=latent_size),
         likelihood=part_of("likelihood", "gaussian", scale=scale),
+        objective=part_of("objective", "elbo"),
+        schedule=part_of("schedule", "constant"),
+        dataset_size=100,
     )
     return model
+
+
+@functools.cache
+def plain(group: str, option: str) -> dict[str, Any]:
+    """An option's YAML as a dict, interpolations unresolved; its networks small."""
+    content: dict[str, Any] = OmegaConf.to_container(node_of(group, option), resolve=False)  # type: ignore[assignment]
+    return content | ({"hidden": [16]} if "hidden" in content else {})
+
+
+def autoencoder(data: ImageData, *, latent_size: int = 3, **chosen: str) -> Autoencoder:
+    """A small autoencoder of the given parts, the others as in conf/config.yaml. Raises: Refused."""
+    torch.manual_seed(0)
+    defaults = {"model": "autoencoder", "backbone": "mlp", "posterior": "gaussian", "prior": "normal"}
+    defaults |= {"regularizer": "kl", "likelihood": "gaussian", "objective": "elbo", "schedule": "constant"}
+    nodes = {group: plain(group, option) for group, option in (defaults | chosen).items()}
+    model = build_model(OmegaConf.create({"beta": 1.0, "latent_size": latent_size} | nodes), data)
+    assert isinstance(model, Autoencoder)
+    return model
+
+
+def encoder(posterior: Posterior, pixels: int = 4) -> nn.Sequential:
+    """An affine encoder of images of so many pixels, with the given posterior."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, posterior.inputs), posterior)
+
+
+def grid(space: Space, latent_size: int, *, reach: float = 25.0, classes: int = 2) -> tuple[Tensor, Tensor]:
+    """Points (N, D) all over a space of 1 or 2 dimensions and the volume (N,) that each stands for, in float64.
+
+    reach: how far the points go in R^n; classes: of each group in the space of codes (one-hot).
+    """
+    if space is CODES:
+        words = torch.cartesian_prod(*[torch.arange(classes)] * latent_size).reshape(-1, latent_size)
+        return one_hot(words, classes).flatten(1).double(), torch.ones(len(words), dtype=torch.float64)
+    if space is SPHERE:
+        # The midpoint rule is exact to rounding on a circle; on the sphere it is in the cosine of the latitude, too.
+        n = 4000 if latent_size == 1 else 300
+        angle = 2 * math.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        circle = torch.stack([angle.cos(), angle.sin()], 1)
+        if latent_size == 1:
+            return circle, torch.full((n,), 2 * math.pi / n, dtype=torch.float64)
+        height = 2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1
+        around = (1 - height.square()).sqrt()[:, None, None] * circle
+        points = torch.cat([height[:, None, None].expand(n, n, 1), around], 2).flatten(0, 1)
+        return points, torch.full((n * n,), 4 * math.pi / n**2, dtype=torch.float64)
+    half_width = BOX_HALF_WIDTH if space is BOX else reach
+    n = 20_000 if latent_size == 1 else 300
+    axis = half_width * (2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1)
+    points = torch.cartesian_prod(*[axis] * latent_size).reshape(-1, latent_size)
+    return points, torch.full((len(points),), (2 * half_width / n) ** latent_size, dtype=torch.float64)
+
+
+def shaken(module: Any, by: float = 0.5) -> Any:
+    """The module, its weights moved at random from where they were."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(by * torch.randn_like(weight))
+    return module
+
+
+def waves(size: int, n: int) -> Callable[[Tensor], Tensor]:
+    """n smooth functions of points (..., size) with values (..., n), of which all means tell distributions apart."""
+    directions, phases = torch.randn(n, size, dtype=torch.float64), 2 * math.pi * torch.rand(n, dtype=torch.float64)
+    return lambda points: (points @ directions.T + phases).cos()
+
+
+def assert_drawn_from(draws: Tensor, points: Tensor, mass: Tensor) -> None:
+    """Means over draws (N, D) are, to five standard errors, those with probabilities (M,) of points (M, D)."""
+    of = waves(points.shape[1], 8)
+    found, wanted = of(draws), mass.detach() @ of(points)
+    error = found.std(0) / len(draws) ** 0.5
+    assert ((found.mean(0) - wanted).abs() <= 5 * error + 1e-3).all()  # a grid's own error is below that
+
+
+def ranks(draws: Tensor, points: Tensor, mass: Tensor) -> Tensor:
+    """Probability of what lies before each draw (N, D) on a line or a circle, from the grid's points and their mass."""
+    line, circle = (lambda z: z[:, 0]), (lambda z: torch.atan2(z[:, 1], z[:, 0]) % (2 * math.pi))
+    along = line if points.shape[1] == 1 else circle
+    edges = along(points) + (along(points)[1] - along(points)[0]) / 2
+    return torch.from_numpy(np.interp(along(draws).numpy(), edges.numpy(), mass.detach().cumsum(0).numpy()))
 
 
 def evidence(reference: Tensor, **parts: Any) -> Evidence:

@@ -195,7 +195,7 @@ def test_an_unknown_flag_shows_the_usage() -> None:
     [
         ("method=vae posterior=dirac", "take posterior=gaussian"),
         ("method=ae regularizer=kl", "take posterior=gaussian"),
-        ("method=ae prior=vamp", "take prior=normal or prior=laplace"),
+        ("method=ae prior=vamp", "take prior=normal, laplace"),
     ],
 )
 def test_a_pair_that_cannot_work_is_refused_with_what_would_fit(pair: str, fits: str) -> None:

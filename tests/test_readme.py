@@ -9,7 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config
+from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config, option_files
+from latentbench.fits import table_of_fits
 from latentbench.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,17 @@ def runs(text: str) -> list[list[str]]:
 
 
 ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.read_text(encoding="utf-8"))})
+
+
+def test_the_readme_names_every_option_that_makes_a_model() -> None:
+    named = set(INLINE.findall(README.read_text(encoding="utf-8")))
+    groups = ("prior", "posterior", "regularizer", "schedule", "objective", "model", "backbone", "likelihood", "method")
+    assert not {path.stem for group in groups for path in option_files(group)} - named
+
+
+def test_the_readme_says_what_fits_together_as_the_code_does() -> None:
+    written = README.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
+    assert written.strip() == table_of_fits("github"), "between the marks belongs the text on the right"
 
 
 def test_the_commands_of_a_newcomer_are_in_the_readme() -> None:

@@ -32,8 +32,9 @@ KEYS = {
     "n_parameters", "environment",
 }  # fmt: skip
 CHOICES = {
-    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "sampler", "features",
-    "metric", "trainer", "logger", "sweep", "seed", "beta", "latent_size", "study", "output_dir", "force",
+    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
+    "sampler", "features", "metric", "trainer", "logger", "sweep",
+    "seed", "beta", "latent_size", "study", "output_dir", "force",
 }  # fmt: skip
 SMALL = ("backbone.hidden=[16]", "trainer.max_epochs=1", "logger=none")
 EVERY_METRIC = (*SMALL, "metric.nll.samples=5")
@@ -242,8 +243,9 @@ def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -
 def test_a_gan_has_no_likelihood_posterior_and_regularizer_whatever_is_given(given: list[str], tmp_path: Path) -> None:
     assert latentbench(*EVERY_METRIC, "method=gan", *given).code == 0
     record = the_record(tmp_path / "outputs")
-    assert [record["choices"][part] for part in ("likelihood", "posterior", "regularizer")] == [None, None, None]
-    assert {"likelihood", "posterior", "regularizer"} & set(record["config"]) == set()
+    absent = ("likelihood", "posterior", "regularizer", "objective", "schedule")
+    assert all(record["choices"][part] is None for part in absent)
+    assert not set(absent) & set(record["config"])
     for key in ("nll/test", "rate/test", "fid/gmm", "fid/reconstruction", "mse/test"):
         assert key not in record["metrics"]
         assert "GAN" in record["skipped"][key]

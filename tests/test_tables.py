@@ -264,7 +264,8 @@ def test_rows_that_were_not_given_the_same_means_say_so() -> None:
 
 
 def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
-    vae, laplace_vae = choosing(a_record("vae"), prior="normal"), choosing(a_record("laplace_vae"), prior="laplace")
+    vae = choosing(a_record("vae"), prior="normal")
+    laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")
     assert summarize([vae, laplace_vae], rows=["method"]).keys == ["method"]
     other = choosing(vae, prior="laplace")
     assert summarize([other, laplace_vae], rows=["method"]).keys == ["method", "prior"]

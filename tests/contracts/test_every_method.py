@@ -1,12 +1,14 @@
-"""A method trains, with any backbone it may be given and on images of any size."""
+"""A method trains, with any backbone it may be given, on images of any size and with latents of any number."""
 
 import copy
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration import identity
 from latentbench.data.base import ImageData
@@ -16,14 +18,16 @@ from options import composed, few_digits, node_of, noise_images, options
 FAST = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "trainer.max_epochs=1", "logger=none")
 
 
-def settled(method: str, backbone: str = "mlp") -> DictConfig:
+def settled(method: str, backbone: str = "mlp", **settings: Any) -> DictConfig:
     """A method's config with a backbone, for two batches of training."""
     config = copy.deepcopy(composed(*FAST, f"method={method}"))
     config.backbone = node_of("backbone", backbone)
+    for key, value in settings.items():
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
     return config
 
 
-def assert_two_batches_train(data: ImageData, folder: Path, config: DictConfig) -> None:
+def assert_two_batches_train(data: ImageData, folder: Path, config: DictConfig) -> pl.Trainer:
     """Two batches by way of the trainer move every weight, and all losses are numbers."""
     torch.manual_seed(0)
     model = build_model(config, data)
@@ -33,6 +37,8 @@ def assert_two_batches_train(data: ImageData, folder: Path, config: DictConfig) 
     assert any(name.startswith("train/") and "loss" in name for name in losses)
     assert all(loss.isfinite() for loss in losses.values())
     assert not [name for name, weight in model.named_parameters() if torch.equal(weight, before[name])]
+    assert all(weight.isfinite().all() for weight in model.parameters())
+    return trainer
 
 
 @pytest.mark.parametrize(("method", "backbone"), itertools.product(options("method"), options("backbone")))
@@ -46,6 +52,25 @@ def test_two_batches_of_digits_train_it(method: str, backbone: str, tmp_path: Pa
 @pytest.mark.filterwarnings("ignore")
 def test_two_batches_of_larger_images_train_it(method: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
     assert_two_batches_train(noise_images(shape), tmp_path, settled(method))
+
+
+@pytest.mark.parametrize("method", options("method"))
+@pytest.mark.filterwarnings("ignore")
+def test_it_trains_in_half_precision_and_on_a_last_batch_of_one_image(method: str, tmp_path: Path) -> None:
+    data = few_digits(17)
+    assert data.size("train") % data.batch_size == 1
+    trainer = assert_two_batches_train(data, tmp_path, settled(method, trainer__precision="bf16-mixed"))
+    assert trainer.precision == "bf16-mixed"
+
+
+@pytest.mark.parametrize("latent_size", [1, 512])
+@pytest.mark.parametrize("method", options("method"))
+@pytest.mark.filterwarnings("ignore")
+def test_it_trains_with_one_latent_dimension_or_very_many(method: str, latent_size: int, tmp_path: Path) -> None:
+    config = settled(method, latent_size=latent_size, trainer__limit_train_batches=1, backbone__hidden=[16])
+    torch.manual_seed(0)
+    trainer = fit(config, build_model(config, few_digits()), few_digits(), False, tmp_path)
+    assert all(loss.isfinite() for loss in trainer.callback_metrics.values())
 
 
 def test_no_two_methods_are_one_method_of_two_names() -> None:

@@ -1,152 +1,225 @@
-"""The whole product of regularizers, posteriors and priors: each trains all it owns, or says what would fit."""
+"""The whole product of posteriors, priors and regularizers: each trains all it owns, or says what would fit."""
 
+import functools
 import itertools
+import re
 from collections.abc import Iterator
+from typing import NamedTuple, get_args
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
-from torch.distributions import Independent, Normal
 
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
-from latentbench.posteriors.dirac import Dirac
-from latentbench.regularizers.base import Latents, Regularizer
-from options import few_digits, options, part_of, some_images
+from latentbench.models.base import Ability
+from latentbench.posteriors.base import Posterior
+from latentbench.priors.base import Prior
+from latentbench.regularizers.base import Regularizer
+from latentbench.run import build, build_model
+from options import autoencoder, composed, few_digits, options, plain, some_images
 
-SHAPE = (1, 8, 8)
+DATA = few_digits()
+SIZE = 3
+STEPS = 3
+MOST_CHANGES = 3  # of one option each, until what was refused fits
 GROUPS = ("posterior", "prior", "regularizer")
-PAIRINGS = list(itertools.product(*map(options, GROUPS)))
+PAIRS = list(itertools.product(options("posterior"), options("prior")))
 
 
-def paired(**choice: str) -> Autoencoder:
-    """A small autoencoder of the given parts. Raises: Refused."""
-    torch.manual_seed(0)
-    backbone = part_of("backbone", "mlp", shape=SHAPE, latent_size=4, hidden=[16])
-    model: Autoencoder = part_of(
-        "model",
-        "autoencoder",
-        backbone=backbone,
-        posterior=part_of("posterior", choice["posterior"], features=backbone.features, latent_size=4),
-        prior=part_of("prior", choice["prior"], shape=SHAPE, latent_size=4),
-        regularizer=part_of("regularizer", choice["regularizer"], latent_size=4),
-        likelihood=part_of("likelihood", "gaussian"),
-    )
-    return model
+class Choice(NamedTuple):
+    """An option of each group, and settings of the regularizer's that differ from its YAML's."""
+
+    posterior: str
+    prior: str
+    regularizer: str
+    settings: tuple[tuple[str, int], ...] = ()
+
+    def changed(self, key: str, value: str) -> "Choice":
+        """With an option, or with a setting of the regularizer, as in `regularizer.free_bits=0`."""
+        if key == "regularizer":
+            return self._replace(regularizer=value, settings=())
+        if key in self._fields:
+            return self._replace(**{key: value})
+        group, setting = key.split(".")
+        assert group == "regularizer", key
+        assert setting in plain(group, self.regularizer), key
+        return self._replace(settings=((setting, int(value)),))
+
+
+@functools.cache
+def latents_of(posterior: str, prior: str) -> tuple[Posterior, Prior]:
+    nodes = OmegaConf.create({"posterior": plain("posterior", posterior), "prior": plain("prior", prior)})
+    p = build(nodes.prior, latent_size=SIZE, shape=DATA.shape)
+    return build(nodes.posterior, latent_size=SIZE, coordinates=p.coordinates), p
+
+
+@functools.cache
+def regularizer_of(option: str, settings: tuple[tuple[str, int], ...], size: int) -> Regularizer:
+    made: Regularizer = build(OmegaConf.create(plain("regularizer", option) | dict(settings)), latent_size=size)
+    return made
+
+
+@functools.cache
+def refusal(choice: Choice) -> str | None:
+    """What is said against a choice."""
+    posterior, prior = latents_of(choice.posterior, choice.prior)
+    regularizer = regularizer_of(choice.regularizer, choice.settings, posterior.coordinates)
+    return regularizer.refuses(posterior=posterior, prior=prior)
 
 
 def advice(message: str) -> Iterator[tuple[str, str]]:
-    """The options that a message names, as in `take prior=normal, laplace or mixture`."""
-    group = ""
+    """What a message tells to set, as in `take prior=normal, laplace or mixture, or regularizer.free_bits=0`."""
+    key = ""
     for word in message.split():
-        named, is_setting, option = word.strip(".,:;()").rpartition("=")
-        if is_setting:
-            group = named
-        if group and option != "or":
-            if option not in options(group):
-                assert not is_setting, f"{word} is no option"
-                group = ""
-                continue
-            yield group, option
-
-
-def builds(choice: dict[str, str]) -> bool:
-    try:
-        paired(**choice)
-    except Refused:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("pairing", PAIRINGS, ids="-".join)
-def test_it_trains_every_parameter_with_the_loss_meant_for_it_or_names_what_would_fit(
-    pairing: tuple[str, ...],
-) -> None:
-    choice = dict(zip(GROUPS, pairing, strict=True))
-    try:
-        model = paired(**choice)
-    except Refused as refusal:
-        named = list(advice(str(refusal)))
-        assert named, "the message names options"
-        assert any(builds(choice | {group: option}) for group, option in named), "one of them is all it takes"
-        return
-
-    terms, latents = model.terms(some_images(few_digits()))
-    critic = {f"regularizer.{name}" for name, _ in model.regularizer.named_parameters()}
-    terms["loss"].backward()
-    assert all(term.isfinite() for term in terms.values())
-    assert_gradients_reach(set(dict(model.named_parameters())) - critic, model)
-
-    model.zero_grad()
-    critic_loss = model.regularizer.critic_loss(latents)
-    assert (critic_loss is not None) == bool(critic)
-    if critic_loss is not None:
-        critic_loss.backward()
-    assert_gradients_reach(critic, model)
-
-
-def owned(optimizer: torch.optim.Optimizer) -> list[int]:
-    return [id(weight) for group in optimizer.param_groups for weight in group["params"]]
-
-
-def assert_gradients_reach(names: set[str], model: Autoencoder) -> None:
-    """Finite gradients, not all of them 0, at the named parameters and at no other."""
-    for name, parameter in model.named_parameters():
-        if name in names:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.any(), name
+        named, is_setting, value = word.strip(".,:;()").rpartition("=")
+        key = named if is_setting else key
+        if not key or value in ("or", "and"):
+            continue
+        if "." in key:
+            yield key, value
+            key = ""
+        elif value in options(key):
+            yield key, value
         else:
-            assert parameter.grad is None, name
+            assert not is_setting, f"{word} is no option"
+            key = ""
 
 
-@pytest.mark.parametrize("pairing", PAIRINGS, ids="-".join)
-def test_each_parameter_has_one_optimizer_and_the_critics_are_apart(pairing: tuple[str, ...]) -> None:
-    choice = dict(zip(GROUPS, pairing, strict=True))
-    if not builds(choice):
-        return
-    model = paired(**choice)
-    critic = {id(weight) for weight in model.regularizer.parameters()}
-    owners = [owned(optimizer) for optimizer in model.configure_optimizers()]
-    assert sorted(weight for weights in owners for weight in weights) == sorted(map(id, model.parameters()))
-    assert owners[1:] == ([list(map(id, model.regularizer.parameters()))] if critic else [])
+def changes_to_fit(choice: Choice, most: int = MOST_CHANGES) -> float:
+    """The fewest changes, each following the advice given, that lead to what is not refused."""
+    seen, now = {choice}, [choice]
+    for changes in range(most + 1):
+        if any(refusal(one) is None for one in now):
+            return changes
+        advised = {one.changed(*change) for one in now for change in advice(str(refusal(one)))}
+        now = list(advised - seen)
+        seen |= advised
+    return float("inf")
 
 
-def latents_shifted_by(shift: float, regularizer: Regularizer, n: int = 500) -> Latents:
-    """Codes of n images that are draws of a standard normal prior, but for a shift."""
-    prior = part_of("prior", "normal", latent_size=2, shape=(1, 8, 8))
-    gaussian = part_of("posterior", "gaussian", features=1, latent_size=2)
-    decode = part_of("backbone", "linear", shape=(1, 8, 8), latent_size=2).decode
-    mean = torch.full((n, 2), shift, requires_grad=True)
-    spread = Normal(mean, torch.ones(n, 2))
-    takes_gaussian = regularizer.refuses(posterior=gaussian, prior=prior) is None
-    q = Independent(spread, 1) if takes_gaussian else Dirac(spread.rsample())
-    return Latents(x=torch.rand(n, 1, 8, 8), z=q.rsample(), q=q, p=prior(None), decode=decode)
+@pytest.mark.parametrize(("posterior", "prior"), PAIRS)
+def test_a_refusal_names_options_that_lead_to_what_fits(posterior: str, prior: str) -> None:
+    refused = [Choice(posterior, prior, regularizer) for regularizer in options("regularizer")]
+    refused = [choice for choice in refused if refusal(choice)]
+    for choice in refused:
+        message = str(refusal(choice))
+        assert "\n" not in message
+        assert re.search(r": (take|set) [^:]+$", message), message
+        named = list(advice(message))
+        assert named, message
+        assert all(changes_to_fit(choice.changed(*change)) < MOST_CHANGES for change in named), message
+        if " and " not in message.rpartition("take")[2]:
+            assert all(choice.changed(*change) != choice for change in named), f"{message}: that is there already"
+        assert changes_to_fit(choice) <= MOST_CHANGES - 1, message
+    if refused:
+        with pytest.raises(Refused, match=f"^{re.escape(str(refusal(refused[0])))}$"):
+            autoencoder(DATA, latent_size=SIZE, **dict(zip(GROUPS, refused[0], strict=False)))
 
 
-def divergence(regularizer: Regularizer, shift: float) -> Tensor:
-    """R of shifted codes, after its critic had a while to look at such codes."""
-    critic = list(regularizer.parameters())
-    if critic:
-        optimizer = torch.optim.Adam(critic, lr=1e-3)
-        for _ in range(50):
-            loss = regularizer.critic_loss(latents_shifted_by(shift, regularizer, n=100))
-            assert loss is not None
-            optimizer.zero_grad()
-            loss.backward()
+def test_classes_that_differ_are_refused_with_the_setting_that_makes_them_agree() -> None:
+    chosen = ("posterior=categorical", "prior=categorical", "posterior.classes=5")
+    with pytest.raises(Refused, match=r"set prior.classes alone \(prior=categorical prior.classes=5\)"):
+        build_model(composed(*chosen), DATA)
+    build_model(composed(*chosen[:2], "prior.classes=5"), DATA)
+
+
+def backward(model: Autoencoder, loss: Tensor) -> None:
+    model.zero_grad()
+    loss.backward()
+
+
+def assert_trains(model: Autoencoder, x: Tensor) -> None:
+    """Every parameter moves by the gradients of its own loss and has none of the other."""
+    weights = dict(model.named_parameters())
+    critics = {f"regularizer.{name}" for name, _ in model.regularizer.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    main, *of_critic = model.configure_optimizers()
+    owners = [[id(weight) for group in one.param_groups for weight in group["params"]] for one in (main, *of_critic)]
+    assert sorted(itertools.chain(*owners)) == sorted(map(id, weights.values())), "one optimizer for each parameter"
+    assert owners[1:] == [[id(weights[name]) for name in weights if name in critics]] * bool(critics)
+    reached = set()
+    for step in range(STEPS):
+        model.progress = (step + 1) / STEPS
+        terms, latents = model.terms(x)
+        assert all(term.isfinite() and term.shape == () for term in terms.values()), terms
+        critic_loss = model.regularizer.critic_loss(latents)
+        assert (critic_loss is not None) == bool(critics)
+        losses = [(main, terms["loss"], weights.keys() - critics)]
+        if critic_loss is not None:
+            losses.append((*of_critic, critic_loss, critics))
+        for optimizer, loss, owned in losses:
+            backward(model, loss)
+            for name, weight in weights.items():
+                assert (weight.grad is not None) == (name in owned), name
+                assert weight.grad is None or weight.grad.isfinite().all(), name
+            # Over all steps: a unit may be dead in one of them, a codebook's entry far from every vector.
+            reached |= {name for name in owned if weights[name].grad.any()}  # type: ignore[union-attr]
             optimizer.step()
-    r: Tensor = regularizer(latents_shifted_by(shift, regularizer))
-    return r
+    assert not weights.keys() - reached, "without gradients"
+    assert not [name for name, weight in weights.items() if torch.equal(weight, before[name])], "unmoved"
 
 
-@pytest.mark.parametrize("option", options("regularizer"))
-def test_r_grows_as_the_codes_move_away_from_the_prior(option: str) -> None:
-    made = [divergence(part_of("regularizer", option, latent_size=2), shift) for shift in (0.0, 1.0, 3.0)]
-    assert all(r.shape == () for r in made)
-    if made[0].requires_grad:
-        # A tenth of the growth to the far shift: the noise of 500 draws is far below it.
-        margin = 0.1 * (made[2] - made[0])
-        assert margin > 0
-        assert made[0] + margin < made[1] < made[2] - margin
-    else:
-        assert made[0] == made[1] == made[2] == 0, "what asks nothing of the codes is 0"
+def assert_takes(model: Autoencoder, x: Tensor, what: str) -> None:
+    """Losses and gradients of a batch are finite."""
+    terms, latents = model.terms(x)
+    for loss in (terms["loss"], model.regularizer.critic_loss(latents)):
+        if loss is not None:
+            assert loss.isfinite(), what
+            backward(model, loss)
+            for name, weight in model.named_parameters():
+                assert weight.grad is None or weight.grad.isfinite().all(), f"{what}: {name}"
+
+
+@torch.no_grad()
+def assert_evaluates(model: Autoencoder, x: Tensor) -> None:
+    """What the model does not say that it lacks are numbers, and so are the terms of a validation."""
+    terms, _ = model.terms(x)
+    assert all(term.isfinite() for term in terms.values()), terms
+    images = model.reconstruct(x)
+    assert images.shape == x.shape
+    assert 0 <= images.min() <= images.max() <= 1
+    q, p = model.posterior_distribution(x), model.prior_distribution()
+    assert model.images(p.sample((3,))).isfinite().all()
+    z = q.sample((4,))
+    abilities = [ability for ability in get_args(Ability) if model.lacks(ability, binary=False) is None]
+    log_likelihood = model.pixel_log_prob(x, z)
+    assert log_likelihood.shape == (4, len(x))
+    assert log_likelihood.isfinite().all()
+    if "rate" in abilities:
+        assert model.facts()["kl"] in ("closed form", "Monte Carlo")
+        rate = model.kl_per_image(q, z)
+        assert rate.shape == x.shape[:1]
+        assert rate.isfinite().all()
+    if "log_likelihood" in abilities:
+        bound = (log_likelihood + p.log_prob(z) - q.log_prob(z)).logsumexp(0)
+        assert bound.shape == x.shape[:1]
+        assert not bound.isnan().any()
+        assert (bound < torch.inf).all()
+
+
+@pytest.mark.parametrize(("posterior", "prior"), PAIRS)
+def test_what_is_not_refused_trains_every_parameter_and_takes_any_batch(posterior: str, prior: str) -> None:
+    images = some_images(DATA)
+    batches = {"one image": images[:1], "black": torch.zeros_like(images), "white": torch.ones_like(images)}
+    failures = []
+    for regularizer in options("regularizer"):
+        if refusal(Choice(posterior, prior, regularizer)):
+            continue
+        model = autoencoder(DATA, latent_size=SIZE, posterior=posterior, prior=prior, regularizer=regularizer)
+        try:
+            assert_trains(model, images)
+            for what, x in batches.items():
+                assert_takes(model, x, what)
+            assert_evaluates(model, images)
+        except (AssertionError, RuntimeError) as error:
+            failures.append(f"{regularizer}: {error}".splitlines()[0])
+    assert not failures
+
+
+def test_every_option_fits_something() -> None:
+    choices = itertools.starmap(Choice, itertools.product(*map(options, GROUPS)))
+    fitting = [choice for choice in choices if refusal(choice) is None]
+    for group in GROUPS:
+        assert {getattr(choice, group) for choice in fitting} == set(options(group))

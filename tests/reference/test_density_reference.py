@@ -10,12 +10,13 @@ from sklearn.neighbors import KernelDensity
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
+from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
 from latentbench.metrics.negative_log_likelihood import NegativeLogLikelihood, importance_weighted_log_likelihood
 from latentbench.metrics.parzen import ParzenWindow, parzen_log_likelihood
 from latentbench.metrics.rate import Rate
 from latentbench.models.autoencoder import Autoencoder
-from options import SPLITS, evidence, few_digits, linear_autoencoder, part_of, untrained
+from options import SPLITS, autoencoder, evidence, few_digits, grid, linear_autoencoder, part_of, untrained
 
 SCALE = 0.5
 
@@ -61,7 +62,7 @@ def linear_model(columns: Tensor) -> tuple[Autoencoder, Tensor, Tensor]:
 @torch.no_grad()
 def set_encoder(model: Autoencoder, mean: Tensor, offset: Tensor, scale: Tensor) -> None:
     """q(z|x) = N(mean x + offset, diag(scale^2))."""
-    head = model.posterior.head
+    head = model.head
     head.weight.copy_(torch.cat([mean, torch.zeros_like(mean)]))
     head.bias.copy_(torch.cat([offset, scale.log()]))
 
@@ -128,10 +129,50 @@ def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> N
     assert all(why in reason for reason in reasons.values())
 
 
+@pytest.mark.parametrize(
+    ("posterior", "prior", "words"),
+    [
+        ("gaussian", "hypersphere", "outside of the unit sphere"),
+        ("gaussian", "categorical", "outside of the code words"),
+        ("flow", "hypersphere", "outside of the unit sphere"),
+    ],
+)
+def test_densities_of_different_spaces_make_no_rate_and_no_nll(posterior: str, prior: str, words: str) -> None:
+    data = few_digits()
+    model = autoencoder(data, posterior=posterior, prior=prior, regularizer="mmd")
+    seen = evidence(data.images("test"), model=model, data=data)
+    for metric in (Rate(samples=3), NegativeLogLikelihood(samples=3)):
+        numbers, reasons = metric.measure(seen)
+        assert not numbers
+        assert all(words in reason for reason in reasons.values())
+    assert "kl" not in model.facts()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("posterior", ["gaussian", "laplace", "student_t", "beta"])
+def test_a_prior_on_a_box_has_an_nll_and_an_infinite_rate_for_what_reaches_beyond(posterior: str) -> None:
+    data = few_digits(5)
+    model = autoencoder(data, latent_size=1, posterior=posterior, prior="uniform", regularizer="mmd")
+    x = data.images("test")
+    points, volumes = grid(BOX, 1)
+    densities = torch.cat([model.pixel_log_prob(x, z[:, None].expand(-1, 5, 1)) for z in points.float().split(2000)])
+    known = (densities.double() + (volumes / (2 * BOX_HALF_WIDTH)).log()[:, None]).logsumexp(0)
+    made = importance_weighted_log_likelihood(model, x, 20_000)
+    # Draws in the box are weighed like any others, those beyond with 0: about half of them, in 20,000 draws.
+    torch.testing.assert_close(made, known, rtol=0, atol=0.05)
+    numbers, reasons = Rate(samples=3).measure(evidence(x, model=model, data=data))
+    if posterior == "beta":
+        assert not reasons
+    else:
+        assert not numbers
+        assert "outside of a box" in reasons["rate/test"]
+        assert "infinite" in reasons["rate/test"]
+
+
 def direct_elbo(model: Autoencoder, x: Tensor, samples: int) -> np.ndarray:
     """log p(x|z) + log p(z) - log q(z|x) for draws of q, (samples, images), by numpy and scipy."""
     with torch.no_grad():
-        mean, log_scale = (t.double().numpy() for t in model.posterior.head(model.backbone.encode(x)).chunk(2, 1))
+        mean, log_scale = (t.double().numpy() for t in model.head(model.backbone.encode(x)).chunk(2, 1))
         noise = np.random.default_rng(0).standard_normal((samples, *mean.shape))
         z = mean + np.exp(log_scale) * noise
         raw = model.backbone.decode(torch.from_numpy(z).float().flatten(0, 1)).double().numpy()

@@ -59,7 +59,7 @@ def test_the_reconstruction_metric_is_of_the_mean_codes_image_and_averages_over_
     model = untrained(data, f"method={method}", "likelihood=gaussian")
     x = data.images("test")
     with torch.no_grad():
-        mean = model.posterior.head(model.backbone.encode(x))[:, :8]
+        mean = model.head(model.backbone.encode(x))[:, :8]
         copies = model.backbone.decode(mean).clamp(0, 1)
     numbers, _ = Reconstruction().measure(evidence(x, model=model))
     each = [their_mean_squared_error(i.flatten(), j.flatten()).item() for i, j in zip(x, copies, strict=True)]

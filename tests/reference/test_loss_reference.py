@@ -50,7 +50,7 @@ def assert_adds_up(terms: dict[str, Tensor]) -> None:
 def test_the_loss_of_a_vae_is_minus_its_elbo_with_beta_times_the_kl_term(likelihood: str) -> None:
     model, x = model_of("vae", likelihood), some_images(few_digits(), 16)
     terms, latents = model.terms(x)
-    mean, log_scale = model.posterior.head(model.backbone.encoder(x)).chunk(2, 1)
+    mean, log_scale = model.head(model.backbone.encoder(x)).chunk(2, 1)
     noise = ((latents.z - mean) / log_scale.exp()).detach()
     assert 0.8 < noise.std() < 1.2
     distortion = written_out_distortion(model, x, mean + log_scale.exp() * noise, likelihood)
@@ -69,7 +69,7 @@ def test_the_loss_of_a_wae_has_beta_times_the_mmd_of_its_codes(
     monkeypatch.setattr(model, "prior_distribution", lambda: Dirac(draw))
     terms, _ = model.terms(x)
 
-    z = model.posterior.head(model.backbone.encoder(x))
+    z = model.head(model.backbone.encoder(x))
     squared_between = (z[:, None] - z[None]).square().sum(2)
     squared_to_draw = (z - draw).square().sum(1)
     constants = [s * 2 * 8 for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)]
@@ -88,5 +88,5 @@ def test_a_plain_autoencoders_loss_is_its_distortion_whatever_beta() -> None:
     terms, latents = model.terms(x)
     assert isinstance(latents, Latents)
     assert terms["regularizer"] == 0
-    z = model.posterior.head(model.backbone.encoder(x))
+    z = model.head(model.backbone.encoder(x))
     assert_same_loss_and_gradients(model, terms["loss"], written_out_distortion(model, x, z, "gaussian"))

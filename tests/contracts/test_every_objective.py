@@ -1,0 +1,105 @@
+"""An objective makes a loss of likelihoods and of a regularizer, or says what would fit."""
+
+import itertools
+import re
+
+import pytest
+import torch
+
+from latentbench.errors import Refused
+from latentbench.models.autoencoder import Autoencoder
+from options import autoencoder, few_digits, options, part_of, some_images
+
+DATA = few_digits()
+GROUPS = ("objective", "schedule", "regularizer")
+
+
+def model(**chosen: str) -> Autoencoder:
+    made = autoencoder(DATA, **chosen)
+    made.progress = 0.3
+    return made
+
+
+def refusal(**chosen: str) -> str | None:
+    """What is said against a choice."""
+    try:
+        autoencoder(DATA, **chosen)
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+def assert_learns(made: Autoencoder) -> None:
+    """Finite terms, and finite gradients, not all of them 0, at all but a critic."""
+    terms, _ = made.terms(some_images(DATA))
+    assert {"loss", "distortion", "regularizer"} <= terms.keys()
+    for name, term in terms.items():
+        assert term.shape == (), name
+        assert term.isfinite(), name
+    terms["loss"].backward()
+    critics = {id(weight) for weight in made.regularizer.parameters()}
+    for name, weight in made.named_parameters():
+        if id(weight) in critics:
+            assert weight.grad is None, name
+        else:
+            assert weight.grad is not None, name
+            assert weight.grad.isfinite().all(), name
+            assert weight.grad.any(), name
+
+
+@pytest.mark.parametrize(("objective", "schedule"), itertools.product(*map(options, GROUPS[:2])))
+def test_it_trains_with_every_schedule_and_regularizer_or_names_what_would_fit(objective: str, schedule: str) -> None:
+    for regularizer in options("regularizer"):
+        chosen = {"objective": objective, "schedule": schedule, "regularizer": regularizer}
+        message = refusal(**chosen)
+        if message is None:
+            assert_learns(model(**chosen))
+        else:
+            advised = [(group, option) for group, option in re.findall(r"\b(\w+)=(\w+)", message) if group in GROUPS]
+            assert any(refusal(**chosen | {group: option}) is None for group, option in advised), message
+
+
+PAIRS = [
+    (posterior, prior)
+    for posterior, prior in itertools.product(options("posterior"), options("prior"))
+    if not refusal(posterior=posterior, prior=prior, regularizer="kl")
+]
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+@pytest.mark.parametrize(("posterior", "prior"), PAIRS)
+def test_it_takes_every_pair_that_has_a_divergence(posterior: str, prior: str, objective: str) -> None:
+    assert_learns(model(objective=objective, posterior=posterior, prior=prior))
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_it_is_given_as_many_draws_as_it_asks_for(objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model(objective=objective)
+    seen = []
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        seen.append(z)
+        return made.backbone.decoder(z)
+
+    monkeypatch.setattr(made.backbone, "decode", decode)
+    made.terms(some_images(DATA, 5))
+    (z,) = seen
+    assert part_of("objective", objective).samples == made.objective.samples
+    assert z.shape == (5 * made.objective.samples, 3)
+    assert len(z.unique(dim=0)) == len(z), "no two of them alike"
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_without_a_regularizer_its_loss_is_the_distortion_or_a_tighter_bound(objective: str) -> None:
+    losses = []
+    for beta in (0.0, 1.0, 10.0):
+        made = model(objective=objective)
+        made.beta = beta
+        torch.manual_seed(0)
+        terms, _ = made.terms(some_images(DATA))
+        losses.append(terms["loss"].item())
+        if beta == 0 and made.objective.samples == 1:
+            torch.testing.assert_close(terms["loss"], terms["distortion"])
+        elif beta == 0:
+            assert terms["loss"] < terms["distortion"]
+    assert len(set(losses)) == 3, "beta weighs something"
