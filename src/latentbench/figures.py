@@ -20,6 +20,7 @@ from latentbench.record import write_whole
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 FONT = 8  # points, the size of a paper's captions
+NAMES_PER_COLUMN = 14  # of a legend as high as its panel
 Images = NDArray[np.uint8]  # (N, C, H, W)
 
 
@@ -92,8 +93,9 @@ def fid_against_sharpness(panels: Sequence[Panel]) -> Figure:
 
     Real images lie where the lines cross: at a ratio of 1, on the FID of real against real images.
     """
-    figure = Figure(figsize=(1.3 + max(4.0, 3.2 * len(panels)), 3.2), layout="constrained")
     labels = list(dict.fromkeys(point.label for panel in panels for point in panel.points))
+    columns = math.ceil(len(labels) / NAMES_PER_COLUMN)
+    figure = Figure(figsize=(1.3 * max(1, columns) + max(4.0, 3.2 * len(panels)), 3.2), layout="constrained")
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         axes.set_title(panel.title, fontsize=FONT)
@@ -115,6 +117,7 @@ def fid_against_sharpness(panels: Sequence[Panel]) -> Figure:
         handles=handles,
         loc="outside right upper",
         fontsize=FONT,
+        ncols=max(1, columns),
         title=title,
         title_fontsize=FONT,
         frameon=False,

@@ -87,7 +87,7 @@ def _tables(config: DictConfig) -> None:
         raise UserError(_no_records(config, folder, len(unreadable)))
     rows, columns = _names(config, "table.rows"), _names(config, "table.columns")
     grid = config.hydra.sweeper.params or {}
-    order = {str(key): str(values).split(",") for key, values in grid.items()}
+    order = {str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()}
     summary = summarize(records, rows=rows or [], columns=columns, order=order)
     made, missing = make_figures(summary, folder)
     summary = dataclasses.replace(summary, notes=[*unreadable, *summary.notes, *missing])
