@@ -103,3 +103,18 @@ def test_without_a_regularizer_its_loss_is_the_distortion_or_a_tighter_bound(obj
         elif beta == 0:
             assert terms["loss"] < terms["distortion"]
     assert len(set(losses)) == 3, "beta weighs something"
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_draws_that_are_all_alike_count_as_one(objective: str) -> None:
+    made, x = model(objective=objective), some_images(DATA)
+    _, latents = made.terms(x)
+    terms = made.objective.terms(
+        log_likelihood=torch.full((made.objective.samples, len(x)), -3.0),
+        z=latents.q.rsample((made.objective.samples,)),
+        latents=latents,
+        regularizer=made.regularizer,
+        weigh=lambda regularization: 0 * regularization,
+    )
+    assert terms["loss"].item() == pytest.approx(3.0, rel=1e-5)
+    assert terms["distortion"].item() == pytest.approx(3.0, rel=1e-5)

@@ -218,6 +218,21 @@ def test_what_is_not_refused_trains_every_parameter_and_takes_any_batch(posterio
     assert not failures
 
 
+@pytest.mark.parametrize("posterior", options("posterior"))
+def test_latents_have_single_precision_though_the_networks_have_half(posterior: str) -> None:
+    prior = next(prior for prior in options("prior") if refusal(Choice(posterior, prior, "none")) is None)
+    model = autoencoder(DATA, latent_size=SIZE, posterior=posterior, prior=prior, regularizer="none")
+    seen: list[Tensor] = []
+    model.posterior.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, latents = model.terms(some_images(DATA))
+    (raw,) = seen
+    assert raw.dtype == torch.float32
+    torch.manual_seed(1)
+    assert torch.equal(model.posterior(raw).rsample(), latents.z)
+
+
 def test_every_option_fits_something() -> None:
     choices = itertools.starmap(Choice, itertools.product(*map(options, GROUPS)))
     fitting = [choice for choice in choices if refusal(choice) is None]

@@ -30,7 +30,10 @@ POSTERIORS = {option: made(option, 2) for option in options("posterior")}
 WITH_DENSITY = [option for option, posterior in POSTERIORS.items() if posterior.has_density]
 OF_VOLUMES = [option for option in WITH_DENSITY if POSTERIORS[option].space is not CODES]
 WITHOUT_DENSITY = [option for option in POSTERIORS if option not in WITH_DENSITY]
-WITH_MOMENTS = [option for option in WITH_DENSITY if POSTERIORS[option].has_moments]
+# On grids: where coordinates are independent a line says it all.
+LINES_AND_PLANES = [
+    (option, size) for option in WITH_DENSITY for size in (1, 2) if size == 1 or not POSTERIORS[option].is_factorised
+]
 
 
 def precise(option: str, latent_size: int, images: int = 2) -> tuple[Posterior, Tensor]:
@@ -146,41 +149,23 @@ def test_an_image_has_the_same_distribution_whatever_is_beside_it(option: str) -
         torch.testing.assert_close(together.log_prob(z)[:, 2:3], alone.log_prob(z))
 
 
-@pytest.mark.parametrize("latent_size", [1, 2])
-@pytest.mark.parametrize("option", WITH_DENSITY)
-def test_its_density_sums_to_one_over_its_space(option: str, latent_size: int) -> None:
+@pytest.mark.parametrize(("option", "latent_size"), LINES_AND_PLANES)
+def test_its_density_sums_to_one_over_its_space_and_its_draws_follow_it(option: str, latent_size: int) -> None:
     posterior, raw = precise(option, latent_size)
-    _, mass = masses(posterior, posterior(raw))
+    q = posterior(raw)
+    points, mass = masses(posterior, q)
     # Heavy tails reach beyond the grid, and cells have a density's kink in them: 1e-3 of either at most.
     torch.testing.assert_close(mass.sum(1), torch.ones_like(mass[:, 0]), rtol=0, atol=2e-3)
-
-
-@pytest.mark.parametrize("latent_size", [1, 2])
-@pytest.mark.parametrize("option", WITH_DENSITY)
-def test_its_draws_follow_its_density(option: str, latent_size: int) -> None:
-    posterior, raw = precise(option, latent_size)
-    q = posterior(raw)
-    points, mass = masses(posterior, q)
     for image, draws in enumerate((q.sample((N,)), q.rsample((N,)).detach())):
         assert_drawn_from(draws[:, image], points, mass[image])
-
-
-@pytest.mark.parametrize("option", OF_VOLUMES)
-def test_its_draws_in_one_dimension_are_distributed_as_its_density_says(option: str) -> None:
-    posterior, raw = precise(option, 1, images=1)
-    q = posterior(raw)
-    points, mass = masses(posterior, q)
-    found = ranks(q.sample((N,))[:, 0], points, mass[0])
-    # Such a distance happens by chance once in a thousand seeds, and the seed is fixed.
-    assert scipy.stats.kstest(found.numpy(), "uniform").pvalue > 1e-3
+        if latent_size == 1 and option in OF_VOLUMES:
+            found = ranks(draws[:, image], points, mass[image])
+            # Such a distance happens by chance once in a thousand seeds, and the seed is fixed.
+            assert scipy.stats.kstest(found.numpy(), "uniform").pvalue > 1e-3
 
 
 # Of codes the gradients are those of a relaxation, biased on purpose: there is nothing to compare them with.
-@pytest.mark.parametrize(
-    ("option", "latent_size"),
-    # Where coordinates are independent a line says it all, and its grid is finer.
-    [(option, size) for option in OF_VOLUMES for size in (1, 2) if size == 1 or not POSTERIORS[option].is_factorised],
-)
+@pytest.mark.parametrize(("option", "latent_size"), [case for case in LINES_AND_PLANES if case[0] in OF_VOLUMES])
 def test_gradients_through_its_draws_are_those_of_an_expectation(option: str, latent_size: int) -> None:
     posterior, raw = precise(option, latent_size, images=1)
     raw.requires_grad_()
@@ -195,8 +180,9 @@ def test_gradients_through_its_draws_are_those_of_an_expectation(option: str, la
         assert ((found.mean(0) - wanted[0]).abs() <= 5 * found.std(0) / N**0.5 + 2e-3).all()
 
 
-@pytest.mark.parametrize("latent_size", [1, 2])
-@pytest.mark.parametrize("option", WITH_MOMENTS)
+@pytest.mark.parametrize(
+    ("option", "latent_size"), [case for case in LINES_AND_PLANES if POSTERIORS[case[0]].has_moments]
+)
 def test_its_mean_and_variance_are_those_of_its_density(option: str, latent_size: int) -> None:
     posterior, raw = precise(option, latent_size)
     q = posterior(raw)

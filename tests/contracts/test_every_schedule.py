@@ -20,9 +20,14 @@ def schedule(option: str) -> Schedule:
 WEIGHTS = [option for option in options("schedule") if schedule(option).is_weight]
 
 
-def weights(option: str) -> list[float]:
+# As its YAML has it, and with another share of the training or of a cycle, where there is one.
+SHARES = [(option, {}) for option in options("schedule")]
+SHARES += [(option, {"share": 0.4}) for option in options("schedule") if "share" in node_of("schedule", option)]
+
+
+def weights(option: str, **settings: float) -> list[float]:
     """What multiplies R, over the training."""
-    made = schedule(option)
+    made = part_of("schedule", option, **settings)
     return [made(torch.tensor(1.0), progress).item() for progress in PROGRESS]
 
 
@@ -55,9 +60,10 @@ def test_a_weight_is_a_number_between_0_and_1_times_r(option: str) -> None:
         torch.testing.assert_close(made(given, progress), weight * given)
 
 
-@pytest.mark.parametrize("option", WEIGHTS)
-def test_a_weight_grows_to_all_of_r_and_then_stays_or_starts_again(option: str) -> None:
-    node, found = node_of("schedule", option), weights(option)
+@pytest.mark.parametrize(("option", "settings"), [case for case in SHARES if case[0] in WEIGHTS])
+def test_a_weight_grows_to_all_of_r_and_then_stays_or_starts_again(option: str, settings: dict[str, float]) -> None:
+    found = weights(option, **settings)
+    node = {**node_of("schedule", option), **settings}
     cycles = node.get("cycles", 1)
     length = 1000 // cycles
     first = found[:length]
@@ -68,18 +74,18 @@ def test_a_weight_grows_to_all_of_r_and_then_stays_or_starts_again(option: str) 
         assert found[cycle * length : (cycle + 1) * length] == pytest.approx(first, abs=1e-6)
     if "share" in node:
         whole = next(step for step, weight in enumerate(first) if weight == 1)
-        assert whole == pytest.approx(node.share * length, abs=1), "all of it at that share of a cycle"
+        assert whole == pytest.approx(node["share"] * length, abs=1), "all of it at that share of a cycle"
         assert first[0] == 0
         assert first[whole // 2] == pytest.approx(0.5, abs=0.01), "linearly"
     else:
         assert set(first) == {1}
 
 
-@pytest.mark.parametrize("option", [option for option in options("schedule") if option not in WEIGHTS])
-def test_what_is_no_weight_is_a_distance_from_a_target_that_grows(option: str) -> None:
-    made, node = schedule(option), node_of("schedule", option)
+@pytest.mark.parametrize(("option", "settings"), [case for case in SHARES if case[0] not in WEIGHTS])
+def test_what_is_no_weight_is_a_distance_from_a_target_that_grows(option: str, settings: dict[str, float]) -> None:
+    made, node = part_of("schedule", option, **settings), {**node_of("schedule", option), **settings}
     for progress in PROGRESS:
-        target = node.nats * min(1, progress / node.share)
+        target = node["nats"] * min(1, progress / node["share"])
         assert made(torch.tensor(target), progress).item() == pytest.approx(0, abs=1e-5)
         for r in (-2.0, 3.0, 100.0):
             assert made(torch.tensor(r), progress).item() == pytest.approx(abs(r - target), rel=1e-5)

@@ -160,7 +160,9 @@ def test_a_prior_on_a_box_has_an_nll_and_an_infinite_rate_for_what_reaches_beyon
     made = importance_weighted_log_likelihood(model, x, 20_000)
     # Draws in the box are weighed like any others, those beyond with 0: about half of them, in 20,000 draws.
     torch.testing.assert_close(made, known, rtol=0, atol=0.05)
-    numbers, reasons = Rate(samples=3).measure(evidence(x, model=model, data=data))
+    seen = evidence(x, model=model, data=data)
+    assert "nll/test" in NegativeLogLikelihood(samples=50).measure(seen)[0]
+    numbers, reasons = Rate(samples=3).measure(seen)
     if posterior == "beta":
         assert not reasons
     else:

@@ -2,14 +2,16 @@
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.integrate
 import scipy.special
+import scipy.stats
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Laplace, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 from torch.nn.functional import one_hot
 
 from latentbench.distributions.factorised import Factorised
@@ -283,10 +285,23 @@ def test_free_bits_of_a_pair_without_closed_form_are_of_one_draw_a_coordinate() 
     assert made.item() == pytest.approx(sum(max(0.25, part) for part in by_coordinate))
 
 
-def test_the_laplace_prior_has_variance_one_and_its_published_density() -> None:
-    p = part_of("prior", "laplace", latent_size=3, shape=SHAPE)(None)
-    z = torch.randn(20, 3)
-    torch.testing.assert_close(p.log_prob(z), Laplace(0.0, math.sqrt(0.5)).log_prob(z).sum(1))
+@pytest.mark.parametrize(
+    ("prior", "published"),
+    [
+        ("normal", scipy.stats.norm()),
+        ("laplace", scipy.stats.laplace(scale=0.5**0.5)),
+        ("logistic", scipy.stats.logistic(scale=3**0.5 / math.pi)),
+        ("student_t", scipy.stats.t(5, scale=0.6**0.5)),
+        ("uniform", scipy.stats.uniform(-(3**0.5), 2 * 3**0.5)),
+    ],
+)
+def test_a_prior_of_independent_coordinates_has_variance_one_and_its_published_density(
+    prior: str, published: Any
+) -> None:
+    p = part_of("prior", prior, latent_size=3, shape=SHAPE)(None)
+    z = 3.4 * torch.rand(20, 3) - 1.7  # within the box
+    assert p.log_prob(z).tolist() == pytest.approx(published.logpdf(z.numpy()).sum(1).tolist(), rel=1e-5)
+    assert published.var() == pytest.approx(1)
     torch.testing.assert_close(p.variance, torch.ones(3))
 
 
