@@ -1,6 +1,7 @@
 """The Hydra app: compose, seed, build, fit, evaluate, record."""
 
 import collections
+import contextlib
 import inspect
 import io
 import logging
@@ -264,7 +265,8 @@ def report(record: Record, run_dir: Path) -> None:
 def main() -> None:
     """The command `latentbench`. Exit code 1: a run failed; 2: the command cannot be carried out as given."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        print(help_text())
+        with contextlib.suppress(BrokenPipeError):  # of a reader who has seen enough
+            print(help_text(), flush=True)
         return
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of Lightning's own code
     warnings.filterwarnings("ignore", message=".*have no `validation_step`.*")  # a GAN has nothing to validate

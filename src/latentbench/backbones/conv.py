@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import UserError
+from latentbench.errors import whole_number, widths
 
 
 class ConvBackbone(Backbone):
@@ -17,8 +17,8 @@ class ConvBackbone(Backbone):
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        if not channels or min(channels) < 1 or hidden < 1:
-            raise UserError(f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more")
+        channels = widths("backbone.channels", channels)
+        whole_number("backbone.hidden", hidden, least=1)
         self.features = hidden
         image_channels, *size = shape
         sizes = [tuple(size)]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import UserError
+from latentbench.errors import widths
 
 
 class MLPBackbone(Backbone):
@@ -15,14 +15,13 @@ class MLPBackbone(Backbone):
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int]) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        if not hidden or min(hidden) < 1:
-            raise UserError(f"backbone.hidden={list(hidden)}: give one or more widths of 1 or more")
+        hidden = widths("backbone.hidden", hidden)
         pixels = math.prod(shape)
         self.features = hidden[-1]
         self.encoder = nn.Sequential(nn.Flatten(), *_layers([pixels, *hidden]))
-        widths = [latent_size, *reversed(hidden)]
-        self.decoder = nn.Sequential(*_layers(widths), nn.Linear(widths[-1], pixels), nn.Unflatten(1, shape))
+        up = [latent_size, *reversed(hidden)]
+        self.decoder = nn.Sequential(*_layers(up), nn.Linear(up[-1], pixels), nn.Unflatten(1, shape))
 
 
-def _layers(widths: list[int]) -> list[nn.Module]:
-    return [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+def _layers(sizes: list[int]) -> list[nn.Module]:
+    return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import UserError
+from latentbench.errors import whole_number, widths
 
 CHANNELS_PER_GROUP = 16
 
@@ -29,10 +29,9 @@ class ResNetBackbone(Backbone):
         hidden: int,
     ) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        if not channels or min(channels) < 1 or hidden < 1:
-            raise UserError(f"backbone.channels={list(channels)} backbone.hidden={hidden}: widths must be 1 or more")
-        if type(blocks) is not int or blocks < 1:
-            raise UserError(f"backbone.blocks={blocks}: blocks of a resolution are a whole number, 1 or more")
+        channels = widths("backbone.channels", channels)
+        whole_number("backbone.hidden", hidden, least=1)
+        whole_number("backbone.blocks", blocks, least=1)
         self.features = hidden
         image_channels, *size = shape
         sizes = [tuple(size)]

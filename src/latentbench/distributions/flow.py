@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from latentbench.errors import UserError
+from latentbench.errors import whole_number, widths
 
 
 class Elementwise(NamedTuple):
@@ -138,7 +138,5 @@ class Autoregressive(nn.Module):
 
 def checked(group: str, transforms: int, hidden: Sequence[int]) -> None:
     """Raises: UserError for numbers of which no flow can be made."""
-    if type(transforms) is not int or transforms < 1:
-        raise UserError(f"{group}.transforms={transforms}: transforms are a whole number, 1 or more")
-    if not hidden or any(type(width) is not int or width < 1 for width in hidden):
-        raise UserError(f"{group}.hidden={list(hidden)}: give one or more widths of 1 or more")
+    whole_number(f"{group}.transforms", transforms, least=1)
+    widths(f"{group}.hidden", hidden)

@@ -35,7 +35,8 @@ class Logistic(Distribution):
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
         """Draws m + s logit(u), u uniform on (0, 1)."""
         u = torch.rand(self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device)
-        draws: Tensor = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).tiny)
+        # A draw of 0 counts as the half step above it, so that both tails end alike.
+        draws: Tensor = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).eps / 4)
         return draws
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -14,6 +14,6 @@ class Space(NamedTuple):
 REAL = Space("all of R^n", "normal, laplace, logistic or student_t", "gaussian, laplace, logistic or student_t")
 BOX = Space("a box", "uniform", "beta")
 SPHERE = Space("the unit sphere", "hypersphere", "von_mises_fisher or power_spherical")
-CODES = Space("the code words of a finite alphabet", "categorical", "categorical")
+CODES = Space("a finite set of code words", "categorical", "categorical")
 
 BOX_HALF_WIDTH = 3**0.5  # of [-sqrt(3), sqrt(3)], on which the uniform distribution has variance 1

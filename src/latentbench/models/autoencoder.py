@@ -47,6 +47,10 @@ class Autoencoder(GenerativeModel):
             raise Refused(reason)
         if reason := objective.refuses(regularizer=regularizer, schedule=schedule):
             raise Refused(reason)
+        if prior.is_learned and beta == 0:
+            raise Refused(
+                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: take prior=normal, or beta=1"
+            )
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, posterior.inputs)
         self.posterior = posterior

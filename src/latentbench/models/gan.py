@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import Refused, UserError
+from latentbench.errors import Refused, number, whole_number
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
 
@@ -36,7 +36,7 @@ class GAN(GenerativeModel):
         self.prior = prior
         self.verdict = nn.Linear(backbone.features, 1)
         self.learning_rate = learning_rate
-        self.betas = (float(beta1), 0.999)  # Adam takes no whole numbers
+        self.betas = (number("model.beta1", beta1, least=0, below=1), 0.999)
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
@@ -114,9 +114,8 @@ class CriticGAN(GAN, ABC):
         self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float, beta2: float, critic_steps: int
     ) -> None:
         super().__init__(backbone=backbone, prior=prior, learning_rate=learning_rate, beta1=beta1)
-        if type(critic_steps) is not int or critic_steps < 1:
-            raise UserError(f"model.critic_steps={critic_steps}: steps of the critic are a whole number, 1 or more")
-        self.betas = (float(beta1), float(beta2))
+        whole_number("model.critic_steps", critic_steps, least=1)
+        self.betas = (self.betas[0], number("model.beta2", beta2, least=0, below=1))
         self.critic_steps = critic_steps
         self.batches = 0  # since training began, whatever the epoch
         # A bias would add alike to T(x) and T(G(z)): while no margin is kept, as ever without one, the loss does not

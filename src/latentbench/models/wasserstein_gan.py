@@ -1,12 +1,10 @@
 """Wasserstein GAN with gradient penalty."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import UserError
+from latentbench.errors import number
 from latentbench.models.gan import CriticGAN
 from latentbench.priors.base import Prior
 
@@ -39,9 +37,7 @@ class WassersteinGAN(CriticGAN):
             beta2=beta2,
             critic_steps=critic_steps,
         )
-        if type(penalty) not in (int, float) or not 0 <= penalty < math.inf:
-            raise UserError(f"model.penalty={penalty}: the weight of the gradient penalty is a number, 0 or more")
-        self.penalty = penalty
+        self.penalty = number("model.penalty", penalty, least=0)
 
     def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
         """The critic's loss of images (B, C, H, W) of either kind, scalar."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from latentbench.regularizers.base import Latents, Regularizer
+from latentbench.regularizers.kullback_leibler import KullbackLeibler
 from latentbench.schedules.base import Schedule
 
 
@@ -32,4 +33,9 @@ class Objective(ABC):
 
     def refuses(self, *, regularizer: Regularizer, schedule: Schedule) -> str | None:
         """Why it cannot work with these two and what would fit; None if it can."""
+        if not schedule.is_weight and not isinstance(regularizer, KullbackLeibler):
+            return (
+                f"{type(schedule).__name__} holds the KL divergence at a number of nats, which "
+                f"{type(regularizer).__name__} is not: take regularizer=kl, or schedule=constant"
+            )
         return None

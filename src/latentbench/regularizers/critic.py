@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from latentbench.errors import UserError
+from latentbench.errors import widths
 
 
 class Critic(nn.Sequential):
@@ -16,11 +16,9 @@ class Critic(nn.Sequential):
     """
 
     def __init__(self, *, latent_size: int, hidden: Sequence[int], slope: float) -> None:
-        if not hidden or min(hidden) < 1:
-            raise UserError(f"regularizer.hidden={list(hidden)}: give one or more widths of 1 or more")
-        widths = [latent_size, *hidden]
-        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.LeakyReLU(slope))]
-        super().__init__(*layers, nn.Linear(widths[-1], 1))
+        sizes = [latent_size, *widths("regularizer.hidden", hidden)]
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(slope))]
+        super().__init__(*layers, nn.Linear(sizes[-1], 1))
 
     def frozen(self, z: Tensor) -> Tensor:
         """Log-odds (B, 1) with gradients to z alone."""

@@ -43,13 +43,14 @@ class DisentangledInferredPrior(Regularizer):
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """Means and variances by coordinate are needed, and a prior whose covariance is the identity."""
+        there = prior.space or posterior.space
+        if there not in (REAL, BOX):
+            return (
+                f"no distribution in {there.words}, where {type(prior).__name__} is, has the identity for its "
+                "covariance: take regularizer=kl, or posterior=gaussian and prior=normal"
+            )
         if reason := super().refuses(posterior=posterior, prior=prior):
             return reason
-        if posterior.space not in (REAL, BOX):
-            return (
-                f"no distribution on {posterior.space.words}, where the latents of {type(posterior).__name__} are, has "
-                "the identity for its covariance: take regularizer=kl, or posterior=gaussian and prior=normal"
-            )
         if not posterior.has_moments:
             return (
                 f"mean and covariance of {type(posterior).__name__} have no closed form: take "

@@ -47,12 +47,10 @@ class Factor(Regularizer):
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """Coordinates must be free to vary by themselves."""
-        if reason := super().refuses(posterior=posterior, prior=prior):
-            return reason
-        if posterior.space in (SPHERE, CODES):
+        there = prior.space or posterior.space
+        if there in (SPHERE, CODES):
             return (
-                f"permuted coordinates leave {posterior.space.words}, where the latents of {type(posterior).__name__} "
-                "are, so that the critic would learn that alone: take regularizer=kl, or posterior=gaussian and "
-                "prior=normal"
+                f"permuted coordinates leave {there.words}, where {type(prior).__name__} is, so that the critic would "
+                "learn that alone: take regularizer=kl, or posterior=gaussian and prior=normal"
             )
-        return None
+        return super().refuses(posterior=posterior, prior=prior)

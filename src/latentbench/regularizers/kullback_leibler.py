@@ -9,7 +9,7 @@ from torch.distributions import Distribution, kl_divergence
 from latentbench.distributions.factorised import Factorised
 from latentbench.distributions.one_hot import OneHot
 from latentbench.distributions.spaces import SPHERE
-from latentbench.errors import number
+from latentbench.errors import number, whole_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -18,23 +18,29 @@ from latentbench.regularizers.base import Latents, Regularizer
 class KullbackLeibler(Regularizer):
     """R = E_x KL(q(z|x) || p(z)), in nats; with free bits R = sum_j max(free_bits, E_x KL(q(z_j|x) || p(z_j))).
 
-    Closed form where there is one for the pair, else the unbiased one-sample estimate log q(z|x) - log p(z) with
-    z ~ q. free_bits are nats per coordinate (per group of a categorical code); 0 is the plain divergence.
+    Closed form where there is one for the pair, else the mean of log q(z|x) - log p(z) over `samples` draws z of q per
+    image, which is unbiased. The noise of a single draw costs a small model rate and likelihood: a Gaussian posterior
+    and a normal prior, without their closed form, are as much worse for it as any other pair.
+    free_bits are nats per coordinate (per group of a categorical code); 0 is the plain divergence.
     Source: Kingma & Welling 2014, equations 7 and 10; free bits: Kingma et al. 2016, equation 15.
     """
 
     trains_prior = "density"
     needs_density: ClassVar[bool] = True
 
-    def __init__(self, *, latent_size: int, free_bits: float) -> None:
+    def __init__(self, *, latent_size: int, free_bits: float, samples: int) -> None:
         super().__init__(latent_size=latent_size)
+        self.samples = whole_number("regularizer.samples", samples, least=1)
         self.free_bits = number("regularizer.free_bits", free_bits, least=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R, nats."""
+        q, p, z = latents.q, latents.p, latents.z
+        if self.samples > 1 and not has_closed_form(q, p):
+            z = q.rsample((self.samples,))
         if self.free_bits == 0:
-            return kl_per_image(latents.q, latents.p, latents.z).mean()
-        return kl_per_factor(latents.q, latents.p, latents.z).mean(0).clamp(min=self.free_bits).sum()
+            return kl_per_image(q, p, z).mean()
+        return kl_per_factor(q, p, z).flatten(0, -2).mean(0).clamp(min=self.free_bits).sum()
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """Free bits are counted by coordinate."""
@@ -64,7 +70,7 @@ def kl_per_image(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 
 
 def kl_per_factor(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """The same for each coordinate of factorised q and p, (B, D), or group of a categorical code, (B, G)."""
+    """The same for each coordinate of factorised q and p, (..., B, D), or group of a categorical code, (..., B, G)."""
     assert isinstance(q, Factorised | OneHot)
     assert isinstance(p, Factorised | OneHot)
     try:
