@@ -111,7 +111,7 @@ WRONG = {
     "no data": ("data=null", ["data"]),
     "no method": ("method=null", ["method"]),
     "a word for a learning rate": ("model.learning_rate=fast", ["model.learning_rate=fast", "number above 0"]),
-    "a width for a list of widths": ("backbone.hidden=5", ["MLPBackbone", "'hidden': 5"]),
+    "a width for a list of widths": ("backbone.hidden=5", ["backbone.hidden=5", "such as [64, 64]"]),
     "half a component": ("prior=mixture prior.components=2.5", ["prior.components=2.5", "whole number"]),
     "half a batch": ("data.batch_size=2.5", ["data.batch_size=2.5", "whole number"]),
     "half a draw": ("metric.nll.samples=2.5", ["metric.nll.samples=2.5", "whole number"]),

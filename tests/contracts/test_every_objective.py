@@ -47,6 +47,12 @@ def assert_learns(made: Autoencoder) -> None:
             assert weight.grad.any(), name
 
 
+def test_a_capacity_is_for_a_rate_alone() -> None:
+    message = refusal(schedule="capacity", regularizer="mmd")
+    assert message is not None
+    assert "nats" in message
+
+
 @pytest.mark.parametrize(("objective", "schedule"), itertools.product(*map(options, GROUPS[:2])))
 def test_it_trains_with_every_schedule_and_regularizer_or_names_what_would_fit(objective: str, schedule: str) -> None:
     for regularizer in options("regularizer"):

@@ -133,7 +133,7 @@ def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> N
     ("posterior", "prior", "words"),
     [
         ("gaussian", "hypersphere", "outside of the unit sphere"),
-        ("gaussian", "categorical", "outside of the code words"),
+        ("gaussian", "categorical", "outside of a finite set of code words"),
         ("flow", "hypersphere", "outside of the unit sphere"),
     ],
 )

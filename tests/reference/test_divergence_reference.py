@@ -34,7 +34,7 @@ def parts(posterior: str, prior: str, latent_size: int) -> tuple[Posterior, Prio
 def reason(posterior: str, prior: str) -> str | None:
     """Why the KL divergence of the two is refused."""
     q, p = parts(posterior, prior, 1)
-    return KullbackLeibler(latent_size=p.coordinates, free_bits=0).refuses(posterior=q, prior=p)
+    return KullbackLeibler(latent_size=p.coordinates, free_bits=0, samples=1).refuses(posterior=q, prior=p)
 
 
 PAIRS = [pair for pair in ALL_PAIRS if reason(*pair) is None]
@@ -119,8 +119,29 @@ def test_kl_is_the_mean_log_ratio_in_several_dimensions_and_r_its_mean_over_imag
     estimates = kl_per_image(q, p, q.sample((10_000,))).reshape(-1, 2).mean(0)
     assert (estimates - ratios.mean(0)).abs().max() < 2 * error
     z = q.sample()
-    r = KullbackLeibler(latent_size=5, free_bits=0)(latents(q, p, z))
+    r = KullbackLeibler(latent_size=5, free_bits=0, samples=1)(latents(q, p, z))
     torch.testing.assert_close(r, kl_per_image(q, p, z).mean())
+
+
+def test_more_draws_make_a_kl_without_closed_form_less_noisy_and_leave_its_mean() -> None:
+    q, p = densities("gaussian", "logistic", 5)
+    one, ten = (
+        torch.stack(
+            [KullbackLeibler(latent_size=5, free_bits=0, samples=n)(latents(q, p, q.sample())) for _ in range(400)]
+        )
+        for n in (1, 10)
+    )
+    one, ten = one.detach(), ten.detach()
+    assert (one.mean() - ten.mean()).abs() < 5 * one.std() / 400**0.5
+    # The ratio of two estimates of a standard deviation from 400 values is known to some 5 %.
+    assert ten.std() == pytest.approx(one.std() / 10**0.5, rel=0.25)
+
+
+def test_a_closed_form_draws_nothing() -> None:
+    q, p = densities("gaussian", "normal", 5)
+    z, state = q.sample(), torch.get_rng_state()
+    KullbackLeibler(latent_size=5, free_bits=0, samples=10)(latents(q, p, z))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_kl_of_a_gaussian_from_the_standard_normal_is_the_textbooks() -> None:
@@ -269,9 +290,9 @@ def test_free_bits_are_the_least_that_a_coordinate_counts_averaged_over_images(p
     means = by_factor.mean(0).tolist()
     z = q.sample()
     for free_bits in [1e-3, *(m * 1.01 for m in means), 100.0]:
-        made = KullbackLeibler(latent_size=4, free_bits=free_bits)(latents(q, p, z))
+        made = KullbackLeibler(latent_size=4, free_bits=free_bits, samples=1)(latents(q, p, z))
         assert made.item() == pytest.approx(sum(max(free_bits, m) for m in means))
-    none = KullbackLeibler(latent_size=4, free_bits=0)(latents(q, p, z))
+    none = KullbackLeibler(latent_size=4, free_bits=0, samples=1)(latents(q, p, z))
     assert none.item() == pytest.approx(sum(means))
 
 
@@ -281,7 +302,7 @@ def test_free_bits_of_a_pair_without_closed_form_are_of_one_draw_a_coordinate() 
     scale = math.sqrt(3) / math.pi
     log_p = -z / scale - math.log(scale) - 2 * torch.log1p(torch.exp(-z / scale))
     by_coordinate = (Normal(q.mean, q.variance.sqrt()).log_prob(z) - log_p).mean(0).tolist()
-    made = KullbackLeibler(latent_size=4, free_bits=0.25)(latents(q, p, z))
+    made = KullbackLeibler(latent_size=4, free_bits=0.25, samples=1)(latents(q, p, z))
     assert made.item() == pytest.approx(sum(max(0.25, part) for part in by_coordinate))
 
 

@@ -195,7 +195,7 @@ FAST = ("logger=none", "trainer.max_epochs=4", "backbone=linear", "beta=2.5")
 
 @pytest.mark.parametrize(
     ("schedule", "regularizer"),
-    [(schedule, "kl") for schedule in options("schedule")] + [("warmup", "adversarial"), ("capacity", "factor")],
+    [(schedule, "kl") for schedule in options("schedule")] + [("warmup", "adversarial"), ("cyclical", "factor")],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_the_loss_follows_the_schedule_from_the_first_batch_of_a_training_to_its_last(
