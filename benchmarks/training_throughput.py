@@ -33,9 +33,10 @@ REASONS = {
     "aae": CRITIC,
     "wae_gan": CRITIC,
     "factor_vae": CRITIC,
-    "vampprior_vae": "100 pseudo-inputs are encoded with every batch, and each latent is compared with all of them",
+    "vampprior_vae": "100 pseudo-inputs are encoded with every batch; ten draws per image are compared with all",
     "svae": "exact draws by rejection and their gradient by quadrature, in double precision",
-    "flow_prior_vae": "the prior's density takes three masked networks",
+    "flow_prior_vae": "the prior's density takes three masked networks, for ten draws per image",
+    "sinkhorn_ae": "up to 100 iterations for each of three transport plans",
 }
 
 

@@ -29,6 +29,15 @@ def refusal(**chosen: str) -> str | None:
     return None
 
 
+def leads_to_what_fits(chosen: dict[str, str], changes: int) -> bool:
+    """Whether following what is advised ends well within so many changes."""
+    message = refusal(**chosen)
+    if message is None or changes == 0:
+        return message is None
+    advised = [(group, option) for group, option in re.findall(r"\b(\w+)=(\w+)", message) if group in GROUPS]
+    return any(leads_to_what_fits(chosen | {group: option}, changes - 1) for group, option in advised)
+
+
 def assert_learns(made: Autoencoder) -> None:
     """Finite terms, and finite gradients, not all of them 0, at all but a critic."""
     terms, _ = made.terms(some_images(DATA))
@@ -61,8 +70,7 @@ def test_it_trains_with_every_schedule_and_regularizer_or_names_what_would_fit(o
         if message is None:
             assert_learns(model(**chosen))
         else:
-            advised = [(group, option) for group, option in re.findall(r"\b(\w+)=(\w+)", message) if group in GROUPS]
-            assert any(refusal(**chosen | {group: option}) is None for group, option in advised), message
+            assert leads_to_what_fits(chosen, changes=2), message
 
 
 PAIRS = [
