@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space
 from latentbench.errors import Refused
 from latentbench.priors.base import Prior
+from latentbench.regularizers.base import Latents
 from options import assert_drawn_from, encoder, grid, options, part_of, plain, ranks, shaken, waves
 
 SHAPE = (1, 2, 2)
@@ -180,3 +181,51 @@ def test_a_prior_that_is_made_of_posteriors_says_that_a_model_without_an_encoder
     for option in (option for option in PRIORS if PRIORS[option].space is None):
         with pytest.raises(Refused, match="take prior="):
             made(option, 2)(None)
+
+
+def spread_of(p: Distribution, z: Tensor) -> float:
+    """What a regularizer is told of how far apart two draws of p are."""
+    return Latents(x=z, z=z, q=p, p=p, decoder=nn.Identity(), dataset_size=len(z)).spread()
+
+
+@pytest.mark.parametrize("option", [option for option in PRIORS if not PRIORS[option].is_learned])
+def test_the_spread_is_the_mean_squared_distance_of_two_draws(option: str) -> None:
+    p = made(option, 3)(None)
+    a, b = p.sample((2, N))
+    squared = (a - b).square().sum(1)
+    if option == "student_t":  # whose fourth moments are infinite or nearly: of a Student t of 5 degrees of freedom
+        assert spread_of(p, a) == pytest.approx(6)
+    else:
+        error = (squared.std() / N**0.5).item()
+        assert spread_of(p, a) == pytest.approx(squared.mean().item(), abs=5 * error + 1e-5)
+
+
+def test_the_spread_of_a_codebook_is_that_of_its_vectors() -> None:
+    posterior = part_of("posterior", "vector_quantized", latent_size=3, coordinates=0, classes=5)
+    p = posterior.placed(part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=5)(None))
+    a, b = p.sample((2, N))
+    assert spread_of(p, a) == pytest.approx((a - b).square().sum(1).mean().item(), rel=0.02)
+
+
+@pytest.mark.parametrize("regularizer", ["mmd", "sinkhorn", "sliced_wasserstein"])
+@pytest.mark.parametrize("option", ["hypersphere", "categorical", "codebook", "normal", "uniform"])
+def test_collapsed_codes_are_told_from_draws_wherever_latents_lie(option: str, regularizer: str) -> None:
+    if option == "codebook":
+        posterior = part_of("posterior", "vector_quantized", latent_size=8, coordinates=0, classes=4)
+        p = posterior.placed(part_of("prior", "categorical", latent_size=8, shape=SHAPE, classes=4)(None))
+    else:
+        p = part_of("prior", option, latent_size=8, shape=SHAPE)(None)
+    z = p.sample((100,))
+    collapsed = z[:1].expand(100, -1)
+    # Two points at opposite ends: the mean is the prior's, the rest is not.
+    halves = torch.cat([z[:50] * 0 + z[:1], z[:50] * 0 + 2 * z.mean(0) - z[:1]])
+    made_of = part_of("regularizer", regularizer, latent_size=z.shape[1])
+
+    def r(codes: Tensor) -> float:
+        torch.manual_seed(0)
+        given = Latents(x=z, z=codes, q=p, p=p, decoder=nn.Identity(), dataset_size=100)
+        value: Tensor = made_of(given)
+        return value.item()
+
+    assert r(collapsed) > 5 * abs(r(z))
+    assert r(halves) > 3 * abs(r(z))

@@ -305,9 +305,23 @@ def test_under_autocast_each_player_meets_the_others_latest_weights(monkeypatch:
     assert (after < before - 0.5).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_generators_loss_teaches_a_flow_what_to_draw(method: str, tmp_path: Path) -> None:
+    config = config_of(method, "mlp", "prior=flow", "trainer.max_epochs=2")
+    model = model_of(method, "mlp", "prior=flow")
+    learned = list(model.prior.parameters())
+    model.discriminator_loss(some_images(DATA), model.generate(16).detach()).backward()
+    assert all(parameter.grad is None for parameter in learned)
+    model.generator_loss(model.generate(16)).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in learned)
+    before = [parameter.detach().clone() for parameter in learned]
+    fit(config, model, DATA, False, tmp_path)
+    assert not any(torch.equal(old, new) for old, new in zip(before, learned, strict=True))
+
+
 @pytest.mark.parametrize("prior", ["mixture", "vamp"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_learned_prior_is_refused_with_priors_that_fit(method: str, prior: str) -> None:
+def test_a_prior_that_could_not_learn_is_refused_with_priors_that_fit(method: str, prior: str) -> None:
     with pytest.raises(Refused, match="prior=normal"):
         model_of(method, "mlp", f"prior={prior}")
 

@@ -176,7 +176,7 @@ def test_info_weighs_divergence_and_discrepancy(alpha: float, lambda_: float) ->
     q, draw = posterior_of("gaussian", 3, 6), torch.randn(3)
     z, p = q.sample(), normal(3)
     p.rsample = lambda shape: draw.expand(*shape, 3)  # type: ignore[method-assign]
-    mmd = mmd_squared(z, draw.expand(6, 3), kernel="rbf", scales=[0.5, 2.0], estimator="unbiased")
+    mmd = mmd_squared(z, draw.expand(6, 3), kernel="rbf", widths=[3.0, 12.0], estimator="unbiased")
     kl = kl_divergence(q, p).mean()
     torch.testing.assert_close(made(latents(q, p, z)), (1 - alpha) * kl + (alpha + lambda_ - 1) * mmd)
 

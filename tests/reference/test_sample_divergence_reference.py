@@ -23,7 +23,7 @@ from latentbench.regularizers.sliced_wasserstein import sliced_wasserstein_squar
 from options import options, part_of
 
 SHAPE = (1, 2, 2)
-SCALES = [0.1, 1.0, 10.0]
+WIDTHS = [0.4, 4.0, 40.0]
 DRAWN = ["mmd", "sinkhorn", "sliced_wasserstein"]  # what compares codes with draws of the prior
 OF_SAMPLES = [*DRAWN, "cramer_wold"]
 MMDS = list(itertools.product(KERNELS, ESTIMATORS))
@@ -116,7 +116,8 @@ def test_r_compares_codes_with_as_many_draws_of_the_prior_and_has_gradients_to_t
     draws = torch.ones(6, 2)
     if option == "mmd":
         made = part_of("regularizer", option, latent_size=2)
-        known = mmd_squared(z, draws, kernel=made.kernel, scales=made.scales, estimator=made.estimator)
+        widths = [4 * scale for scale in made.scales]
+        known = mmd_squared(z, draws, kernel=made.kernel, widths=widths, estimator=made.estimator)
     elif option == "sinkhorn":
         known = converged(z.double(), draws.double(), epsilon=0.5 * 4).float()
     else:
@@ -127,7 +128,7 @@ def test_r_compares_codes_with_as_many_draws_of_the_prior_and_has_gradients_to_t
 
 DIRECTIONS = nn.functional.normalize(torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).double())
 FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    f"mmd {kernel} {estimator}": functools.partial(mmd_squared, kernel=kernel, scales=SCALES, estimator=estimator)
+    f"mmd {kernel} {estimator}": functools.partial(mmd_squared, kernel=kernel, widths=WIDTHS, estimator=estimator)
     for kernel, estimator in MMDS
 } | {
     "sliced": functools.partial(sliced_wasserstein_squared, directions=DIRECTIONS),
@@ -170,15 +171,14 @@ def test_settings_that_make_no_sense_are_told_with_what_would(
 # Maximum mean discrepancy
 
 
-def naive_mmd(a: Tensor, b: Tensor, kernel: str, scales: list[float], estimator: str) -> float:
+def naive_mmd(a: Tensor, b: Tensor, kernel: str, widths: list[float], estimator: str) -> float:
     """MMD^2 by loops over pairs."""
-    constant = 2 * a.shape[1]
 
     def similarity(u: Tensor, v: Tensor) -> float:
         squared = (u - v).square().sum().item()
         if kernel == "rbf":
-            return sum(math.exp(-squared / (s * constant)) for s in scales)
-        return sum(s * constant / (s * constant + squared) for s in scales)
+            return sum(math.exp(-squared / w) for w in widths)
+        return sum(w / (w + squared) for w in widths)
 
     def mean(values: list[float]) -> float:
         return sum(values) / len(values) if values else 0.0
@@ -195,8 +195,8 @@ def naive_mmd(a: Tensor, b: Tensor, kernel: str, scales: list[float], estimator:
 @pytest.mark.parametrize(("kernel", "estimator"), MMDS)
 def test_mmd_is_that_of_two_loops(kernel: str, estimator: str, n: int, m: int, size: int) -> None:
     a, b = double(n, size), 1 + double(m, size)
-    made = mmd_squared(a, b, kernel=kernel, scales=SCALES, estimator=estimator).item()
-    assert made == pytest.approx(naive_mmd(a, b, kernel, SCALES, estimator), rel=1e-9, abs=1e-12)
+    made = mmd_squared(a, b, kernel=kernel, widths=WIDTHS, estimator=estimator).item()
+    assert made == pytest.approx(naive_mmd(a, b, kernel, WIDTHS, estimator), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -204,7 +204,7 @@ def test_unbiased_mmd_averages_to_zero_over_small_sets_of_one_distribution(kerne
     unbiased, biased = (
         torch.stack(
             [
-                mmd_squared(torch.randn(6, 2), torch.randn(6, 2), kernel=kernel, scales=SCALES, estimator=estimator)
+                mmd_squared(torch.randn(6, 2), torch.randn(6, 2), kernel=kernel, widths=WIDTHS, estimator=estimator)
                 for _ in range(1000)
             ]
         )
@@ -218,7 +218,7 @@ def test_unbiased_mmd_averages_to_zero_over_small_sets_of_one_distribution(kerne
 
 @pytest.mark.parametrize(("kernel", "estimator"), MMDS)
 def test_mmd_has_gradients_where_points_coincide(kernel: str, estimator: str) -> None:
-    of = functools.partial(mmd_squared, b=torch.ones(4, 2), kernel=kernel, scales=SCALES, estimator=estimator)
+    of = functools.partial(mmd_squared, b=torch.ones(4, 2), kernel=kernel, widths=WIDTHS, estimator=estimator)
     assert (gradient(of, torch.zeros(4, 2)) < 0).all(), "towards the prior's draws"
 
 

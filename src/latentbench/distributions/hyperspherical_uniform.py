@@ -51,6 +51,11 @@ class HypersphericalUniform(Distribution):
         """The centre, which no draw is near."""
         return self.like.new_zeros(self.event_shape)
 
+    @property
+    def variance(self) -> Tensor:
+        """1/m of each coordinate: their squares add up to 1."""
+        return self.like.new_full(self.event_shape, 1 / self.event_shape[0])
+
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
         """(S, m)."""
         return random_directions(self._extended_shape(torch.Size(sample_shape)), like=self.like)

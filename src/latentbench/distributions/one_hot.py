@@ -27,6 +27,11 @@ class OneHot(Distribution):
         return self.log_probs.exp().flatten(-2)
 
     @property
+    def variance(self) -> Tensor:
+        """p (1 - p) of each class, (..., G * K)."""
+        return self.mean * (1 - self.mean)
+
+    @property
     def mode(self) -> Tensor:
         """The likeliest code word, (..., G * K)."""
         return self._words(self.log_probs.argmax(-1))

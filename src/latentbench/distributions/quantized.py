@@ -24,6 +24,13 @@ class CodebookEntries(Distribution):
         groups, _, size = codebook.shape
         super().__init__(words.batch_shape, torch.Size([groups * size]), validate_args=False)
 
+    @property
+    def variance(self) -> Tensor:
+        """Of each coordinate, the code words as likely as p has them."""
+        weights = self.words.mean.unflatten(-1, self.codebook.shape[:2])
+        mean, square = (torch.einsum("...gk,gkd->...gd", weights, power) for power in (self.codebook, self.codebook**2))
+        return (square - mean**2).clamp(min=0).flatten(-2)
+
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
         """Vectors of drawn code words, in a row."""

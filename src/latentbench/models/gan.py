@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
+from latentbench.distributions.draws import draws
 from latentbench.errors import Refused, number, whole_number
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
@@ -19,7 +20,8 @@ class GAN(GenerativeModel):
 
     discriminator: E_x[-log sigmoid(T(x))] + E_z[-log(1 - sigmoid(T(G(z))))]
     generator:     E_z[-log sigmoid(T(G(z)))]                                   (non-saturating; nats)
-    Source: Goodfellow et al. 2014, equation 1 and section 3. Raises: Refused for a learned prior.
+    What a prior learns, the generator's loss teaches it through its draws.
+    Source: Goodfellow et al. 2014, equation 1 and section 3. Raises: Refused for a learned prior without rsample.
     """
 
     models_pixels = False
@@ -27,10 +29,11 @@ class GAN(GenerativeModel):
     def __init__(self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float) -> None:
         super().__init__(learning_rate=learning_rate)
         prior(None)  # refuses by itself where it needs an encoder
-        if prior.is_learned:
+        if prior.is_learned and not prior.has_rsample:
             raise Refused(
-                f"a GAN does not train its prior and {type(prior).__name__} has parameters to learn: take a fixed one, "
-                "prior=normal, laplace, logistic, student_t, uniform, hypersphere or categorical"
+                f"a GAN trains a prior through its draws alone, and those of {type(prior).__name__} carry no gradient "
+                "to what it learns: take prior=normal, laplace, logistic, student_t, uniform, hypersphere, "
+                "categorical or flow"
             )
         self.backbone = backbone
         self.prior = prior
@@ -49,7 +52,7 @@ class GAN(GenerativeModel):
 
     def generate(self, n: int) -> Tensor:
         """Images (n, C, H, W) of n draws of the prior."""
-        return self.images(self.prior_distribution().sample(torch.Size([n])))
+        return self.images(draws(self.prior_distribution(), n))
 
     def discriminate(self, x: Tensor) -> Tensor:
         """T(x), the logit that an image is real, (B, 1); of single precision at least, as the losses are."""
@@ -88,7 +91,7 @@ class GAN(GenerativeModel):
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the generator and Adam for the discriminator."""
         discriminator = [*self.backbone.encoder.parameters(), *self.verdict.parameters()]
-        players = [list(self.backbone.decoder.parameters()), discriminator]
+        players = [[*self.backbone.decoder.parameters(), *self.prior.parameters()], discriminator]
         settings: dict[str, Any] = {"lr": self.learning_rate, "betas": self.betas, "fused": True}
         return [torch.optim.Adam(parameters, **settings) for parameters in players]
 

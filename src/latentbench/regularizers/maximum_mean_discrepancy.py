@@ -15,6 +15,7 @@ Kernel = Callable[[Tensor, float], Tensor]
 class MaximumMeanDiscrepancy(Regularizer):
     """R = MMD^2 between codes z ~ q(z) and as many draws of p(z), kernels of several scales summed.
 
+    The width of the kernel of scale s is s C, with C the expected squared distance of two draws of p, 2 D for N(0, I).
     No units; the unbiased estimate may be negative. Raises: UserError for names and scales that there are not.
     Source: Tolstikhin et al. 2018 (WAE-MMD), algorithm 2, with the scales of the authors' code; the estimators are
     Gretton et al. 2012, equations 3 (unbiased) and 5 (biased).
@@ -35,23 +36,23 @@ class MaximumMeanDiscrepancy(Regularizer):
 
     def forward(self, latents: Latents) -> Tensor:
         """R."""
-        return mmd_squared(latents.z, latents.draws(), kernel=self.kernel, scales=self.scales, estimator=self.estimator)
+        widths = [scale * latents.spread() for scale in self.scales]
+        return mmd_squared(latents.z, latents.draws(), kernel=self.kernel, widths=widths, estimator=self.estimator)
 
 
-def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, scales: Sequence[float], estimator: str) -> Tensor:
-    """Estimate of MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b), with k(u, v) = sum_s k_s(|u - v|^2).
+def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, widths: Sequence[float], estimator: str) -> Tensor:
+    """Estimate of MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b), with k(u, v) = sum_w k_w(|u - v|^2).
 
-    The width of kernel k_s is s C with C = 2 D, the expected squared distance of two draws of N(0, I).
     Shape: a (N, D), b (M, D); result ().
     """
     kind, own = KERNELS[kernel], ESTIMATORS[estimator]
 
     def similarity(u: Tensor, v: Tensor) -> Tensor:
-        squared, constant = squared_distances(u, v), 2.0 * u.shape[1]
-        terms = [kind(squared, s * constant) for s in scales]
+        squared = squared_distances(u, v)
+        terms = [kind(squared, width) for width in widths]
         return sum(terms[1:], start=terms[0])
 
-    of_a, of_b = (own(similarity(points, points), float(len(scales))) for points in (a, b))
+    of_a, of_b = (own(similarity(points, points), float(len(widths))) for points in (a, b))
     return of_a + of_b - 2 * similarity(a, b).mean()
 
 

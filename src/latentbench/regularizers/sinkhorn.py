@@ -15,9 +15,9 @@ Step = Callable[[Tensor], Tensor]
 class Sinkhorn(Regularizer):
     """R = OT(z, p) - OT(z, z) / 2 - OT(p, p) / 2, entropic optimal transport between codes and as many draws of p(z).
 
-    In units of z squared. `epsilon` is in units of 2 D, the expected squared distance of two draws of N(0, I); with 0
-    R were the squared 2-Wasserstein distance, with infinity the squared distance of the means. `iterations` is the
-    most that is done for a batch, `tolerance` the change of the potentials, in units of epsilon, that ends them.
+    In units of z squared. `epsilon` is in units of the expected squared distance of two draws of p, 2 D for N(0, I);
+    with 0 R were the squared 2-Wasserstein distance, with infinity the squared distance of the means. `iterations` is
+    the most that is done for a batch, `tolerance` the change of the potentials, in units of epsilon, that ends them.
     Raises: UserError for numbers that make no sense.
     Source: Patrini et al. 2019 (Sinkhorn autoencoders), with the divergence of Feydy et al. 2019, equation 3.
     Gradients are those at the optimum and not of the iterations, through which Patrini et al. differentiate.
@@ -36,7 +36,7 @@ class Sinkhorn(Regularizer):
         return sinkhorn_divergence(
             latents.z,
             latents.draws(),
-            epsilon=self.epsilon * 2 * latents.z.shape[1],
+            epsilon=self.epsilon * latents.spread(),
             iterations=self.iterations,
             tolerance=self.tolerance,
         )
