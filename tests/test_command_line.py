@@ -119,6 +119,7 @@ WRONG = {
     "a misspelt key": ("latentsize=3", ["latentsize", NOT_A_KEY, "latent_size"]),
     "a key unlike any": ("nonsense=3", ["nonsense", NOT_A_KEY, "latent_size", "method", "seed"]),
     "a misspelt key of a part": ("trainer.max_epoch=3", ["trainer.max_epoch", NOT_A_KEY, "max_epochs"]),
+    "a key of another option": ("objective.samples=5", ["objective.samples", "objective=importance_weighted"]),
     "a misspelt key in a sweep": ("-m latentsize=3,4", ["latentsize", NOT_A_KEY, "latent_size"]),
     "no latents": ("latent_size=0", ["latent_size=0", "whole number", "1 or more"]),
     "half a latent": ("latent_size=2.5", ["latent_size=2.5", "whole number", "1 or more"]),

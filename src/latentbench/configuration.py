@@ -72,7 +72,11 @@ def explain(error: Exception) -> str:
         part, _, key = unknown[1].rpartition(".")
         known = [*GROUPS, *SCALARS]
         if part in GROUPS:
-            known = sorted({str(k) for path in option_files(part) for k in OmegaConf.load(path)})
+            keys_of = {path.stem: [str(k) for k in OmegaConf.load(path)] for path in option_files(part)}
+            known = sorted({name for keys in keys_of.values() for name in keys})
+            if key in known:
+                takers = " or ".join(option for option, keys in keys_of.items() if key in keys)
+                return f"{unknown[1]}: the chosen {part} has no such key; there is one with {part}={takers}"
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {', '.join(known)}"
         return f"{unknown[1]}: there is no such key; {hint}"
