@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData
 from latentbench.features.base import Features
-from latentbench.metrics.base import CHUNK, REAL, RECONSTRUCTION, Evidence, Metric, describe
+from latentbench.metrics.base import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, Evidence, Metric, describe
 from latentbench.models.base import GenerativeModel
 from latentbench.samplers.base import Sampler
 
@@ -24,10 +24,11 @@ ORIGINAL = "original"  # of the reconstructions that are shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was measured, what was not and why, and pictures: uint8 arrays (N, C, H, W) of each set."""
+    """What was measured and what to mind in it, what was not and why, pictures (uint8, N, C, H, W) of each set."""
 
     metrics: dict[str, float]
     skipped: dict[str, str]
+    warnings: dict[str, str]
     images: dict[str, np.ndarray]
     facts: dict[str, Any]
 
@@ -52,11 +53,13 @@ def evaluate(
     evidence = gather(model, data, samplers, features.to(device), seed, device)
     numbers: dict[str, float] = {}
     skipped: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
         with seeded(seed, f"metric {name}"):
-            measured, reasons = metric.to(device).measure(evidence)
-        numbers |= measured
-        skipped |= reasons
+            measured = metric.to(device).measure(evidence)
+        numbers |= measured.numbers
+        skipped |= measured.absent
+        warnings |= measured.warnings
     for key in [key for key, value in numbers.items() if not math.isfinite(value)]:
         skipped[key] = f"the value is {numbers.pop(key)}, not a finite number"
     facts = {
@@ -66,7 +69,13 @@ def evaluate(
         "metrics": describe(metrics),
         **model.facts(),
     }
-    return Evaluation(metrics=numbers, skipped=skipped, images=pictures(evidence), facts=facts)
+    return Evaluation(
+        metrics=numbers,
+        skipped=skipped,
+        warnings={key: text for key, text in warnings.items() if key in numbers},
+        images=pictures(evidence),
+        facts=facts,
+    )
 
 
 def gather(
@@ -83,10 +92,16 @@ def gather(
     absent = {}
     latents = None
     if no_encoder := model.lacks("encode", binary=data.is_binary):
-        absent[RECONSTRUCTION] = no_encoder
+        absent[RECONSTRUCTION] = absent[INTERPOLATION] = no_encoder
     else:
         observed = data.images("validation")[:n].to(device)
-        images[RECONSTRUCTION] = torch.cat([model.reconstruct(batch) for batch in observed.split(CHUNK)])
+        codes = torch.cat([model.code(batch) for batch in observed.split(CHUNK)])
+        images[RECONSTRUCTION] = torch.cat([model.images(z) for z in codes.split(CHUNK)])
+        if no_way := model.lacks("interpolate", binary=data.is_binary):
+            absent[INTERPOLATION] = no_way
+        else:
+            between = model.interpolate(codes, codes.roll(1, 0))
+            images[INTERPOLATION] = torch.cat([model.images(z) for z in between.split(CHUNK)])
         if any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
                 batches = data.images("train").split(CHUNK)
@@ -98,6 +113,9 @@ def gather(
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
             images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])
+    for name in [name for name, made in images.items() if not made.isfinite().all()]:
+        broken = int((~images.pop(name).flatten(1).isfinite().all(1)).sum())
+        absent[name] = f"{broken} of {n} images have pixels that are not finite numbers"
     return Evidence(
         model=model,
         data=data,

@@ -1,8 +1,9 @@
 """One JSON file per run: the only thing tables read.
 
 Its top-level keys are public and stay: schema, run_id, study, status (finished | failed | refused), choices,
-metrics (key -> number), skipped (key -> reason), reason (of a failed or refused run), config (resolved, with
-`resolved`: what the run decided by itself), seconds (by phase), n_parameters, environment.
+metrics (key -> number), skipped (key -> reason), warnings (key -> what to mind in the number), reason (of a failed or
+refused run), config (resolved, with `resolved`: what the run decided by itself), seconds (by phase), n_parameters,
+environment.
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ class Record:
     environment: dict[str, Any]
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    warnings: dict[str, str] = dataclasses.field(default_factory=dict)
     reason: str | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     n_parameters: int | None = None

@@ -86,7 +86,7 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         evaluation = evaluate(model=model, data=data, seed=config.seed, device=device, **measures)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
-        about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped}
+        about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped, "warnings": evaluation.warnings}
         record = Record(status="finished", seconds=clock.seconds, environment=environment(), **about)
         keep(run_dir, model, evaluation)
         record.save(run_dir)

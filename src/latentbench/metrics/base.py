@@ -3,7 +3,9 @@
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torchmetrics
@@ -18,6 +20,7 @@ CHUNK = 1000  # images that are looked at together
 
 REAL = "real"
 RECONSTRUCTION = "reconstruction"
+INTERPOLATION = "interpolation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Evidence:
     model: GenerativeModel
     data: ImageData
     features: Features
-    # Of what -> images (N, C, H, W) in [0, 1], the same number of each: `real` and `reconstruction` are validation
-    # images and what the model makes of them, all other keys are samplers.
+    # Of what -> images (N, C, H, W) in [0, 1], the same number of each: `real`, `reconstruction` and `interpolation`
+    # are validation images, what the model makes of them and what it makes half-way between two, all others samplers.
     images: Mapping[str, Tensor]
     # Of what -> why there are no images of it.
     absent: Mapping[str, str]
@@ -47,10 +50,39 @@ class Evidence:
     @property
     def samplers(self) -> list[str]:
         """Names of the samplers that gave images."""
-        return [of_what for of_what in self.images if of_what not in (REAL, RECONSTRUCTION)]
+        return [of_what for of_what in self.images if of_what not in (REAL, RECONSTRUCTION, INTERPOLATION)]
+
+    def features_of(self, of_what: str) -> Tensor:
+        """Features (N, F) of a set of `images`, made once."""
+        if of_what not in self._features:
+            self._features[of_what] = self.described(self.images[of_what])
+        return self._features[of_what]
+
+    @cached_property
+    def _features(self) -> dict[str, Tensor]:
+        return {}
+
+    @cached_property
+    def reference_features(self) -> Tensor:
+        """Features (N, F) of the reference."""
+        return self.described(self.reference)
+
+    def described(self, images: Tensor) -> Tensor:
+        """Features (N, F) of images (N, C, H, W)."""
+        return torch.cat([self.features(batch) for batch in images.split(CHUNK)])
+
+    @cached_property
+    def codes(self) -> Tensor:
+        """The latent that stands for each test image, (N, D), of a model that encodes."""
+        return torch.cat([self.model.code(batch) for batch in self.test.split(CHUNK)])
 
 
-Measured = tuple[dict[str, float], dict[str, str]]  # numbers by key, reasons by key of those that there are not
+class Measured(NamedTuple):
+    """What a metric gives, by key `quantity/of_what`."""
+
+    numbers: dict[str, float]
+    absent: dict[str, str]  # why there is no number
+    warnings: Mapping[str, str] = MappingProxyType({})  # what to mind in a number that there is
 
 
 class Metric(torchmetrics.Metric):
@@ -61,13 +93,17 @@ class Metric(torchmetrics.Metric):
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> Measured:
-        """Numbers under keys `quantity/of_what`, and reasons where there is none."""
+        """Numbers, reasons where there is none, and warnings."""
+
+    def warnings(self) -> dict[str, str]:
+        """What to mind in the quantities that were computed last, by their names."""
+        return {}
 
 
 class ImageMetric(Metric):
     """A metric of a set of images; measured on every set the run makes."""
 
-    of: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION)  # sets it makes sense for besides the samplers'
+    of: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION, INTERPOLATION)  # sets it is for besides the samplers'
 
     @abstractmethod
     def prepare(self, evidence: Evidence) -> None:
@@ -81,23 +117,41 @@ class ImageMetric(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Quantities of the set, scalars."""
 
+    def seen(self, evidence: Evidence, of_what: str) -> Tensor:
+        """What `update` takes of a set: its images."""
+        return evidence.images[of_what]
+
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity of every set."""
         self.prepare(evidence)
         numbers: dict[str, float] = {}
+        warnings: dict[str, str] = {}
         for of_what in [*evidence.samplers, *(name for name in self.of if name in evidence.images)]:
             self.reset()
-            for batch in evidence.images[of_what].split(CHUNK):
+            for batch in self.seen(evidence, of_what).split(CHUNK):
                 self.update(batch)
             numbers |= {f"{name}/{of_what}": value.item() for name, value in self.compute().items()}
+            warnings |= {f"{name}/{of_what}": text for name, text in self.warnings().items()}
         absent = {
             f"{name}/{of_what}": reason
             for of_what, reason in evidence.absent.items()
             for name in self.quantities
-            if of_what in self.of or of_what != RECONSTRUCTION
+            if of_what in self.of or of_what not in (RECONSTRUCTION, INTERPOLATION)
         }
-        return numbers, absent
+        return Measured(numbers, absent, warnings)
+
+
+class FeatureMetric(ImageMetric):
+    """A metric of the features of a set, which all such metrics share."""
+
+    @abstractmethod
+    def update(self, features: Tensor) -> None:
+        """Take in a batch (B, F) of the set's features."""
+
+    def seen(self, evidence: Evidence, of_what: str) -> Tensor:
+        """The set's features (N, F)."""
+        return evidence.features_of(of_what)
 
 
 class ModelMetric(Metric):
@@ -121,11 +175,12 @@ class ModelMetric(Metric):
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""
         if reason := self.refuses(evidence):
-            return {}, {f"{name}/test": reason for name in self.quantities}
+            return Measured({}, {f"{name}/test": reason for name in self.quantities})
         self.reset()
         for batch in evidence.test.split(self.batch_size):
             self.update(evidence.model, batch)
-        return {f"{name}/test": value.item() for name, value in self.compute().items()}, {}
+        numbers = {f"{name}/test": value.item() for name, value in self.compute().items()}
+        return Measured(numbers, {}, {f"{name}/test": text for name, text in self.warnings().items()})
 
 
 class DrawnMetric(ModelMetric):

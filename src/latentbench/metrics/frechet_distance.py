@@ -6,8 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latentbench.features.base import Features
-from latentbench.metrics.base import CHUNK, Evidence, ImageMetric, Quantity
+from latentbench.metrics.base import CHUNK, Evidence, FeatureMetric, Quantity
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def moments(total: Tensor, outer: Tensor, count: Tensor) -> tuple[Tensor, Tensor
     return mean, (outer - count * torch.outer(mean, mean)) / (count - 1)
 
 
-class FrechetDistance(ImageMetric):
+class FrechetDistance(FeatureMetric):
     """`fid/<set>`: Frechet distance in the given features between a set and as many test images.
 
     `fid/real` is the floor: real validation images against the same test images, the same number of each; what a model
@@ -50,21 +49,20 @@ class FrechetDistance(ImageMetric):
 
     def prepare(self, evidence: Evidence) -> None:
         """Moments of the reference's features."""
-        self.features: Features = evidence.features
-        size = self.features.size
+        size = evidence.features.size
         for name, shape in {"total": (size,), "outer": (size, size), "count": ()}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.to(evidence.reference.device)
-        for batch in evidence.reference.split(CHUNK):
+        for batch in evidence.reference_features.split(CHUNK):
             self.update(batch)
         self.reference = moments(self.total, self.outer, self.count)
 
-    def update(self, images: Tensor) -> None:
-        """Add the features of a batch (B, C, H, W)."""
-        features = self.features(images).double()
-        self.total += features.sum(0)
-        self.outer += features.T @ features
-        self.count += len(features)
+    def update(self, features: Tensor) -> None:
+        """Add a batch (B, F)."""
+        exact = features.double()
+        self.total += exact.sum(0)
+        self.outer += exact.T @ exact
+        self.count += len(exact)
 
     def compute(self) -> dict[str, Tensor]:
         """The distance."""

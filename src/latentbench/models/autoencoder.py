@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
-from latentbench.distributions.spaces import BOX
+from latentbench.distributions.spaces import BOX, CODES
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 from latentbench.models.base import Ability, GenerativeModel
@@ -148,6 +148,8 @@ class Autoencoder(GenerativeModel):
         there = self.prior.space or self.posterior.space
         outside = f"{q} gives probability to latents outside of {there.words}, where {p} has none"
         is_inside = self.posterior.space is there
+        if ability == "interpolate" and there is CODES:
+            return f"latents are in {CODES.words}, and there is none half-way between two"
         if ability == "rate":
             if is_inside and self.has_closed_rate():
                 return None
@@ -171,9 +173,13 @@ class Autoencoder(GenerativeModel):
         return log_prob
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Image (B, C, H, W) decoded from the latent that stands for x."""
-        return self.images(self.posterior.point(self.posterior_distribution(x)))
+    def code(self, x: Tensor) -> Tensor:
+        """The latent (B, D) that stands for x (B, C, H, W)."""
+        return self.posterior.point(self.posterior_distribution(x))
+
+    def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
+        """Latents (B, D) half-way, as the prior's geometry has it."""
+        return self.prior.halfway(start, end)
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), nats, shape (B,): closed form or the mean over the draws z (S, B, D)."""

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from latentbench.errors import Diverged, UserError
 
-Ability = Literal["encode", "rate", "distortion", "log_likelihood"]
+Ability = Literal["encode", "interpolate", "rate", "distortion", "log_likelihood"]
 
 
 class GenerativeModel(pl.LightningModule):
@@ -33,7 +33,7 @@ class GenerativeModel(pl.LightningModule):
 
     @abstractmethod
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
-        """Why the model cannot `encode`, or give a `rate`, `distortion` or `log_likelihood`; None if it can.
+        """Why it cannot `encode`, `interpolate`, or give a `rate`, `distortion` or `log_likelihood`; None if it can.
 
         binary: whether the pixels are 0 or 1.
         """
@@ -85,6 +85,14 @@ class GenerativeModel(pl.LightningModule):
         self.manual_backward(loss)
         optimizer.step()
 
+    def code(self, x: Tensor) -> Tensor:
+        """The latent (B, D) that stands for x (B, C, H, W). Ability: encode."""
+        raise NotImplementedError
+
+    def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
+        """Latents (B, D) half-way from those of one image to those of another. Ability: interpolate."""
+        raise NotImplementedError
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """Image (B, C, H, W) decoded from the latent that stands for x. Ability: encode."""
-        raise NotImplementedError
+        return self.images(self.code(x))

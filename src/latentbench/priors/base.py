@@ -35,6 +35,10 @@ class Prior(nn.Module, ABC):
         """Whether it owns parameters."""
         return any(True for _ in self.parameters())
 
+    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
+        """Latents (B, D) in the middle of the way between two where p is at home: here, of a straight line."""
+        return (start + end) / 2
+
     @abstractmethod
     def forward(self, encode: Encode | None) -> Distribution:
         """Distribution of the latents."""

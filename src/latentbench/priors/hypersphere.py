@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform
-from latentbench.distributions.spaces import SPHERE, Space
+from latentbench.distributions.spaces import SPHERE, Space, slerp_halfway
 from latentbench.priors.base import Encode, Prior
 
 
@@ -24,3 +24,7 @@ class HyperspherePrior(Prior):
     def forward(self, encode: Encode | None) -> HypersphericalUniform:
         """p(z), event shape (latent_size + 1,)."""
         return HypersphericalUniform(self.coordinates, like=self.zero)
+
+    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
+        """On the great circle."""
+        return slerp_halfway(start, end)

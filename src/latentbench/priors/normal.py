@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from latentbench.distributions.spaces import slerp_halfway
 from latentbench.priors.independent import IndependentPrior
 
 
@@ -13,3 +14,7 @@ class NormalPrior(IndependentPrior):
     def factors(self, zero: Tensor) -> Normal:
         """N(0, 1)."""
         return Normal(zero, torch.ones_like(zero), validate_args=False)
+
+    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
+        """On the great circle: draws of N(0, I) have lengths of about sqrt(D), which straight lines cut short."""
+        return slerp_halfway(start, end)
