@@ -306,6 +306,18 @@ def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
     } == set(summary.notes)
 
 
+def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
+    warned = {"warnings": {"nll/test": "not flat", "parzen/prior": "not shown"}}
+    records = [
+        a_record("vae", 0, {"nll/test": 1.0}, **warned),
+        a_record("vae", 1, {"nll/test": 1.0}, warnings={"nll/test": "not flat by another number"}),
+        a_record("vq_vae", 0, {"nll/test": 1.0}, warnings={"nll/test": "not flat either"}),
+        a_record("rae", 0, {"nll/test": 1.0}),
+    ]
+    notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
+    assert [note for note in notes if note.startswith("mind")] == ["mind nll/test of vae; vq_vae: not flat"]
+
+
 def test_a_study_without_a_finished_run_has_a_table() -> None:
     summary = summarize([a_record(metrics={}, status="failed", reason="x")], rows=["method"], columns=["fid/prior"])
     assert markdown_row(summary, "vae") == ["vae", "0 of 1", "failed"]

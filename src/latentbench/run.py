@@ -259,7 +259,13 @@ def report(record: Record, run_dir: Path) -> None:
     for key, value in sorted(record.metrics.items()):
         quantity, _, of_what = key.partition("/")
         lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}")
-    log.info("\n".join([str(run_dir / FILE_NAME), *(f"  {name:<17} {'  '.join(of)}" for name, of in lines.items())]))
+    width = max(map(len, lines), default=0)
+    shown = [f"  {name:<{width}}  {'  '.join(values)}" for name, values in lines.items()]
+    keys_of: dict[str, list[str]] = {}
+    for key, text in sorted(record.warnings.items()):
+        keys_of.setdefault(text, []).append(key)
+    minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
+    log.info("\n".join([str(run_dir / FILE_NAME), *shown, *minded]))
 
 
 def main() -> None:

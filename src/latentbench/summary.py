@@ -88,8 +88,8 @@ def summarize(
     shown, unclear = _columns(records, columns)
     summary = _assemble(groups, keys, scale, shown, order or {})
     summary.notes.extend(
-        _measured_notes(records) + _unfinished_notes(summary) + _skipped_notes(summary) + unclear
-        + _added_note(rows, keys) + repeats + _version_notes(records) + _floor_notes(summary)
+        _measured_notes(records) + _unfinished_notes(summary) + _skipped_notes(summary) + _warning_notes(summary)
+        + unclear + _added_note(rows, keys) + repeats + _version_notes(records) + _floor_notes(summary)
     )  # fmt: skip
     return summary
 
@@ -247,6 +247,20 @@ def _skipped_notes(summary: Summary) -> list[str]:
     for (reason, key), labels in rows.items():
         metrics.setdefault((reason, "; ".join(labels)), []).append(key)
     return [f"skipped: {', '.join(keys)} of {labels}: {reason}" for (reason, labels), keys in metrics.items()]
+
+
+def _warning_notes(summary: Summary) -> list[str]:
+    """A line per column that some runs warn of, with those rows and what the first of the runs says."""
+    notes = []
+    for key in [column.key for column in summary.columns]:
+        texts: dict[str, str] = {}
+        for index, runs in summary.runs.items():
+            for run in runs:
+                if key in run.warnings:
+                    texts.setdefault(label(summary, index), run.warnings[key])
+        if texts:
+            notes.append(f"mind {key} of {'; '.join(texts)}: {next(iter(texts.values()))}")
+    return notes
 
 
 def label(summary: Summary, index: int, keys: Sequence[str] | None = None) -> str:

@@ -171,13 +171,17 @@ class ModelMetric(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Quantities, scalars."""
 
+    def seen(self, evidence: Evidence) -> Tensor:
+        """The images that it is measured on: all test images."""
+        return evidence.test
+
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""
         if reason := self.refuses(evidence):
             return Measured({}, {f"{name}/test": reason for name in self.quantities})
         self.reset()
-        for batch in evidence.test.split(self.batch_size):
+        for batch in self.seen(evidence).split(self.batch_size):
             self.update(evidence.model, batch)
         numbers = {f"{name}/test": value.item() for name, value in self.compute().items()}
         return Measured(numbers, {}, {f"{name}/test": text for name, text in self.warnings().items()})

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from latentbench.metrics.base import Evidence, ModelMetric, Quantity, mean_state
+from latentbench.metrics.structural_similarity import structural_similarity
 from latentbench.models.base import GenerativeModel
 
 
@@ -20,22 +21,24 @@ def peak_signal_to_noise_ratio(mse: Tensor) -> Tensor:
 
 
 class Reconstruction(ModelMetric):
-    """`mse/test` and `psnr/test` of the image decoded from the posterior's mean; psnr is the mean over images.
+    """`mse/test`, `psnr/test` and `ssim/test` of the image decoded from the posterior's mean; means over images.
 
-    Against the images as the model was shown them: with binarized data both count the pixels' noise as error.
+    Against the images as the model was shown them: with binarized data all three count the pixels' noise as error.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "mse": Quantity("squared pixel range", higher_is_better=False),
         "psnr": Quantity("dB", higher_is_better=True),
+        "ssim": Quantity("", higher_is_better=True),
     }
     mse: Tensor
     psnr: Tensor
+    ssim: Tensor
     count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        mean_state(self, "mse", "psnr")
+        mean_state(self, "mse", "psnr", "ssim")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder."""
@@ -43,11 +46,13 @@ class Reconstruction(ModelMetric):
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W)."""
-        mse = mean_squared_error(images, model.reconstruct(images)).double()
+        made = model.reconstruct(images)
+        mse = mean_squared_error(images, made).double()
         self.mse += mse.sum()
         self.psnr += peak_signal_to_noise_ratio(mse).sum()
+        self.ssim += structural_similarity(images, made).sum()
         self.count += len(images)
 
     def compute(self) -> dict[str, Tensor]:
         """Means over images."""
-        return {"mse": self.mse / self.count, "psnr": self.psnr / self.count}
+        return {"mse": self.mse / self.count, "psnr": self.psnr / self.count, "ssim": self.ssim / self.count}

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from latentbench.metrics.base import CHUNK, Evidence, ImageMetric, Quantity, mean_state
+from latentbench.metrics.base import Quantity
+from latentbench.metrics.image_statistic import ImageStatistic
 
 
 def laplacian_variance(images: Tensor) -> Tensor:
@@ -21,33 +23,28 @@ def laplacian_variance(images: Tensor) -> Tensor:
     return response.flatten(1).var(1, correction=0).reshape(n, channels).mean(1)
 
 
-class Sharpness(ImageMetric):
-    """`sharpness/<set>`, the mean over images, and `sharpness_ratio/<set>`, over that of the test images.
+def over_contrast(values: Tensor, images: Tensor) -> Tensor:
+    """Values (N,), in squared pixels, over the variance of each image's (N, C, H, W); 0 for an image of one grey."""
+    contrast = images.flatten(2).var(2, correction=0).mean(1)
+    return torch.where(contrast > 1e-8, values / contrast.clamp(min=1e-8), 0.0)
 
-    A ratio below 1 is a blurred set; one above 1 is noisier or harder-edged than real images, which is no virtue.
+
+class Sharpness(ImageStatistic):
+    """`sharpness/<set>`, the variance of the Laplacian, `sharpness_ratio/<set>` and both after contrast normalisation.
+
+    `normalized_sharpness/<set>` and `normalized_sharpness_ratio/<set>` divide each image's by the variance of its
+    pixels: a pale image is not a blurred one. A ratio below 1 is a blurred set; one above 1 is noisier or harder-edged
+    than real images, which is no virtue: see `noise_ratio`.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "sharpness": Quantity("squared pixel range", higher_is_better=None),
         "sharpness_ratio": Quantity("of real", higher_is_better=None),
+        "normalized_sharpness": Quantity("", higher_is_better=None),
+        "normalized_sharpness_ratio": Quantity("of real", higher_is_better=None),
     }
-    variance: Tensor
-    count: Tensor
 
-    def prepare(self, evidence: Evidence) -> None:
-        """Sharpness of the test images."""
-        mean_state(self, "variance")
-        self.to(evidence.reference.device)
-        for batch in evidence.reference.split(CHUNK):
-            self.update(batch)
-        self.real = self.variance / self.count
-
-    def update(self, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
-        self.variance += laplacian_variance(images).double().sum()
-        self.count += len(images)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The mean and its ratio to real images'."""
-        mean = self.variance / self.count
-        return {"sharpness": mean, "sharpness_ratio": mean / self.real}
+    def per_image(self, images: Tensor) -> dict[str, Tensor]:
+        """The Laplacian's variance, and over that of the pixels."""
+        variance = laplacian_variance(images)
+        return {"sharpness": variance, "normalized_sharpness": over_contrast(variance, images)}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
-from latentbench.distributions.spaces import BOX, CODES
+from latentbench.distributions.spaces import BOX, CODES, SPHERE
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 from latentbench.models.base import Ability, GenerativeModel
@@ -150,9 +150,13 @@ class Autoencoder(GenerativeModel):
         is_inside = self.posterior.space is there
         if ability == "interpolate" and there is CODES:
             return f"latents are in {CODES.words}, and there is none half-way between two"
-        if ability == "rate":
-            if is_inside and self.has_closed_rate():
-                return None
+        if ability == "units" and there in (SPHERE, CODES):
+            return f"latents are in {there.words}, where no coordinate can be left unused by itself"
+        if ability == "factors" and not self.posterior.is_factorised:
+            return f"{q} has no independent coordinates"
+        if ability == "rate" and is_inside and self.has_closed_rate():
+            return None
+        if ability in ("rate", "posterior_density"):
             if not self.posterior.has_density:
                 return without_density
             return None if is_inside else f"{outside}: its KL divergence is infinite"

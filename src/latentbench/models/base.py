@@ -11,7 +11,11 @@ from torch.distributions import Distribution
 
 from latentbench.errors import Diverged, UserError
 
-Ability = Literal["encode", "interpolate", "rate", "distortion", "log_likelihood"]
+# What a metric may ask for: latents of images; their middle; units, to tell active ones; q(z|x) as a density over p's
+# space; that of each coordinate; KL(q || p); log p(x|z); log p(x).
+Ability = Literal[
+    "encode", "interpolate", "units", "posterior_density", "factors", "rate", "distortion", "log_likelihood"
+]
 
 
 class GenerativeModel(pl.LightningModule):
@@ -33,7 +37,7 @@ class GenerativeModel(pl.LightningModule):
 
     @abstractmethod
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
-        """Why it cannot `encode`, `interpolate`, or give a `rate`, `distortion` or `log_likelihood`; None if it can.
+        """Why it has not got an ability; None if it has.
 
         binary: whether the pixels are 0 or 1.
         """

@@ -97,7 +97,11 @@ class GAN(GenerativeModel):
 
     def lacks(self, ability: Ability, *, binary: bool) -> str | None:
         """A GAN only samples."""
-        return "a GAN has no encoder" if ability in ("encode", "interpolate") else "a GAN defines no density of images"
+        return (
+            "a GAN has no encoder"
+            if ability in ("encode", "interpolate", "units")
+            else "a GAN defines no density of images"
+        )
 
     def facts(self) -> dict[str, Any]:
         """Nothing."""

@@ -4,11 +4,10 @@ import dataclasses
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from latentbench.distributions.draws import draws
+from latentbench.distributions.draws import draws, spread
 from latentbench.distributions.spaces import CODES, REAL
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
@@ -31,10 +30,7 @@ class Latents:
 
     def spread(self) -> float:
         """Expected squared distance of two draws of p: 2 tr Cov[p], which is 2 D for N(0, I)."""
-        try:
-            return 2 * max(self.p.variance.detach().sum().item(), torch.finfo(self.z.dtype).tiny)
-        except NotImplementedError:  # a flow knows no moments; it starts as N(0, I)
-            return 2.0 * self.z.shape[1]
+        return spread(self.p)
 
 
 class Regularizer(nn.Module, ABC):

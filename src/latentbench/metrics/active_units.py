@@ -1,0 +1,48 @@
+"""Coordinates of the latent that say something about the image."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from latentbench.errors import number
+from latentbench.metrics.base import Evidence, ModelMetric, Quantity
+from latentbench.models.base import GenerativeModel
+
+
+def active_units(codes: Tensor, threshold: float) -> Tensor:
+    """Number of coordinates whose variance over images is above the threshold: (N, D) -> (), D or less.
+
+    Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
+    """
+    return (codes.double().var(0) > threshold).sum()
+
+
+class ActiveUnits(ModelMetric):
+    """`active_units/test`: coordinates of the posterior's mean that vary over test images by more than `threshold`.
+
+    The threshold is for priors of variance 1. A latent size that is not reached says that the regularizer has
+    switched coordinates off; an encoder that nothing regularizes switches off none.
+    """
+
+    quantities: ClassVar[Mapping[str, Quantity]] = {"active_units": Quantity("coordinates", higher_is_better=None)}
+    codes: list[Tensor]
+
+    def __init__(self, *, threshold: float) -> None:
+        super().__init__()
+        self.threshold = number("metric.active_units.threshold", threshold, above=0)
+        self.add_state("codes", [], dist_reduce_fx="cat")
+
+    def refuses(self, evidence: Evidence) -> str | None:
+        """Needs an encoder to R^n or into a box."""
+        return evidence.model.lacks("units", binary=evidence.data.is_binary)
+
+    def update(self, model: GenerativeModel, images: Tensor) -> None:
+        """Add the codes of a batch (B, C, H, W)."""
+        self.codes.append(model.code(images))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The number."""
+        codes = torch.cat(self.codes) if isinstance(self.codes, list) else self.codes
+        return {"active_units": active_units(codes, self.threshold)}

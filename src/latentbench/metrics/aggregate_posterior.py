@@ -1,0 +1,117 @@
+"""What the codes of all images together are: how much they tell of the image, and how they differ from the prior."""
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from latentbench.errors import whole_number
+from latentbench.metrics.base import Evidence, Measured, ModelMetric, Quantity
+from latentbench.models.base import GenerativeModel
+
+NUMBERS = 2**22  # of an array of densities of latents under posteriors that is held at once
+NEAR = 0.5  # nats below the most that there can be
+
+
+class Densities(NamedTuple):
+    """Log-densities of draws z of q(z|x_n), nats: of each under its own posterior, all of them together, and p."""
+
+    own: Tensor  # log q(z|x_n), (S, N)
+    aggregate: Tensor  # log q(z) = log 1/N sum_m q(z|x_m), (S, N)
+    prior: Tensor  # log p(z), (S, N)
+    factors: Tensor | None  # sum_d log q(z_d), (S, N), where q has independent coordinates
+
+
+def densities(q: Distribution, p: Distribution, z: Tensor, *, is_factorised: bool) -> Densities:
+    """Densities of draws z (S, N, D) of q, batch shape (N,)."""
+    n = z.shape[1]
+    aggregate, factors = [], []
+    for chunk in z.flatten(0, 1).split(max(1, NUMBERS // (n * z.shape[2]))):
+        if is_factorised:
+            of_each = q.factor_log_prob(chunk[:, None])  # type: ignore[attr-defined]  # (chunk, N, D)
+            factors.append((of_each.double().logsumexp(1) - math.log(n)).sum(-1))
+            under = of_each.double().sum(-1)
+        else:
+            under = q.log_prob(chunk[:, None]).double()
+        aggregate.append(under.logsumexp(1) - math.log(n))
+    return Densities(
+        own=q.log_prob(z).double(),
+        aggregate=torch.cat(aggregate).view(z.shape[:2]),
+        prior=p.log_prob(z).double(),
+        factors=torch.cat(factors).view(z.shape[:2]) if is_factorised else None,
+    )
+
+
+class AggregatePosterior(ModelMetric):
+    """The rate's two parts and one of its second, nats, with the aggregate q(z) = 1/N sum_n q(z|x_n) of N test images.
+
+    `mutual_information/test` = E[log q(z|x) - log q(z)], of image and latent, from 0 to log N
+    `marginal_kl/test` = E[log q(z) - log p(z)], of the aggregate and the prior; the two add up to the rate
+    `total_correlation/test` = E[log q(z) - sum_d log q(z_d)], the part of it that is dependence between coordinates
+    Means over the first `images` test images and `samples` draws of each. Source: Hoffman & Johnson 2016, section 2;
+    Chen et al. 2018, equation 2. Raises: UserError for less than two images or one draw.
+    """
+
+    quantities: ClassVar[Mapping[str, Quantity]] = {
+        "mutual_information": Quantity("nats", higher_is_better=None),
+        "marginal_kl": Quantity("nats", higher_is_better=False),
+        "total_correlation": Quantity("nats", higher_is_better=None),
+    }
+
+    images: list[Tensor]
+    batch_size = 200
+
+    def __init__(self, *, images: int, samples: int) -> None:
+        super().__init__()
+        self.most = whole_number("metric.aggregate_posterior.images", images, least=2)
+        self.samples = whole_number("metric.aggregate_posterior.samples", samples, least=1)
+        self.add_state("images", [], dist_reduce_fx="cat")
+
+    def refuses(self, evidence: Evidence) -> str | None:
+        """Needs a posterior with a density where the prior has one."""
+        return evidence.model.lacks("posterior_density", binary=evidence.data.is_binary)
+
+    def seen(self, evidence: Evidence) -> Tensor:
+        """The first of them."""
+        return evidence.test[: self.most]
+
+    def measure(self, evidence: Evidence) -> Measured:
+        """All three, or two and why there is no third."""
+        self.dependent = evidence.model.lacks("factors", binary=evidence.data.is_binary)
+        measured = super().measure(evidence)
+        if self.dependent and measured.numbers:
+            measured.absent["total_correlation/test"] = self.dependent
+        return measured
+
+    def update(self, model: GenerativeModel, images: Tensor) -> None:
+        """Keep a batch (B, C, H, W): what it is worth shows beside all others."""
+        self.model = model
+        self.images.append(images)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over images and draws."""
+        images = torch.cat(self.images) if isinstance(self.images, list) else self.images
+        q = self.model.posterior_distribution(images)
+        z = q.sample(torch.Size([self.samples]))
+        found = densities(q, self.model.prior_distribution(), z, is_factorised=self.dependent is None)
+        numbers = {
+            "mutual_information": (found.own - found.aggregate).mean(),
+            "marginal_kl": (found.aggregate - found.prior).mean(),
+        }
+        if found.factors is not None:
+            numbers["total_correlation"] = (found.aggregate - found.factors).mean()
+        self.n, self.found = len(images), {name: value.item() for name, value in numbers.items()}
+        return numbers
+
+    def warnings(self) -> dict[str, str]:
+        """Where there are too few images for so much information."""
+        if self.found["mutual_information"] < math.log(self.n) - NEAR:
+            return {}
+        text = (
+            f"mutual_information is within {NEAR} nats of log {self.n}, the most that so many images can show; what it "
+            "lacks is in the others: set metric.aggregate_posterior.images higher where there are more"
+        )
+        return dict.fromkeys(self.found, text)
