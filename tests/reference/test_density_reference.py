@@ -213,7 +213,7 @@ def test_the_parzen_window_is_sklearns_kernel_density() -> None:
 def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_images() -> None:
     data = few_digits(60)
     metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=5)
-    numbers, _ = metric.measure(
+    numbers, *_ = metric.measure(
         evidence(data.images("test"), data=data, images={"prior": data.images("train"), "real": data.images("test")})
     )
     rows = {split: data.images(split).flatten(1).double().numpy() for split in SPLITS}

@@ -75,7 +75,7 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     data = few_digits(n)
     features = part_of("features", "classifier", data_name="digits", shape=data.shape)
     real, made = data.images("test"), 0.7 * avg_pool2d(data.images("train"), 3, stride=1, padding=1)
-    numbers, _ = FrechetDistance().measure(evidence(real, features=features, images={"prior": made, "real": real}))
+    numbers, *_ = FrechetDistance().measure(evidence(real, features=features, images={"prior": made, "real": real}))
 
     theirs = FrechetInceptionDistance(feature=ForTorchmetrics(features), normalize=True)
     theirs.update(real, real=True)

@@ -1,0 +1,176 @@
+"""What all codes together are: against loops, closed forms of Gaussians and scikit-learn's estimate."""
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from sklearn.feature_selection import mutual_info_regression
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from latentbench.distributions.factorised import Factorised
+from latentbench.errors import UserError
+from latentbench.metrics.active_units import active_units
+from latentbench.metrics.aggregate_posterior import AggregatePosterior, densities
+from latentbench.metrics.prior_discrepancy import PriorDiscrepancy
+from latentbench.metrics.rate import Rate
+from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
+from options import evidence, few_digits, options, part_of, untrained
+
+
+def factorised(mean: Tensor, scale: float | Tensor) -> Any:
+    return Factorised(Normal(mean, scale * torch.ones_like(mean)))
+
+
+def standard(size: int) -> Any:
+    return Independent(Normal(torch.zeros(size), torch.ones(size)), 1)
+
+
+def parts_of(mean: Tensor, scale: float, samples: int = 5) -> tuple[float, float, float]:
+    """Mutual information, marginal KL and total correlation of Gaussian posteriors and a standard normal prior."""
+    q = factorised(mean, scale)
+    found = densities(q, standard(mean.shape[1]), q.sample((samples,)), is_factorised=True)
+    assert found.factors is not None
+    own, aggregate, prior, factors = (part.mean().item() for part in found)
+    return own - aggregate, aggregate - prior, aggregate - factors
+
+
+def test_densities_are_those_of_loops() -> None:
+    mean, scales = torch.randn(4, 2), torch.rand(4, 2) + 0.1
+    q, p = factorised(mean, scales), standard(2)
+    z = q.sample((3,))
+    found = densities(q, p, z, is_factorised=True)
+    for s, n in itertools.product(range(3), range(4)):
+        point = z[s, n]
+        each = [[Normal(mean[m, d], scales[m, d]).log_prob(point[d]).exp().item() for d in range(2)] for m in range(4)]
+        assert found.own[s, n].item() == pytest.approx(math.log(each[n][0] * each[n][1]), rel=1e-4)
+        assert found.aggregate[s, n].item() == pytest.approx(math.log(sum(a * b for a, b in each) / 4), rel=1e-4)
+        assert found.prior[s, n].item() == pytest.approx(p.log_prob(point).item(), rel=1e-5)
+        assert found.factors is not None
+        factors = sum(math.log(sum(row[d] for row in each) / 4) for d in range(2))
+        assert found.factors[s, n].item() == pytest.approx(factors, rel=1e-4)
+
+
+def test_without_independent_coordinates_the_joint_density_is_used() -> None:
+    mean, scales = torch.randn(4, 2), torch.rand(4, 2) + 0.1
+    q = factorised(mean, scales)
+    joint = MultivariateNormal(mean, torch.diag_embed(scales**2))
+    z = q.sample((3,))
+    one, other = (densities(d, standard(2), z, is_factorised=d is q) for d in (q, joint))
+    torch.testing.assert_close(one.aggregate, other.aggregate, rtol=1e-4, atol=1e-4)
+    assert other.factors is None
+
+
+def test_codes_that_are_alike_tell_nothing_and_those_far_apart_tell_which_image_it_was() -> None:
+    nothing = parts_of(torch.zeros(50, 3), 1.0)
+    assert nothing == pytest.approx((0, 0, 0), abs=1e-5)
+    everything, *_ = parts_of(1e3 * torch.arange(50.0)[:, None].expand(50, 3), 1.0)
+    assert everything == pytest.approx(math.log(50), rel=1e-5)
+
+
+def test_an_aggregate_that_is_the_prior_has_the_information_of_a_noisy_channel() -> None:
+    scale = 0.5
+    mean = (1 - scale**2) ** 0.5 * torch.randn(3000, 1)
+    information, marginal, _ = parts_of(mean, scale)
+    assert information == pytest.approx(-math.log(scale), abs=0.03)
+    assert marginal == pytest.approx(0, abs=0.01)
+    z = (mean + scale * torch.randn(3000, 1)).numpy()
+    nearest_neighbours = mutual_info_regression(mean.numpy(), z[:, 0], random_state=0)[0]
+    assert information == pytest.approx(nearest_neighbours, abs=0.06)
+
+
+def test_a_shifted_and_stretched_aggregate_is_as_far_from_the_prior_as_its_gaussian() -> None:
+    mean = 1.0 + 2.0 * torch.randn(3000, 1)
+    _, marginal, _ = parts_of(mean, 0.5)
+    variance = 4.25
+    assert marginal == pytest.approx((variance + 1 - 1 - math.log(variance)) / 2, abs=0.06)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
+def test_total_correlation_is_that_of_correlated_gaussians(rho: float) -> None:
+    noise = 0.2
+    a, b = torch.randn(2, 3000)
+    mean = (1 - noise**2) ** 0.5 * torch.stack([a, rho * a + (1 - rho**2) ** 0.5 * b], 1)
+    seen = rho * (1 - noise**2)  # what the posteriors' own noise leaves of the correlation
+    *_, dependence = parts_of(mean, noise)
+    # The few means near each draw bias it upwards: by 0.05 where there is no correlation at all.
+    assert dependence == pytest.approx(-math.log(1 - seen**2) / 2, abs=0.07)
+
+
+@pytest.mark.parametrize("method", ["vae", "laplace_vae", "full_covariance_vae", "mixture_vae", "svae", "iaf_vae"])
+def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
+    data = few_digits()
+    seen = evidence(data.images("test"), model=untrained(data, f"method={method}"), data=data)
+    numbers = AggregatePosterior(images=40, samples=200).measure(seen).numbers
+    rate = Rate(samples=2000).measure(seen).numbers["rate/test"]
+    made = numbers["mutual_information/test"] + numbers["marginal_kl/test"]
+    assert made == pytest.approx(rate, rel=0.03, abs=0.02)
+    assert ("total_correlation/test" in numbers) == (method in ("vae", "laplace_vae", "mixture_vae"))
+
+
+def test_information_near_the_most_that_the_images_can_show_is_warned_of() -> None:
+    data = few_digits()
+    model: Any = untrained(data, "method=vae")
+    measured = AggregatePosterior(images=40, samples=2).measure(evidence(data.images("test"), model=model, data=data))
+    assert not measured.warnings
+    with torch.no_grad():
+        model.head.weight.mul_(30)
+    measured = AggregatePosterior(images=40, samples=2).measure(evidence(data.images("test"), model=model, data=data))
+    assert measured.numbers["mutual_information/test"] > math.log(40) - 0.5
+    assert set(measured.warnings) == set(measured.numbers)
+    assert "metric.aggregate_posterior.images" in measured.warnings["marginal_kl/test"]
+
+
+def test_units_are_active_that_vary_over_images() -> None:
+    codes = torch.randn(2000, 5) * torch.tensor([1.0, 0.2, 0.05, 0.0, 3.0]) + torch.tensor([0.0, 0, 5, 7, 0])
+    assert active_units(codes, 0.01).item() == 3
+    assert active_units(codes, 0.5).item() == 2
+    assert active_units(codes[:, :1] * 0, 0.01).item() == 0
+
+
+def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_codes_far_off() -> None:
+    data = few_digits()
+    model: Any = untrained(data, "method=vae")
+    images = data.images("test")
+    metric = PriorDiscrepancy(images=1000, scales=[0.5, 2.0])
+
+    def of_codes(codes: Tensor) -> float:
+        model.posterior_distribution = lambda x: Independent(Normal(codes, 1e-6), 1)
+        value: float = metric.measure(evidence(images, model=model, data=data)).numbers["prior_mmd/test"]
+        return value
+
+    torch.manual_seed(1)
+    near = [of_codes(torch.randn(40, 8)) for _ in range(30)]
+    assert abs(sum(near) / 30) < 0.005
+    far = torch.randn(40, 8) + 20
+    known = mmd_squared(
+        far, torch.randn(40, 8), kernel="inverse_multiquadric", widths=[8.0, 32.0], estimator="unbiased"
+    )
+    assert of_codes(far) == pytest.approx(known.item() / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_every_method_has_a_discrepancy_unless_it_cannot_encode(method: str) -> None:
+    data = few_digits()
+    model = untrained(data, f"method={method}")
+    measured = PriorDiscrepancy(images=40, scales=[1.0]).measure(evidence(data.images("test"), model=model, data=data))
+    assert bool(measured.numbers) == (model.lacks("encode", binary=False) is None)
+    assert all(-0.1 < value < 2 for value in measured.numbers.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "settings"),
+    [
+        ("aggregate_posterior", {"images": 1}),
+        ("aggregate_posterior", {"samples": 0}),
+        ("active_units", {"threshold": 0}),
+        ("prior_mmd", {"images": 1}),
+        ("prior_mmd", {"scales": []}),
+        ("prior_mmd", {"scales": [0.0]}),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(option: str, settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"^metric\.{option}\.{next(iter(settings))}="):
+        part_of("metric", option, **settings)
