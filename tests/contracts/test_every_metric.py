@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from latentbench.evaluate import Evaluation, evaluate
-from latentbench.metrics.base import REAL, RECONSTRUCTION, Metric, Quantity
+from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric, Quantity
 from latentbench.run import build
 from options import composed, few_digits, node_of, options, part_of, untrained
 
@@ -17,7 +17,7 @@ PARTS = ("model", "posterior", "prior")
 # One method of each kind that a metric could tell apart.
 CHOICES = {method: composed(f"method={method}").hydra.runtime.choices for method in options("method")}
 KINDS = list({tuple(chosen[part] for part in PARTS): method for method, chosen in CHOICES.items()}.values())
-PLACES = {REAL, RECONSTRUCTION, "test", *options("sampler")}
+PLACES = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *options("sampler")}
 
 
 def metric(option: str) -> Metric:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space
+from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space, slerp_halfway
 from latentbench.errors import Refused
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents
@@ -229,3 +229,33 @@ def test_collapsed_codes_are_told_from_draws_wherever_latents_lie(option: str, r
 
     assert r(collapsed) > 5 * abs(r(z))
     assert r(halves) > 3 * abs(r(z))
+
+
+@pytest.mark.parametrize("option", [option for option in PRIORS if PRIORS[option].space is not CODES])
+def test_half_way_between_two_draws_is_where_draws_are(option: str) -> None:
+    prior = made(option, 64)
+    if prior.space is None:
+        start, end = torch.randn(2, 500, 64)
+    else:
+        start, end = prior(None).sample((2, 500))
+    between = prior.halfway(start, end)
+    torch.testing.assert_close(between, prior.halfway(end, start))
+    torch.testing.assert_close(prior.halfway(start, start), start)
+    to_start, to_end = (between - start).norm(dim=1), (between - end).norm(dim=1)
+    if option in ("normal", "hypersphere"):
+        # On the great circle: as long as the two, where the straight line's are shorter by a factor of sqrt(2).
+        torch.testing.assert_close(between.norm(dim=1).mean(), start.norm(dim=1).mean(), rtol=0.02, atol=0)
+        assert ((to_start - to_end).abs() < 0.4 * to_start).all()
+    else:
+        torch.testing.assert_close(between, (start + end) / 2)
+    if prior.space is BOX:
+        assert between.abs().max() <= BOX_HALF_WIDTH
+
+
+def test_the_middle_of_an_arc_is_that_of_its_definition() -> None:
+    a, b = torch.randn(2, 50, 5).double()
+    angle = torch.acos(torch.nn.functional.cosine_similarity(a, b))[:, None]
+    known = (angle / 2).sin() / angle.sin() * (a + b)
+    torch.testing.assert_close(slerp_halfway(a, b), known)
+    assert slerp_halfway(a, -a).abs().max() < 1e-6
+    assert slerp_halfway(0 * a, b).isfinite().all()

@@ -76,3 +76,50 @@ def test_every_set_has_as_many_images_and_the_record_says_how_many_and_by_which_
     assert made.facts["images_per_set"] == made.facts["test_images"] == 80
     assert made.facts["features"] == "classifier_digits"
     assert made.facts["metrics"]["fid"] == {"units": "", "higher_is_better": False}
+
+
+def test_interpolations_are_decoded_half_way_between_neighbours_of_the_validation_images() -> None:
+    data = few_digits(80)
+    model: Any = untrained(data, "method=laplace_vae")  # whose straight lines are easily written out
+    made = evaluate(
+        model=model,
+        data=data,
+        samplers={},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={"sharpness": part_of("metric", "sharpness")},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    with torch.no_grad():
+        codes = model.posterior_distribution(data.images("validation")).mean
+        between = torch.stack([(codes[i] + codes[i - 1]) / 2 for i in range(80)])
+        known = (model.images(between[:SHOWN]) * 255).round().byte().numpy()
+    assert np.abs(made.images["interpolation"].astype(int) - known).max() <= 1
+    assert "sharpness/interpolation" in made.metrics
+
+
+@pytest.mark.parametrize("method", ["categorical_vae", "vq_vae", "gan"])
+def test_what_has_no_latent_between_two_has_no_interpolation(method: str) -> None:
+    made = evaluated(["prior"], ["fid", "sharpness"], method=method)
+    assert "interpolation" not in made.images
+    assert made.skipped["fid/interpolation"] == made.skipped["sharpness/interpolation"]
+
+
+@pytest.mark.parametrize("option", METRICS)
+def test_images_that_are_no_numbers_are_counted_and_measured_by_nothing(option: str) -> None:
+    data = few_digits(80)
+    model: Any = untrained(data)
+    images = model.images
+    model.images = lambda z: images(z).where(z[:, :1, None, None] > 0, torch.nan)
+    made = evaluate(
+        model=model,
+        data=data,
+        samplers={"prior": part_of("sampler", "prior")},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={option: part_of("metric", option)},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    broken = [reason for key, reason in made.skipped.items() if key.endswith("/prior")]
+    assert all("of 80 images have pixels that are not finite numbers" in reason for reason in broken)
+    assert not [key for key in made.metrics if key.endswith("/prior")]

@@ -16,7 +16,7 @@ def active_units(codes: Tensor, threshold: float) -> Tensor:
 
     Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
     """
-    return (codes.double().var(0) > threshold).sum()
+    return (codes.double().var(0) > threshold).sum().double()
 
 
 class ActiveUnits(ModelMetric):
