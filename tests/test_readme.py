@@ -15,7 +15,7 @@ from latentbench.record import Record
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md") if path.is_file()]
+DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
 COMMANDS = ("latentbench", "latentbench-tables", "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
@@ -99,7 +99,6 @@ def test_a_study_that_is_named_has_a_grid() -> None:
 def test_every_make_target_that_is_named_is_there(path: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {word for words in commands(path.read_text(encoding="utf-8")) if words[0] == "make" for word in words[1:]}
-    assert named
     assert named - targets == set()
 
 
