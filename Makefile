@@ -33,7 +33,7 @@ check: setup  ## ruff, mypy --strict on src, the import rule
 	$(BIN)/lint-imports
 
 features: setup  ## train the classifiers of the Frechet distance anew (needs MNIST and Fashion-MNIST)
-	for data in digits mnist fashion_mnist; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
+	for data in digits mnist fashion_mnist sprites; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
 
 clean:  ## remove .venv and caches, keep outputs
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

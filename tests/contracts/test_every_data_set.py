@@ -48,6 +48,21 @@ def test_its_splits_have_the_sizes_that_it_says_and_labels_for_all(option: str) 
 
 
 @pytest.mark.parametrize("option", options("data"))
+def test_its_factors_are_known_of_every_image_or_of_none(option: str) -> None:
+    data = data_set(option)
+    highest = None
+    for split in SPLITS:
+        factors = data.factors(split)
+        assert (factors is not None) == bool(data.factor_names)
+        if factors is not None:
+            assert factors.dtype == torch.int64
+            assert factors.shape == (data.size(split), len(data.factor_names))
+            assert torch.equal(factors.amin(0), torch.zeros_like(factors[0])), "values are counted from 0"
+            assert highest is None or torch.equal(factors.amax(0), highest), "no split lacks a value"
+            highest = factors.amax(0)
+
+
+@pytest.mark.parametrize("option", options("data"))
 def test_no_image_is_in_two_splits(option: str) -> None:
     data = data_set(option)
     seen = {split: set(counted(data.splits.images[split])) for split in SPLITS}
@@ -128,8 +143,8 @@ def test_training_pixels_are_drawn_anew_every_epoch_with_the_grey_value_as_their
     grey = data.expected_images("train").double()
     spread = (grey * (1 - grey)).sum(0).sqrt()
     for epoch in (first, second):
-        # Six standard errors, as hundreds of pixels are looked at.
-        assert ((epoch.double().sum(0) - grey.sum(0)).abs() <= 6 * spread + 1e-6).all()
+        # Six standard errors, as hundreds of pixels are looked at; and three, for those that are hardly ever white.
+        assert ((epoch.double().sum(0) - grey.sum(0)).abs() <= 6 * spread + 3).all()
 
 
 @pytest.mark.parametrize(("option", "binarize"), EVERY)

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -19,10 +19,12 @@ BINARIZATION_SEED = {"train": 1, "validation": 2, "test": 3}
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Images uint8 (N, C, H, W) and labels int64 (N,) of each split."""
+    """Images uint8 (N, C, H, W) and labels int64 (N,) of each split, and int64 (N, K) what they were made from."""
 
     images: dict[Split, Tensor]
     labels: dict[Split, Tensor]
+    # Which of its values each factor has in each image, counted from 0; empty where the factors are not known.
+    factors: dict[Split, Tensor] = dataclasses.field(default_factory=dict)
 
 
 class ImageData(pl.LightningDataModule):
@@ -32,6 +34,8 @@ class ImageData(pl.LightningDataModule):
     distribution with the grey value as its mean, anew every epoch for training images and once, with a fixed
     seed, for validation and test images (Salakhutdinov & Murray 2008; Burda et al. 2016, section 5).
     """
+
+    factor_names: ClassVar[tuple[str, ...]] = ()  # of the K factors, where they are known
 
     def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int) -> None:
         super().__init__()
@@ -74,6 +78,10 @@ class ImageData(pl.LightningDataModule):
     def size(self, split: Split) -> int:
         """Number of images."""
         return len(self.splits.images[split])
+
+    def factors(self, split: Split) -> Tensor | None:
+        """What each image was made from: int64 (N, K), the index of each factor's value; None where it is not known."""
+        return self.splits.factors.get(split)
 
     def images(self, split: Split) -> Tensor:
         """Images (N, C, H, W) as a model is shown them (of dynamic binarization, one fixed draw)."""

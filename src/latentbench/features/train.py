@@ -23,7 +23,7 @@ def main() -> None:
     data: ImageData = instantiate(compose_config(sys.argv[1:]).data, seed=0)
     classifier = train(data)
     accuracy = {split: _accuracy(classifier, data, split) for split in ("validation", "test")}
-    command = f"python -m latentbench.features.train data={data.name}"
+    command = f"python -m latentbench.features.train {' '.join(sys.argv[1:])}"
     about = {
         "shape": "x".join(map(str, data.shape)),
         "test_accuracy": f"{accuracy['test']:.4f}",

@@ -1,0 +1,88 @@
+"""The contract of a metric of codes against the factors that the images were made from."""
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from latentbench.metrics.base import Evidence, Measured, Metric
+
+
+class FactorMetric(Metric):
+    """A metric of how the codes of test images hold the known factors; keys end in `/test`."""
+
+    codes: list[Tensor]
+    factors: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("codes", [], dist_reduce_fx="cat")
+        self.add_state("factors", [], dist_reduce_fx="cat")
+
+    def refuses(self, evidence: Evidence) -> str | None:
+        """Needs an encoder, finite codes, and two known factors that vary: with one there is nothing to tell apart."""
+        if reason := evidence.model.lacks("encode", binary=evidence.data.is_binary):
+            return reason
+        factors = evidence.data.factors("test")
+        if factors is None:
+            return f"what the images of data={evidence.data.name} were made from is not known; of data=sprites it is"
+        if (varying := int((factors != factors[:1]).any(0).sum())) < 2:
+            return f"of the known factors {varying} vary among the test images: two or more are needed"
+        if not evidence.codes.isfinite().all():
+            return "some codes of test images are not finite numbers"
+        return None
+
+    @torch.no_grad()
+    def measure(self, evidence: Evidence) -> Measured:
+        """Every quantity on the test images."""
+        if reason := self.refuses(evidence):
+            return Measured({}, {f"{name}/test": reason for name in self.quantities})
+        factors = evidence.data.factors("test")
+        assert factors is not None
+        self.reset()
+        self.update(evidence.codes, factors)
+        return Measured({f"{name}/test": value.item() for name, value in self.compute().items()}, {})
+
+    def update(self, codes: Tensor, factors: Tensor) -> None:
+        """Add images' codes (B, D) and factors (B, K)."""
+        self.codes.append(codes)
+        self.factors.append(factors)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The scores."""
+        return self.score(dim_zero_cat(self.codes), dim_zero_cat(self.factors))
+
+    @abstractmethod
+    def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
+        """Quantities, scalars, of codes (N, D) and factors (N, K)."""
+
+
+def prepared(codes: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes (N, D) in float64 and the factors (N, K) that vary, their values counted from 0 without gaps.
+
+    Images are put in the order of their factors, and of their codes where factors are equal, so that what is drawn of
+    them does not depend on the order they came in. Both are on the processor.
+    Raises: ValueError if there are not as many codes as factors, or no factor varies.
+    """
+    codes, factors = codes.detach().cpu().double(), factors.cpu()
+    if len(codes) != len(factors):
+        raise ValueError(f"{len(codes)} codes and the factors of {len(factors)} images")
+    columns = [column.unique(return_inverse=True)[1] for column in factors.T]
+    columns = [column for column in columns if column.any()]
+    if not columns:
+        raise ValueError("no factor has two values")
+    factors = torch.stack(columns, 1)
+    keys = torch.cat([factors.double(), codes], 1).T.flip(0)  # numpy sorts by the last key first
+    order = torch.from_numpy(np.lexsort(keys.numpy()))
+    return codes[order], factors[order]
+
+
+def gap_of_best_two(table: Tensor, of_nothing: Tensor) -> Tensor:
+    """By how much the highest of each column exceeds the second highest: (D, K) -> (K,).
+
+    of_nothing: (K,) what a code that says nothing would have; it is the rival of a single code.
+    """
+    best = torch.cat([table, of_nothing[None]]).topk(2, dim=0).values
+    return best[0] - best[1]
