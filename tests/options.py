@@ -25,10 +25,12 @@ from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
 from latentbench.run import build, build_model
+from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SEVERAL = ("sampler", "metric")  # groups of which a run has a list
 WITHOUT_TARGET = ("method", "sweep")  # groups that only set other groups
+FEW_STEPS = 20
 
 
 def options(group: str) -> list[str]:
@@ -63,6 +65,13 @@ def node_of(group: str, option: str) -> DictConfig:
 def part_of(group: str, option: str, **parts: Any) -> Any:
     """An option's object."""
     return build(node_of(group, option), **parts)
+
+
+def brief_sampler(option: str) -> Sampler:
+    """A sampler as its YAML sets it, but for fewer steps where it trains a network."""
+    few = {"steps": FEW_STEPS} if "steps" in node_of("sampler", option) else {}
+    made: Sampler = part_of("sampler", option, **few)
+    return made
 
 
 class GivenImages(ImageData):

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from latentbench.evaluate import Evaluation, evaluate
 from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric, Quantity
 from latentbench.run import build
-from options import composed, few_digits, node_of, options, part_of, untrained
+from options import brief_sampler, composed, few_digits, node_of, options, part_of, untrained
 
 FEW_SAMPLES = 10
 PARTS = ("model", "posterior", "prior")
@@ -35,7 +35,7 @@ def measured(method: str, likelihood: str, binarize: str, *metrics: str) -> Eval
     return evaluate(
         model=untrained(data, f"method={method}", f"likelihood={likelihood}"),
         data=data,
-        samplers={name: part_of("sampler", name) for name in options("sampler")},
+        samplers={name: brief_sampler(name) for name in options("sampler")},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
         metrics={name: metric(name) for name in metrics},
         seed=0,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentbench.evaluate import SHOWN, Evaluation, evaluate
-from options import few_digits, options, part_of, untrained
+from options import brief_sampler, few_digits, options, part_of, untrained
 
 METRICS = [option for option in options("metric") if option != "nll"]
 
@@ -19,7 +19,7 @@ def evaluated(
     return evaluate(
         model=untrained(data, f"method={method}"),
         data=data,
-        samplers={name: part_of("sampler", name) for name in samplers},
+        samplers={name: brief_sampler(name) for name in samplers},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
         metrics={name: part_of("metric", name) for name in metrics},
         seed=seed,
@@ -52,7 +52,7 @@ def test_it_leaves_the_random_numbers_of_others_as_they_were() -> None:
     data = few_digits(80)
     parts: dict[str, Any] = {
         "model": untrained(data),
-        "samplers": {name: part_of("sampler", name) for name in options("sampler")},
+        "samplers": {name: brief_sampler(name) for name in options("sampler")},
         "features": part_of("features", "classifier", data_name="digits", shape=data.shape),
         "metrics": {name: part_of("metric", name) for name in METRICS},
     }

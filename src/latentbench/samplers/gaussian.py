@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.samplers.base import Sampler
+from latentbench.samplers.principal_components import principal_components
 
 
 class GaussianSampler(Sampler):
@@ -17,13 +18,11 @@ class GaussianSampler(Sampler):
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         """Moments of the latents, in float64."""
         assert latents is not None
-        exact = latents.double()
-        values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(exact.T)))
-        self.mean = exact.mean(0).to(latents)
-        self.root = (vectors * values.clamp(min=0).sqrt()).to(latents)
+        components = principal_components(latents)
+        self.mean, self.root = components.mean.to(latents), components.root.to(latents)
 
     def draw(self, n: int) -> Tensor:
         """n latents (n, D)."""
-        noise = torch.randn(n, len(self.mean), device=self.mean.device)
+        noise = torch.randn(n, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
         drawn: Tensor = self.mean + noise @ self.root.T
         return drawn
