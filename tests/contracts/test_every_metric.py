@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from latentbench.evaluate import Evaluation, evaluate
-from latentbench.metrics.base import REAL, RECONSTRUCTION, Metric, Quantity
+from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric, Quantity
 from latentbench.run import build
 from options import composed, few_digits, node_of, options, part_of, untrained
 
@@ -17,7 +17,7 @@ PARTS = ("model", "posterior", "prior")
 # One method of each kind that a metric could tell apart.
 CHOICES = {method: composed(f"method={method}").hydra.runtime.choices for method in options("method")}
 KINDS = list({tuple(chosen[part] for part in PARTS): method for method, chosen in CHOICES.items()}.values())
-PLACES = {REAL, RECONSTRUCTION, "test", *options("sampler")}
+PLACES = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *options("sampler")}
 
 
 def metric(option: str) -> Metric:
@@ -94,5 +94,5 @@ def test_its_numbers_are_the_same_alone_and_beside_the_others_and_after_itself(o
     assert set(alone.metrics) == {key for key in beside.metrics if key.split("/")[0] in metric(option).quantities}
 
 
-def test_the_metrics_of_a_run_are_all_that_there_are() -> None:
-    assert sorted(composed().metric) == options("metric")
+def test_the_metrics_of_a_run_are_among_those_that_there_are() -> None:
+    assert set(composed().metric) <= set(options("metric"))
