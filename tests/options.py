@@ -237,6 +237,16 @@ def evidence(reference: Tensor, **parts: Any) -> Evidence:
     return Evidence(**(given | {"reference": reference, "test": reference} | parts))
 
 
+def features_for(option: str, data_name: str, shape: tuple[int, int, int]) -> Any:
+    """Features as their YAML sets them; skips the test where their weights or what they are built with is not there."""
+    try:
+        return part_of("features", option, data_name=data_name, shape=shape)
+    except UserError as error:
+        if "latentbench[" in str(error) or "fetch it" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
 def some_images(data: ImageData, n: int = 16) -> Tensor:
     """A batch of training images."""
     return data.images("train")[:n]

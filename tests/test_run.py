@@ -466,7 +466,10 @@ def test_another_seed_gives_other_numbers_but_the_same_real_images(vae: Path, tm
     latentbench(*EVERY_METRIC, "seed=1")
     first, second = the_record(vae)["metrics"], the_record(tmp_path / "outputs")["metrics"]
     same = {key for key, value in first.items() if second[key] == value and "bandwidth" not in key}
-    assert same == {key for key in first if key.endswith("/real")}
+    real = {key for key in first if key.endswith("/real")}
+    assert real <= same
+    shares = ("precision", "recall", "density", "coverage")  # of counts of images, which may be equal by chance
+    assert not {key for key in same - real if key.split("/")[0] not in shares}
 
 
 # Weights & Biases, from the command line

@@ -5,7 +5,7 @@ import torch
 
 from latentbench.features.classifier import WEIGHTS, metadata, network
 from latentbench.features.train import _accuracy
-from options import data_set, options, part_of
+from options import data_set, features_for, options, part_of
 
 STEMS = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 
@@ -14,7 +14,7 @@ STEMS = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 @pytest.mark.parametrize("option", options("features"))
 def test_it_gives_the_same_numbers_of_an_image_whatever_is_beside_it(option: str, data_name: str) -> None:
     data = data_set(data_name)
-    features = part_of("features", option, data_name=data.name, shape=data.shape)
+    features = features_for(option, data.name, data.shape)
     images = torch.rand(50, *data.shape)
     made = features(images)
     assert made.shape == (50, features.size)
@@ -29,17 +29,29 @@ def test_it_gives_the_same_numbers_of_an_image_whatever_is_beside_it(option: str
 @pytest.mark.parametrize("option", options("features"))
 def test_it_has_a_name_of_its_own_and_learns_nothing_in_a_run(option: str, data_name: str) -> None:
     data = data_set(data_name)
-    features = part_of("features", option, data_name=data.name, shape=data.shape)
+    features = features_for(option, data.name, data.shape)
     assert features.name
     assert not features.training
     assert not any(weight.requires_grad for weight in features.parameters())
 
 
-def test_features_of_different_data_have_different_names() -> None:
-    shapes = {stem: tuple(map(int, metadata(stem)["shape"].split("x"))) for stem in STEMS}
-    for option in options("features"):
-        names = [part_of("features", option, data_name=stem, shape=shapes[stem]).name for stem in STEMS]
-        assert len(set(names)) == len(names)
+@pytest.mark.parametrize("option", options("features"))
+def test_features_of_one_name_give_the_same_numbers_of_an_image_whatever_data_they_are_made_for(option: str) -> None:
+    images = torch.rand(5, 1, 28, 28)
+    one, other = (features_for(option, name, (1, 28, 28)) for name in ("mnist", "fashion_mnist"))
+    assert torch.equal(one(images), other(images)) == (one.name == other.name)
+
+
+def test_no_two_options_have_features_of_one_name() -> None:
+    names = [features_for(option, "mnist", (1, 28, 28)).name for option in options("features") if option != "inception"]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("option", options("features"))
+def test_made_again_after_other_random_numbers_it_is_the_same(option: str) -> None:
+    images = torch.rand(5, 1, 8, 8)
+    one, again = (features_for(option, "digits", (1, 8, 8)) for _ in range(2))
+    assert torch.equal(one(images), again(images))
 
 
 @pytest.mark.parametrize("stem", STEMS)

@@ -20,7 +20,7 @@ from latentbench.configuration import CONF_DIR, GROUPS, sentence
 from latentbench.errors import Refused
 from latentbench.help import help_text
 from latentbench.run import build_model
-from options import ALL, SEVERAL, WITH_TARGET, chosen, composed, few_digits, node_of, options, part_of
+from options import ALL, SEVERAL, WITH_TARGET, chosen, composed, features_for, few_digits, node_of, options, part_of
 
 MODULES = sorted(
     module.name
@@ -95,8 +95,9 @@ def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: st
         with contextlib.suppress(Refused):  # which pairs fit is test_every_pairing's question
             assert list(build_model(composed(chosen(group, option)), data).parameters())
         return
-    knows = {"data": {"seed": 0}, "features": {"data_name": data.name, "shape": data.shape}}
-    assert isinstance(part_of(group, option, **knows.get(group, {})), the_class(group, option))
+    given = {"seed": 0} if group == "data" else {}
+    made = features_for(option, data.name, data.shape) if group == "features" else part_of(group, option, **given)
+    assert isinstance(made, the_class(group, option))
 
 
 @pytest.mark.parametrize("package", sorted(set(PACKAGES.values()) - {"pytorch_lightning"}))

@@ -64,7 +64,7 @@ def test_it_leaves_the_random_numbers_of_others_as_they_were() -> None:
 def test_pictures_are_the_first_images_of_every_set_and_the_originals_of_the_reconstructions() -> None:
     data = few_digits(80)
     made = evaluated(["prior"], [])
-    assert set(made.images) == {"prior", "real", "reconstruction", "original"}
+    assert set(made.images) == {"prior", "real", "reconstruction", "interpolation", "original"}
     for images in made.images.values():
         assert images.shape == (SHOWN, *data.shape)
         assert images.dtype == np.uint8

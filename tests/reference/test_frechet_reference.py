@@ -8,9 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from latentbench.errors import UserError
 from latentbench.features.base import Features
-from latentbench.metrics.frechet_distance import FrechetDistance, frechet_distance, moments
+from latentbench.metrics.feature_set import SEED, settled
+from latentbench.metrics.frechet_distance import FrechetDistance, factor, frechet_distance, moments
+from latentbench.metrics.frechet_distance_infinity import FrechetDistanceInfinity, frechet_distance_infinity
 from options import evidence, few_digits, part_of
+
+SIZES = [100, 150, 200, 250, 300]
 
 
 def gaussian(size: int, rank: int | None = None) -> tuple[Tensor, Tensor]:
@@ -52,11 +57,19 @@ def test_it_is_symmetric_and_zero_only_between_equals(rank: int | None) -> None:
     assert frechet_distance(*one, *other).item() > 1
 
 
+@pytest.mark.parametrize("rank", [0, 1, 7, 20])
+def test_a_covariances_factor_has_as_many_columns_as_its_rank(rank: int) -> None:
+    rows = torch.randn(20, rank, dtype=torch.float64) * 100
+    root = factor(rows @ rows.T)
+    assert root.shape == (20, rank)
+    torch.testing.assert_close(root @ root.T, rows @ rows.T, rtol=1e-9, atol=1e-9)
+
+
 def test_moments_are_numpys() -> None:
-    rows = torch.randn(9, 4, dtype=torch.float64) + 5
-    mean, covariance = moments(rows.sum(0), rows.T @ rows, torch.tensor(9.0))
-    np.testing.assert_allclose(mean, rows.numpy().mean(0))
-    np.testing.assert_allclose(covariance, np.cov(rows.numpy().T), rtol=1e-10, atol=1e-12)
+    rows = torch.randn(9, 4) + 5
+    mean, covariance = moments(rows)
+    np.testing.assert_allclose(mean, rows.double().numpy().mean(0))
+    np.testing.assert_allclose(covariance, np.cov(rows.double().numpy().T), rtol=1e-10, atol=1e-12)
 
 
 class ForTorchmetrics(nn.Module):
@@ -75,7 +88,8 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     data = few_digits(n)
     features = part_of("features", "classifier", data_name="digits", shape=data.shape)
     real, made = data.images("test"), 0.7 * avg_pool2d(data.images("train"), 3, stride=1, padding=1)
-    numbers, *_ = FrechetDistance().measure(evidence(real, features=features, images={"prior": made, "real": real}))
+    given = evidence(real, features=features, images={"prior": made, "real": real})
+    numbers, _, warnings = FrechetDistance().measure(given)
 
     theirs = FrechetInceptionDistance(feature=ForTorchmetrics(features), normalize=True)
     theirs.update(real, real=True)
@@ -84,18 +98,91 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     assert numbers["fid/prior"] == pytest.approx(theirs.compute().item(), rel=1e-3)
     assert numbers["fid/prior"] > 10
     assert numbers["fid/real"] == pytest.approx(0, abs=1e-3), "the very same images"
+    assert set(warnings) == ({"fid/prior", "fid/real"} if n < features.size else set())
 
 
-@pytest.mark.parametrize("batch", [1, 7, 300])
-def test_the_size_of_batches_does_not_matter(batch: int) -> None:
-    data = few_digits(300)
-    features = part_of("features", "classifier", data_name="digits", shape=data.shape)
-    metric = FrechetDistance()
-    metric.prepare(evidence(data.images("test"), features=features))
-    values = []
-    for size in (100, batch):
-        metric.reset()
-        for images in data.images("train").split(size):
-            metric.update(images)
-        values.append(metric.compute()["fid"].item())
-    assert values[0] == pytest.approx(values[1], rel=1e-5)  # the features are of single precision
+def test_fid_of_draws_of_two_gaussians_comes_to_what_their_moments_say() -> None:
+    (mean1, covariance1), (mean2, covariance2) = gaussian(4), gaussian(4)
+    one, other = (
+        mean + torch.randn(100_000, 4, dtype=torch.float64) @ torch.linalg.cholesky(covariance).T
+        for mean, covariance in ((mean1, covariance1), (mean2, covariance2))
+    )
+    known = frechet_distance(mean1, covariance1, mean2, covariance2).item()
+    # Five standard errors of 100,000 draws of a distance of order 10.
+    assert frechet_distance(*moments(one), *moments(other)).item() == pytest.approx(known, rel=0.02)
+
+
+# Extrapolated to infinitely many images
+
+
+def draws(n: int, size: int, shift: float = 0.1) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Mean and covariance of a Gaussian, n draws of another, and the distance of the two."""
+    spread = torch.logspace(0, -1, size, dtype=torch.float64)
+    other = spread * torch.linspace(0.7, 1.3, size, dtype=torch.float64)
+    rows = shift + torch.randn(n, size, dtype=torch.float64) * other
+    known = size * shift**2 + (spread - other).square().sum().item()
+    return torch.zeros(size, dtype=torch.float64), torch.diag(spread**2), rows, known
+
+
+def test_the_extrapolated_distance_has_not_the_bias_and_varies_as_its_error_says() -> None:
+    plain, found, errors = [], [], []
+    for _ in range(150):
+        mean, covariance, rows, known = draws(300, 30)
+        plain.append(frechet_distance(mean, covariance, *moments(rows)).item())
+        value, error = frechet_distance_infinity(mean, covariance, rows, SIZES)
+        found.append(value.item())
+        errors.append(error.item())
+    spread = np.std(found, ddof=1)
+    bias = np.mean(plain) - known
+    assert bias > 10 * np.std(plain) / 150**0.5, "there is a bias to take away"
+    assert abs(np.mean(found) - known) < 0.3 * bias, "with so few images the line is a little bent"
+    # A standard deviation of 150 numbers is known to 6 %; the error is to first order.
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.25)
+
+
+def test_the_line_is_that_of_least_squares_through_the_distances_of_the_subsets() -> None:
+    mean, covariance, rows, _ = draws(300, 10)
+    generator = torch.Generator().manual_seed(SEED)
+    subsets = [rows[settled(rows)][torch.randperm(300, generator=generator)[:n]] for n in SIZES]
+    distances = [frechet_distance(mean, covariance, *moments(subset)).item() for subset in subsets]
+    value, _ = frechet_distance_infinity(mean, covariance, rows, SIZES)
+    assert value.item() == pytest.approx(np.polyfit(1 / np.array(SIZES), distances, 1)[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 20])
+def test_the_subsets_are_the_same_in_whichever_order_the_images_come(size: int) -> None:
+    mean, covariance, rows, _ = draws(200, size)
+    rows = torch.cat([rows, rows[:50]])  # with copies
+    sizes = [60, 120, 250]
+    one = frechet_distance_infinity(mean, covariance, rows, sizes)
+    other = frechet_distance_infinity(mean, covariance, rows[torch.randperm(250)], sizes)
+    for a, b in zip(one, other, strict=True):
+        assert a.item() == pytest.approx(b.item(), rel=1e-9)
+
+
+def test_sizes_go_evenly_from_a_tenth_or_two_images_per_feature_to_all() -> None:
+    metric: FrechetDistanceInfinity = part_of("metric", "fid_infinity")
+    assert metric.sizes(50_000, 64) == [round(5000 + i * 45_000 / 14) for i in range(15)], "the paper's"
+    assert metric.sizes(360, 64)[0] == 128
+    assert metric.sizes(360, 2048) == [round(180 + i * 180 / 14) for i in range(15)]
+    assert metric.sizes(4, 64) == [2, 3, 4]
+
+
+def test_it_warns_where_subsets_have_too_few_images_for_a_line() -> None:
+    data = few_digits(100)
+    features = part_of("features", "pixels", data_name="digits", shape=data.shape)
+    given = evidence(data.images("test"), features=features, images={"real": data.images("validation")})
+    numbers, _, warnings = part_of("metric", "fid_infinity").measure(given)
+    assert set(numbers) == set(warnings) == {"fid_infinity/real", "fid_infinity_error/real"}
+    assert "50 images" in warnings["fid_infinity/real"]
+    few = part_of("metric", "fid_infinity", images_per_feature=0.5).measure(given)
+    assert not few.warnings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("subsets", 2), ("subsets", 3.5), ("smallest", 0), ("smallest", 0.6), ("images_per_feature", -1)],
+)
+def test_settings_that_make_no_line_are_refused(key: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"metric.fid_infinity.{key}={value}: give a"):
+        part_of("metric", "fid_infinity", **{key: value})

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import number
 from latentbench.metrics.base import Evidence, ModelMetric, Quantity
@@ -44,5 +44,4 @@ class ActiveUnits(ModelMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """The number."""
-        codes = torch.cat(self.codes) if isinstance(self.codes, list) else self.codes
-        return {"active_units": active_units(codes, self.threshold)}
+        return {"active_units": active_units(dim_zero_cat(self.codes), self.threshold)}

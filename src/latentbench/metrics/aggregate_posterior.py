@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import whole_number
 from latentbench.metrics.base import Evidence, Measured, ModelMetric, Quantity
@@ -62,6 +63,7 @@ class AggregatePosterior(ModelMetric):
     }
 
     images: list[Tensor]
+    draws: list[Tensor]
     batch_size = 200
 
     def __init__(self, *, images: int, samples: int) -> None:
@@ -69,6 +71,7 @@ class AggregatePosterior(ModelMetric):
         self.most = whole_number("metric.aggregate_posterior.images", images, least=2)
         self.samples = whole_number("metric.aggregate_posterior.samples", samples, least=1)
         self.add_state("images", [], dist_reduce_fx="cat")
+        self.add_state("draws", [], dist_reduce_fx="cat")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs a posterior with a density where the prior has one."""
@@ -87,15 +90,15 @@ class AggregatePosterior(ModelMetric):
         return measured
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Keep a batch (B, C, H, W): what it is worth shows beside all others."""
+        """Keep a batch (B, C, H, W) and draws of its posteriors: what they are worth shows beside all others."""
         self.model = model
         self.images.append(images)
+        self.draws.append(model.posterior_distribution(images).sample(torch.Size([self.samples])).transpose(0, 1))
 
     def compute(self) -> dict[str, Tensor]:
         """Means over images and draws."""
-        images = torch.cat(self.images) if isinstance(self.images, list) else self.images
+        images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
         q = self.model.posterior_distribution(images)
-        z = q.sample(torch.Size([self.samples]))
         found = densities(q, self.model.prior_distribution(), z, is_factorised=self.dependent is None)
         numbers = {
             "mutual_information": (found.own - found.aggregate).mean(),

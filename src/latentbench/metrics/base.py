@@ -14,6 +14,7 @@ from torch import Tensor
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.features.base import Features
+from latentbench.features.cache import kept
 from latentbench.models.base import GenerativeModel
 
 CHUNK = 1000  # images that are looked at together
@@ -55,7 +56,8 @@ class Evidence:
     def features_of(self, of_what: str) -> Tensor:
         """Features (N, F) of a set of `images`, made once."""
         if of_what not in self._features:
-            self._features[of_what] = self.described(self.images[of_what])
+            images = self.images[of_what]
+            self._features[of_what] = self._described_before(images) if of_what == REAL else self.described(images)
         return self._features[of_what]
 
     @cached_property
@@ -65,7 +67,13 @@ class Evidence:
     @cached_property
     def reference_features(self) -> Tensor:
         """Features (N, F) of the reference."""
-        return self.described(self.reference)
+        return self._described_before(self.reference)
+
+    def _described_before(self, images: Tensor) -> Tensor:
+        """Features (N, F) of images that are the same in every run, made once for all runs."""
+        content = [images, *self.features.state_dict().values()]
+        (made,) = kept(f"features {self.features.name}", content, lambda: [self.described(images)])
+        return made
 
     def described(self, images: Tensor) -> Tensor:
         """Features (N, F) of images (N, C, H, W)."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.distributions.draws import spread
 from latentbench.errors import UserError, whole_number
@@ -24,6 +24,7 @@ class PriorDiscrepancy(ModelMetric):
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"prior_mmd": Quantity("", higher_is_better=False)}
     codes: list[Tensor]
+    draws: list[Tensor]
 
     def __init__(self, *, images: int, scales: Sequence[float]) -> None:
         super().__init__()
@@ -32,6 +33,7 @@ class PriorDiscrepancy(ModelMetric):
         self.most = whole_number("metric.prior_mmd.images", images, least=2)
         self.scales = list(scales)
         self.add_state("codes", [], dist_reduce_fx="cat")
+        self.add_state("draws", [], dist_reduce_fx="cat")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder."""
@@ -42,14 +44,14 @@ class PriorDiscrepancy(ModelMetric):
         return evidence.test[: self.most]
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Add draws of a batch (B, C, H, W)."""
+        """Add draws of q for a batch (B, C, H, W), and as many of p."""
         self.prior = model.prior_distribution()
         self.codes.append(model.posterior_distribution(images).sample())
+        self.draws.append(self.prior.sample(images.shape[:1]))
 
     def compute(self) -> dict[str, Tensor]:
         """The estimate."""
-        codes = torch.cat(self.codes) if isinstance(self.codes, list) else self.codes
         widths = [scale * spread(self.prior) for scale in self.scales]
-        draws = self.prior.sample(codes.shape[:1])
+        codes, draws = dim_zero_cat(self.codes), dim_zero_cat(self.draws)
         mmd = mmd_squared(codes, draws, kernel="inverse_multiquadric", widths=widths, estimator="unbiased")
         return {"prior_mmd": mmd / len(self.scales)}

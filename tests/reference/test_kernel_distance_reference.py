@@ -1,0 +1,90 @@
+"""The kernel distance against torchmetrics' KID and loops; its standard error against what it says of chance."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from latentbench.metrics import kernel_distance as module
+from latentbench.metrics.kernel_distance import KernelDistance, kernel_distance
+from options import evidence, few_digits, part_of
+
+
+def by_loops(x: Tensor, y: Tensor) -> float:
+    """Means of (a.b / F + 1)^3 over all pairs of two different vectors."""
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return float((a @ b).item() / len(a) + 1) ** 3
+
+    within = [np.mean([k(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if i != j]) for z in (x, y)]
+    return float(sum(within) - 2 * np.mean([k(a, b) for a in x for b in y]))
+
+
+def sets(n: int, m: int, size: int, shift: float) -> tuple[Tensor, Tensor]:
+    """n and m draws of Gaussians that lie apart by `shift` in every coordinate."""
+    return torch.randn(n, size, dtype=torch.float64), shift + torch.randn(m, size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("n", "m", "size"), [(3, 3, 1), (7, 12, 4), (12, 7, 4)])
+def test_it_is_the_formula_by_loops(n: int, m: int, size: int) -> None:
+    x, y = sets(n, m, size, 0.5)
+    assert kernel_distance(x, y)[0].item() == pytest.approx(by_loops(x, y), rel=1e-10)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (6, 9)])
+def test_its_error_is_that_of_leaving_out_one_at_a_time(n: int, m: int) -> None:
+    x, y = sets(n, m, 3, 0.5)
+    variance = 0.0
+    for which, count in ((0, n), (1, m)):
+        left = []
+        for i in range(count):
+            rest = [x, y]
+            rest[which] = torch.cat([rest[which][:i], rest[which][i + 1 :]])
+            left.append(kernel_distance(*rest)[0].item())
+        variance += (count - 1) / count * np.square(np.array(left) - np.mean(left)).sum()
+    assert kernel_distance(x, y)[1].item() == pytest.approx(variance**0.5, rel=1e-9)
+
+
+def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = sets(23, 31, 5, 0.3)
+    whole = kernel_distance(x, y)
+    monkeypatch.setattr(module, "TILE", 7)
+    for a, b in zip(whole, kernel_distance(x, y), strict=True):
+        assert a.item() == pytest.approx(b.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize(("shift", "most"), [(0.3, 1.25), (0.0, 1.7)], ids=["different", "the same"])
+def test_it_varies_about_the_truth_as_its_error_says_and_not_more(shift: float, most: float) -> None:
+    found, errors = zip(*(kernel_distance(*sets(60, 80, 4, shift)) for _ in range(400)), strict=True)
+    values, spread = torch.stack(found), torch.stack(found).std()
+    truth, its_error = kernel_distance(*sets(4000, 4000, 4, shift))
+    assert (values.mean() - truth).abs() < 5 * (spread**2 / 400 + its_error**2).sqrt(), "unbiased"
+    # A standard deviation of 400 numbers is known to 4 %. Between equals leaving out overstates it by up to sqrt(2).
+    ratio = (torch.stack(errors).square().mean().sqrt() / spread).item()
+    assert 0.85 < ratio < most
+
+
+class ForTorchmetrics(nn.Module):
+    """Flat images as features, in the shape that torchmetrics asks for."""
+
+    num_features = 64
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1).double()
+
+
+def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
+    data = few_digits(100)
+    real, made = data.images("test"), 0.7 * data.images("train")
+    features = part_of("features", "pixels", data_name="digits", shape=data.shape)
+    given = evidence(real, features=features, images={"prior": made, "real": real})
+    numbers = KernelDistance().measure(given).numbers
+
+    theirs = KernelInceptionDistance(feature=ForTorchmetrics(), subsets=1, subset_size=100, normalize=True)
+    theirs.update(real, real=True)
+    theirs.update(made, real=False)
+    # Theirs is of images rounded down to 256 levels.
+    assert numbers["kid/prior"] == pytest.approx(theirs.compute()[0].item(), rel=0.02)
+    assert numbers["kid/prior"] > 5 * numbers["kid_error/prior"]
+    assert numbers["kid/real"] < 0, "the very same images: nearer than another draw would be"
