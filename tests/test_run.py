@@ -28,8 +28,8 @@ from test_command_line import files, latentbench, the_one_line
 from test_weights_and_biases import summary, the_folder
 
 KEYS = {
-    "schema", "run_id", "study", "status", "choices", "metrics", "skipped", "reason", "config", "seconds",
-    "n_parameters", "environment",
+    "schema", "run_id", "study", "status", "choices", "metrics", "skipped", "warnings", "reason", "config",
+    "seconds", "n_parameters", "environment",
 }  # fmt: skip
 CHOICES = {
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
@@ -198,7 +198,7 @@ def test_the_images_lie_beside_the_record(vae: Path) -> None:
     folder = folder_of(the_record(vae), vae)
     with np.load(folder / "images.npz") as archive:
         pictures = dict(archive)
-    assert set(pictures) == {*SAMPLERS, "real", "reconstruction", "original"}
+    assert set(pictures) == {*SAMPLERS, "real", "reconstruction", "interpolation", "original"}
     for images in pictures.values():
         assert (images.dtype, images.shape) == (np.uint8, (64, 1, 8, 8))
     digits = Digits(binarize="none", batch_size=1, seed=0).splits.images["validation"][:64]
@@ -468,7 +468,8 @@ def test_another_seed_gives_other_numbers_but_the_same_real_images(vae: Path, tm
     same = {key for key, value in first.items() if second[key] == value and "bandwidth" not in key}
     real = {key for key in first if key.endswith("/real")}
     assert real <= same
-    shares = ("precision", "recall", "density", "coverage")  # of counts of images, which may be equal by chance
+    # Of counts of images or of coordinates, which may be equal by chance.
+    shares = ("precision", "recall", "density", "coverage", "active_units")
     assert not {key for key in same - real if key.split("/")[0] not in shares}
 
 
@@ -497,7 +498,7 @@ def test_an_offline_run_of_the_command_line_says_what_the_record_says(tmp_path: 
     assert latentbench(*SMALL, "metric=[reconstruction,rate]", "sampler=[prior]", "logger=wandb").code == 0
     record = the_record(tmp_path / "outputs")
     read = summary(the_folder(folder_of(record, tmp_path / "outputs")))
-    assert len(record["metrics"]) == 3
+    assert set(record["metrics"]) == {"mse/test", "psnr/test", "ssim/test", "rate/test"}
     assert {key: read["summary"][key] for key in record["metrics"]} == record["metrics"]
     assert (read["name"], read["summary"]["status"], read["state"]) == (record["run_id"], "finished", "finished")
     assert read["config"]["choices"] == record["choices"]

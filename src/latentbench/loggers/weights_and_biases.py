@@ -77,7 +77,7 @@ class WeightsAndBiases(RunLogger):
         return None
 
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
-        """Final metrics with their direction, status and skipped reasons in the summary; a grid per key."""
+        """Final metrics with their direction, status, skipped reasons and warnings in the summary; a grid per key."""
         if self._run is None:
             return
         try:
@@ -88,7 +88,8 @@ class WeightsAndBiases(RunLogger):
                 self._run.define_metric(key, summary=SUMMARY_OF[about.get("higher_is_better")])
             skipped = {f"skipped/{key}": reason for key, reason in record.skipped.items()}
             ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
-            self._run.summary.update(record.metrics | skipped | ending)
+            warned = {f"warnings/{key}": text for key, text in record.warnings.items()}
+            self._run.summary.update(record.metrics | skipped | warned | ending)
             if images:
                 self._run.log({f"images/{of}": wandb.Image(grid(i), caption=of) for of, i in images.items()})
         except Exception as error:
