@@ -12,8 +12,8 @@ import torch
 
 from latentbench.configuration import compose_config
 from latentbench.data.base import ImageData
-from latentbench.metrics.negative_log_likelihood import NegativeLogLikelihood, importance_weighted_log_likelihood
-from latentbench.run import build_model
+from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
+from latentbench.run import build, build_model
 
 IMAGES, SAMPLES, LOOPED = 400, 1000, 2
 
@@ -26,7 +26,7 @@ def main() -> None:
     for likelihood in ("gaussian", "bernoulli"):
         config = compose_config([f"likelihood={likelihood}", "latent_size=10"])
         model = build_model(config, mnist_sized).eval()
-        metric = NegativeLogLikelihood(samples=SAMPLES)
+        metric = build(config.metric.nll, samples=SAMPLES)
         with torch.no_grad():
             started = time.monotonic()
             for batch in x.split(metric.batch_size):

@@ -12,7 +12,7 @@ from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric
 from latentbench.run import build
 from options import brief_sampler, composed, few_digits, node_of, options, part_of, untrained
 
-FEW_SAMPLES = 10
+FEW = {"samples": 10, "temperatures": 3, "pilot": 2}  # of what takes long
 PARTS = ("model", "posterior", "prior")
 # One method of each kind that a metric could tell apart.
 CHOICES = {method: composed(f"method={method}").hydra.runtime.choices for method in options("method")}
@@ -21,10 +21,9 @@ PLACES = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *options("sampler")}
 
 
 def metric(option: str) -> Metric:
-    """A metric as its YAML sets it, but for fewer draws where it takes any."""
+    """A metric as its YAML sets it, but for fewer draws and shorter ways where it takes any."""
     node = OmegaConf.masked_copy(node_of("metric", option), list(node_of("metric", option)))
-    if "samples" in node:
-        node.samples = FEW_SAMPLES
+    node.update({setting: few for setting, few in FEW.items() if setting in node})
     made: Metric = build(node)
     return made
 

@@ -1,5 +1,6 @@
 """Bernoulli pixels."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -13,6 +14,10 @@ class BernoulliPixels(PixelDistribution):
     def mean(self) -> Tensor:
         """Probability that a pixel is 1."""
         return self.raw.sigmoid()
+
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """0 or 1, (..., C, H, W)."""
+        return torch.bernoulli(self.mean.detach().expand(self._extended_shape(torch.Size(sample_shape))))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, summed over pixels; on grey values the usual cross-entropy, which is no log-probability."""

@@ -28,6 +28,11 @@ class GaussianPixels(PixelDistribution):
         """The raw output itself: any real number."""
         return self.raw
 
+    def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        """Any real numbers, (..., C, H, W)."""
+        mean = self.raw.detach().expand(self._extended_shape(torch.Size(sample_shape)))
+        return mean + self.log_scale.detach().exp() * torch.randn_like(mean)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, summed over pixels, of pixel values in units of the range [0, 1]."""
         squares = (value - self.raw).square().flatten(-3).sum(-1)

@@ -1,6 +1,7 @@
 """The contract of a metric: numbers about a trained model, each with units and a direction."""
 
 import dataclasses
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -231,6 +232,13 @@ def mean_state(metric: torchmetrics.Metric, *names: str) -> None:
     for name in names:
         metric.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
     metric.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+
+def standard_error(values: Tensor) -> Tensor:
+    """s / sqrt(N) of values (N,), the standard error of their mean; not a number for one value."""
+    if len(values) < 2:
+        return values.new_tensor(math.nan)
+    return values.std() / math.sqrt(len(values))
 
 
 def describe(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Every autoencoder of the suite: the parts differ, the loss and the step are one."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
-from latentbench.distributions.spaces import BOX, CODES, SPHERE
+from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 from latentbench.models.base import Ability, GenerativeModel
@@ -77,6 +78,15 @@ class Autoencoder(GenerativeModel):
         """p(z), event shape (D,)."""
         return self.posterior.placed(self.prior(self.posterior_distribution))
 
+    @property
+    def space(self) -> Space:
+        """Where p has its latents."""
+        return self.prior.space or self.posterior.space
+
+    def half_width(self) -> float:
+        """Of the box that latents are in, or infinite."""
+        return BOX_HALF_WIDTH if self.space is BOX else math.inf
+
     def pixel_distribution(self, z: Tensor) -> PixelDistribution:
         """p(x|z), batch shape (B,), event shape (C, H, W), for latents (B, D)."""
         p: PixelDistribution = self.likelihood(in_full(self.backbone.decode(z)))
@@ -145,7 +155,7 @@ class Autoencoder(GenerativeModel):
         """An autoencoder encodes; densities depend on its posterior, prior and likelihood."""
         q, p = type(self.posterior).__name__, type(self.prior).__name__
         without_density = f"{q}, a deterministic encoder, has no density of latents"
-        there = self.prior.space or self.posterior.space
+        there = self.space
         outside = f"{q} gives probability to latents outside of {there.words}, where {p} has none"
         is_inside = self.posterior.space is there
         if ability == "interpolate" and there is CODES:
@@ -166,15 +176,22 @@ class Autoencoder(GenerativeModel):
             # Draws in a box are all it takes; none is ever on a sphere or a code word.
             if not is_inside and there is not BOX:
                 return f"{outside}: no draw of it has the prior's density"
-        if ability in ("distortion", "log_likelihood"):
+        if ability == "joint_density" and there in (SPHERE, CODES):
+            return f"latents are in {there.words}, where no gradient of log p(x, z) in R^n leads from one to the next"
+        if ability in ("distortion", "log_likelihood", "joint_density"):
             return self.likelihood.not_a_density_of(binary=binary)
         return None
 
     def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D)."""
+        """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D), or (S, 1, D) for all."""
         raw = self.backbone.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
         log_prob: Tensor = self.likelihood(in_full(raw)).log_prob(x)
         return log_prob
+
+    @torch.no_grad()
+    def draw_pixels(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) drawn of p(x|z) for latents (B, D)."""
+        return self.pixel_distribution(z).sample()
 
     @torch.no_grad()
     def code(self, x: Tensor) -> Tensor:

@@ -12,9 +12,17 @@ from torch.distributions import Distribution
 from latentbench.errors import Diverged, UserError
 
 # What a metric may ask for: latents of images; their middle; units, to tell active ones; q(z|x) as a density over p's
-# space; that of each coordinate; KL(q || p); log p(x|z); log p(x).
+# space; that of each coordinate; KL(q || p); log p(x|z); log p(x); draws of p(x, z), and log p(x, z) with its gradient.
 Ability = Literal[
-    "encode", "interpolate", "units", "posterior_density", "factors", "rate", "distortion", "log_likelihood"
+    "encode",
+    "interpolate",
+    "units",
+    "posterior_density",
+    "factors",
+    "rate",
+    "distortion",
+    "log_likelihood",
+    "joint_density",
 ]
 
 
@@ -59,7 +67,15 @@ class GenerativeModel(pl.LightningModule):
         raise NotImplementedError
 
     def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D). Ability: distortion."""
+        """log p(x|z), nats, (S, B) for x (B, C, H, W) and z (S, B, D), or (S, 1, D) for all. Ability: distortion."""
+        raise NotImplementedError
+
+    def draw_pixels(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) drawn of p(x|z) for latents (B, D), noise and all. Ability: joint_density."""
+        raise NotImplementedError
+
+    def half_width(self) -> float:
+        """w, where latents are in the box [-w, w]^D; infinite where they are in all of R^n. Ability: joint_density."""
         raise NotImplementedError
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
