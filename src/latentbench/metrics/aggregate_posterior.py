@@ -83,10 +83,10 @@ class AggregatePosterior(ModelMetric):
 
     def measure(self, evidence: Evidence) -> Measured:
         """All three, or two and why there is no third."""
-        self.dependent = evidence.model.lacks("factors", binary=evidence.data.is_binary)
         measured = super().measure(evidence)
-        if self.dependent and measured.numbers:
-            measured.absent["total_correlation/test"] = self.dependent
+        dependent = evidence.model.lacks("factors", binary=evidence.data.is_binary)
+        if dependent and measured.numbers:
+            measured.absent["total_correlation/test"] = dependent
         return measured
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
@@ -99,7 +99,8 @@ class AggregatePosterior(ModelMetric):
         """Means over images and draws."""
         images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
         q = self.model.posterior_distribution(images)
-        found = densities(q, self.model.prior_distribution(), z, is_factorised=self.dependent is None)
+        is_factorised = self.model.lacks("factors", binary=False) is None
+        found = densities(q, self.model.prior_distribution(), z, is_factorised=is_factorised)
         numbers = {
             "mutual_information": (found.own - found.aggregate).mean(),
             "marginal_kl": (found.aggregate - found.prior).mean(),
