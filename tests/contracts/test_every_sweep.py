@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from latentbench.configuration import check, choices
-from latentbench.metrics.base import REAL, RECONSTRUCTION
+from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.run import build
 from options import composed, options
 
@@ -50,7 +50,7 @@ def test_its_table_shows_what_its_runs_record(sweep: str) -> None:
     for row in config.table.rows:
         assert row in known or OmegaConf.select(config, row) is not None, row
     quantities = {name for node in config.metric.values() for name in build(node).quantities}
-    places = {REAL, RECONSTRUCTION, "test", *config.sampler}
+    places = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *config.sampler}
     for column in config.table.columns or []:
         quantity, _, of_what = column.partition("/")
         assert quantity in quantities, column
