@@ -10,7 +10,9 @@ from latentbench.tables import load_records, main, to_markdown
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.parent for path in (ROOT / "results").glob("*/table.md"))
-README_COLUMNS = ["fid/prior", "fid/gmm", "fid/reconstruction", "sharpness_ratio/prior", "nll/test", "rate/test"]
+README_COLUMNS = [
+    "fid/prior", "fid/gmm", "fid/reconstruction", "coverage/prior", "sharpness_ratio/prior", "nll/test", "rate/test"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)

@@ -326,18 +326,19 @@ def test_bounds_of_images_of_the_model_hold_and_meet_with_more_temperatures() ->
 
 
 def test_ais_is_exact_for_a_linear_decoder_whatever_the_encoder() -> None:
-    model, exact = linear_model(torch.randn(PIXELS, 2))
+    model, exact = linear_model(orthogonal(1.5, 0.7))
     _, x = drawn(model, 30)
     torch.manual_seed(1)
-    numbers, reasons, warnings = measured("ais", model, x, temperatures=400, pilot=100)
+    numbers, reasons, warnings = measured("ais", model, x, temperatures=500, pilot=100)
     assert not reasons
     assert not warnings
+    # Five seeds err by 0.02 at most.
     assert numbers["ais/test"] == pytest.approx(-exact(x).mean().item(), abs=0.05)
     assert numbers["ais_error/test"] == pytest.approx(scipy.stats.sem(exact(x).numpy()), rel=0.05)
     assert abs(numbers["ais_gap/test"]) < 0.1
     set_encoder(model, wider=0.01, away=5.0)
     torch.manual_seed(1)
-    assert measured("ais", model, x, temperatures=400, pilot=100).numbers == numbers
+    assert measured("ais", model, x, temperatures=500, pilot=100).numbers == numbers
     nll = measured("nll", model, x).numbers["nll/test"]
     assert nll > numbers["ais/test"] + 5, "which is how bad that encoder is"
 
