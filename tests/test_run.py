@@ -565,3 +565,10 @@ def test_what_is_measured_does_not_change_what_is_trained(tmp_path: Path, monkey
     assert latentbench(*QUICK, f"output_dir={tmp_path / 'two'}").code == 0
     one, two = (next((tmp_path / out).glob("*/*/model.safetensors")).read_bytes() for out in ("one", "two"))
     assert one == two
+
+
+def test_what_there_is_nothing_of_is_told_with_its_reason(tmp_path: Path) -> None:
+    made = latentbench(*SMALL, "metric=[rate,nll,fid]", "sampler=[prior]", "method=gan")
+    assert made.code == 0
+    (line,) = [line for line in (made.out + made.err).splitlines() if line.strip().startswith("skipped")]
+    assert line.strip() == "skipped bits_per_dim, nll, nll_error, nll_ess, rate: a GAN defines no density of images"

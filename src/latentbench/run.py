@@ -265,7 +265,12 @@ def report(record: Record, run_dir: Path) -> None:
     for key, text in sorted(record.warnings.items()):
         keys_of.setdefault(text, []).append(key)
     minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
-    log.info("\n".join([str(run_dir / FILE_NAME), *shown, *minded]))
+    absent: dict[str, dict[str, None]] = {}  # of quantities that there is nothing of at all
+    for key, reason in sorted(record.skipped.items()):
+        if key.partition("/")[0] not in lines:
+            absent.setdefault(reason, {})[key.partition("/")[0]] = None
+    skipped = [f"  skipped {', '.join(quantities)}: {reason}" for reason, quantities in absent.items()]
+    log.info("\n".join([str(run_dir / FILE_NAME), *shown, *minded, *skipped]))
 
 
 def main() -> None:
