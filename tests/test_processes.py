@@ -12,6 +12,7 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from latentbench.evaluate import evaluate
 from latentbench.metrics.base import Evidence, ImageMetric, ModelMetric
 from options import evidence, few_digits, options, part_of, untrained
 
@@ -99,6 +100,35 @@ def test_two_processes_give_what_one_gives(
     torch.multiprocessing.spawn(in_a_process, (str(tmp_path), of_batches), nprocs=PROCESSES)
     for rank, name in itertools.product(range(PROCESSES), of_batches):
         same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
+
+
+def evaluated() -> dict[str, float]:
+    """What evaluate() gives of real images and reconstructions."""
+    data = few_digits(N)
+    return evaluate(
+        model=untrained(data),
+        data=data,
+        samplers={},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={name: part_of("metric", name) for name in ("fid", "kid", "prdc", "rate")},
+        seed=0,
+        device=torch.device("cpu"),
+    ).metrics
+
+
+def evaluated_in_a_process(rank: int, folder: str) -> None:
+    """The same while another process does it too."""
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
+    torch.save(evaluated(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_all_have_every_image_do_not_count_them_twice(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(evaluated_in_a_process, (str(tmp_path),), nprocs=PROCESSES)
+    for rank in range(PROCESSES):
+        assert torch.load(tmp_path / f"{rank}.pt") == evaluated()
 
 
 def test_the_order_of_batches_does_not_matter(of_batches: list[str], alone: dict[str, dict[str, float]]) -> None:

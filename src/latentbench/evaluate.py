@@ -55,6 +55,8 @@ def evaluate(
     skipped: dict[str, str] = {}
     warnings: dict[str, str] = {}
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
+        # Every process has all images: put together they would count twice.
+        metric.distributed_available_fn = lambda: False
         with seeded(seed, f"metric {name}"):
             measured = metric.to(device).measure(evidence)
         numbers |= measured.numbers

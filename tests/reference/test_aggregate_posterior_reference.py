@@ -128,6 +128,8 @@ def test_units_are_active_that_vary_over_images() -> None:
     assert active_units(codes, 0.01).item() == 3
     assert active_units(codes, 0.5).item() == 2
     assert active_units(codes[:, :1] * 0, 0.01).item() == 0
+    codes[7, 1] = torch.nan
+    assert active_units(codes, 0.01).isnan(), "no number is not none"
 
 
 def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_codes_far_off() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
@@ -14,9 +15,10 @@ from latentbench.models.base import GenerativeModel
 def active_units(codes: Tensor, threshold: float) -> Tensor:
     """Number of coordinates whose variance over images is above the threshold: (N, D) -> (), D or less.
 
-    Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
+    Not a number where codes are none. Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
     """
-    return (codes.double().var(0) > threshold).sum().double()
+    variance = codes.double().var(0)
+    return (variance > threshold).sum().double().where(variance.isfinite().all(), torch.nan)
 
 
 class ActiveUnits(ModelMetric):

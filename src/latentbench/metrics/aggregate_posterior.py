@@ -52,7 +52,7 @@ class AggregatePosterior(ModelMetric):
     `mutual_information/test` = E[log q(z|x) - log q(z)], of image and latent, from 0 to log N
     `marginal_kl/test` = E[log q(z) - log p(z)], of the aggregate and the prior; the two add up to the rate
     `total_correlation/test` = E[log q(z) - sum_d log q(z_d)], the part of it that is dependence between coordinates
-    Means over the first `images` test images and `samples` draws of each. Source: Hoffman & Johnson 2016, section 2;
+    Means over `images` test images and `samples` draws of each. Source: Hoffman & Johnson 2016, section 2;
     Chen et al. 2018, equation 2. Raises: UserError for less than two images or one draw.
     """
 
@@ -78,8 +78,8 @@ class AggregatePosterior(ModelMetric):
         return evidence.model.lacks("posterior_density", binary=evidence.data.is_binary)
 
     def seen(self, evidence: Evidence) -> Tensor:
-        """The first of them."""
-        return evidence.test[: self.most]
+        """Some of them."""
+        return self.some(evidence.test, self.most)
 
     def measure(self, evidence: Evidence) -> Measured:
         """All three, or two and why there is no third."""

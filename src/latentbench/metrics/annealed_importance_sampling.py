@@ -202,8 +202,7 @@ class AnnealedImportanceSampling(ModelMetric):
 
     def seen(self, evidence: Evidence) -> Tensor:
         """Images evenly spread over the test split."""
-        n = min(self.images, len(evidence.test))
-        return evidence.test[torch.arange(n, device=evidence.test.device) * len(evidence.test) // n]
+        return self.some(evidence.test, self.images)
 
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on those images, with a bar."""

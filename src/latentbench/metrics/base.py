@@ -184,6 +184,12 @@ class ModelMetric(Metric):
         """The images that it is measured on: all test images."""
         return evidence.test
 
+    @staticmethod
+    def some(images: Tensor, most: int) -> Tensor:
+        """So many of the images, or all, evenly spread: the first of them may be of other kinds than the rest."""
+        n = min(most, len(images))
+        return images[torch.arange(n, device=images.device) * len(images) // n]
+
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""

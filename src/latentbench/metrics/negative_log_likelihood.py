@@ -171,7 +171,7 @@ class NegativeLogLikelihood(DrawnMetric):
         """Signs that the bound is loose."""
         fall, shape, blind = ((of / self.count).item() for of in (self.fall, self.shape, self.blind))
         signs = []
-        if fall > self.flat_within:
+        if self.samples > 1 and fall > self.flat_within:
             signs.append(f"it still falls by {fall:.2g} nats from half of the draws to all")
         if shape > HEAVY:
             signs.append(f"its weights' tail is heavy (Pareto shape {shape:.2g}): q(z|x) is too narrow")

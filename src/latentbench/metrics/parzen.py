@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from latentbench.errors import UserError
+from latentbench.errors import number, whole_number
 from latentbench.metrics.base import Evidence, ImageMetric, Quantity, standard_error
 
 CHUNK = 500  # points whose distances to all centres are held at once
@@ -54,16 +54,13 @@ class ParzenWindow(ImageMetric):
     of = ()  # validation images choose the bandwidth: as centres they would choose 0
     centres: list[Tensor]
 
-    def __init__(self, *, bandwidths: Mapping[str, float], validation_images: int) -> None:
+    def __init__(self, *, bandwidths: Mapping[str, Any], validation_images: int) -> None:
         super().__init__()
-        lowest, highest, count = bandwidths["lowest"], bandwidths["highest"], bandwidths["count"]
-        if not 0 < lowest <= highest or count < 1 or validation_images < 1:
-            raise UserError(
-                "metric.parzen: bandwidths need 0 < lowest <= highest and a count of 1 or more, and "
-                "validation_images must be 1 or more"
-            )
-        self.grid = torch.logspace(math.log10(lowest), math.log10(highest), int(count), dtype=torch.float64)
-        self.validation_images = validation_images
+        lowest = number("metric.parzen.bandwidths.lowest", bandwidths["lowest"], above=0)
+        highest = number("metric.parzen.bandwidths.highest", bandwidths["highest"], least=lowest)
+        count = whole_number("metric.parzen.bandwidths.count", bandwidths["count"], least=1)
+        self.grid = torch.logspace(math.log10(lowest), math.log10(highest), count, dtype=torch.float64)
+        self.validation_images = whole_number("metric.parzen.validation_images", validation_images, least=1)
         self.add_state("centres", [], dist_reduce_fx="cat")
 
     def prepare(self, evidence: Evidence) -> None:

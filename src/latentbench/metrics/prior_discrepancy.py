@@ -40,8 +40,8 @@ class PriorDiscrepancy(ModelMetric):
         return evidence.model.lacks("encode", binary=evidence.data.is_binary)
 
     def seen(self, evidence: Evidence) -> Tensor:
-        """The first of them."""
-        return evidence.test[: self.most]
+        """Some of them."""
+        return self.some(evidence.test, self.most)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add draws of q for a batch (B, C, H, W), and as many of p."""
