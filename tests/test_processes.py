@@ -64,7 +64,7 @@ def computed(
     for i, batch in batches[chosen] if isinstance(chosen, slice) else [batches[j] for j in chosen]:
         torch.manual_seed(seed + i)
         made.update(*batch)
-    return {name: value.item() for name, value in made.compute().items()}
+    return {name: estimate.value.item() for name, estimate in made.compute().items()}
 
 
 def in_a_process(rank: int, folder: str, names: list[str]) -> None:

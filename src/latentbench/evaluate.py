@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData
 from latentbench.features.base import Features
-from latentbench.metrics.base import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, Evidence, Metric, describe
+from latentbench.metrics.base import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, Evidence, Measured, Metric, describe
 from latentbench.models.base import GenerativeModel
 from latentbench.samplers.base import Sampler
 
@@ -24,9 +24,10 @@ ORIGINAL = "original"  # of the reconstructions that are shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was measured and what to mind in it, what was not and why, pictures (uint8, N, C, H, W) of each set."""
+    """What was measured, how surely and what to mind; what was not and why; uint8 pictures (N, C, H, W) of each set."""
 
     metrics: dict[str, float]
+    errors: dict[str, float]
     skipped: dict[str, str]
     warnings: dict[str, str]
     images: dict[str, np.ndarray]
@@ -51,19 +52,15 @@ def evaluate(
     """
     model.to(device).eval()
     evidence = gather(model, data, samplers, features.to(device), seed, device)
-    numbers: dict[str, float] = {}
-    skipped: dict[str, str] = {}
-    warnings: dict[str, str] = {}
+    found = Measured()
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
         # Every process has all images: put together they would count twice.
         metric.distributed_available_fn = lambda: False
         with seeded(seed, f"metric {name}"):
-            measured = metric.to(device).measure(evidence)
-        numbers |= measured.numbers
-        skipped |= measured.absent
-        warnings |= measured.warnings
+            found.join(metric.to(device).measure(evidence))
+    numbers = found.numbers
     for key in [key for key, value in numbers.items() if not math.isfinite(value)]:
-        skipped[key] = f"the value is {numbers.pop(key)}, not a finite number"
+        found.absent[key] = f"the value is {numbers.pop(key)}, not a finite number"
     facts = {
         "features": features.name,
         "images_per_set": len(evidence.reference),
@@ -73,8 +70,9 @@ def evaluate(
     }
     return Evaluation(
         metrics=numbers,
-        skipped=skipped,
-        warnings={key: text for key, text in warnings.items() if key in numbers},
+        errors={key: error for key, error in found.errors.items() if key in numbers and math.isfinite(error)},
+        skipped=found.absent,
+        warnings={key: text for key, text in found.warnings.items() if key in numbers},
         images=pictures(evidence),
         facts=facts,
     )

@@ -1,9 +1,9 @@
 """One JSON file per run: the only thing tables read.
 
 Its top-level keys are public and stay: schema, run_id, study, status (finished | failed | refused), choices,
-metrics (key -> number), skipped (key -> reason), warnings (key -> what to mind in the number), reason (of a failed or
-refused run), config (resolved, with `resolved`: what the run decided by itself), seconds (by phase), n_parameters,
-environment.
+metrics (key -> number), errors (key -> the number's standard error, as far as one run can tell it), skipped (key ->
+reason), warnings (key -> what to mind in the number), reason (of a failed or refused run), config (resolved, with
+`resolved`: what the run decided by itself), seconds (by phase), n_parameters, environment.
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ class Record:
     config: dict[str, Any]
     environment: dict[str, Any]
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    errors: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     warnings: dict[str, str] = dataclasses.field(default_factory=dict)
     reason: str | None = None
@@ -41,12 +42,33 @@ class Record:
     def save(self, run_dir: Path) -> None:
         """Write `record.json`, whole or not at all; a finished record is never replaced by a lesser one.
 
-        Raises: ValueError if a metric is not a finite number (JSON has none).
+        Raises: ValueError if a metric or an error is not a finite number (JSON has none).
         """
         if self.status != "finished" and status_of(run_dir) == "finished":
             return
         text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
         write_whole(run_dir / FILE_NAME, text.encode() + b"\n")
+
+
+def described(record: Record) -> list[str]:
+    """What a run gave in words: a line per quantity, per warning and per reason for what there is nothing of."""
+    lines: dict[str, list[str]] = {}
+    for key, value in sorted(record.metrics.items()):
+        quantity, _, of_what = key.partition("/")
+        error = f" ± {record.errors[key]:.2g}" if key in record.errors else ""
+        lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}{error}")
+    width = max(map(len, lines), default=0)
+    shown = [f"  {name:<{width}}  {'  '.join(values)}" for name, values in lines.items()]
+    keys_of: dict[str, list[str]] = {}
+    for key, text in sorted(record.warnings.items()):
+        keys_of.setdefault(text, []).append(key)
+    minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
+    absent: dict[str, dict[str, None]] = {}  # of quantities that there is nothing of at all
+    for key, reason in sorted(record.skipped.items()):
+        if key.partition("/")[0] not in lines:
+            absent.setdefault(reason, {})[key.partition("/")[0]] = None
+    skipped = [f"  skipped {', '.join(quantities)}: {reason}" for reason, quantities in absent.items()]
+    return shown + minded + skipped
 
 
 def load(path: Path) -> Record:

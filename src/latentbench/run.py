@@ -39,7 +39,7 @@ from latentbench.help import help_text
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
 from latentbench.progress import EpochBar
-from latentbench.record import FILE_NAME, Record, Status, status_of, write_whole
+from latentbench.record import FILE_NAME, Record, Status, described, status_of, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         evaluation = evaluate(model=model, data=data, seed=config.seed, device=device, **measures)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
-        about |= {"metrics": evaluation.metrics, "skipped": evaluation.skipped, "warnings": evaluation.warnings}
+        about |= {key: getattr(evaluation, key) for key in ("metrics", "errors", "skipped", "warnings")}
         record = Record(status="finished", seconds=clock.seconds, environment=environment(), **about)
         keep(run_dir, model, evaluation)
         record.save(run_dir)
@@ -101,7 +101,7 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         raise
     finally:
         logger.close(failed=failed)
-    report(record, run_dir)
+    log.info("\n".join([str(run_dir / FILE_NAME), *described(record)]))
     return "finished"
 
 
@@ -251,26 +251,6 @@ class Clock:
         now = time.monotonic()
         self.seconds[phase] = round(now - self.last, 3)
         self.last = now
-
-
-def report(record: Record, run_dir: Path) -> None:
-    """Say what came out, a line per quantity."""
-    lines: dict[str, list[str]] = {}
-    for key, value in sorted(record.metrics.items()):
-        quantity, _, of_what = key.partition("/")
-        lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}")
-    width = max(map(len, lines), default=0)
-    shown = [f"  {name:<{width}}  {'  '.join(values)}" for name, values in lines.items()]
-    keys_of: dict[str, list[str]] = {}
-    for key, text in sorted(record.warnings.items()):
-        keys_of.setdefault(text, []).append(key)
-    minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
-    absent: dict[str, dict[str, None]] = {}  # of quantities that there is nothing of at all
-    for key, reason in sorted(record.skipped.items()):
-        if key.partition("/")[0] not in lines:
-            absent.setdefault(reason, {})[key.partition("/")[0]] = None
-    skipped = [f"  skipped {', '.join(quantities)}: {reason}" for reason, quantities in absent.items()]
-    log.info("\n".join([str(run_dir / FILE_NAME), *shown, *minded, *skipped]))
 
 
 def main() -> None:

@@ -355,7 +355,8 @@ def known(factors: Tensor | None, codes: Tensor, model: Any = None) -> Any:
 def test_a_metric_gives_its_functions_numbers_of_the_test_images(option: str) -> None:
     metric = part_of("metric", option)
     for _ in range(2):  # a metric that is measured twice starts anew
-        numbers, skipped, _ = metric.measure(known(FACTORS, perfect()))
+        measured = metric.measure(known(FACTORS, perfect()))
+        numbers, skipped = measured.numbers, measured.absent
         assert not skipped
         assert set(numbers) == {f"{name}/test" for name in metric.quantities}
         for key, value in numbers.items():
@@ -373,12 +374,13 @@ def test_there_are_four_such_metrics() -> None:
         (None, perfect(), "what the images of data=some were made from is not known"),
         (FACTORS[:, :1], perfect(), "of the known factors 1 vary among the test images: two or more are needed"),
         (torch.ones(N, 3), perfect(), "of the known factors 0 vary"),
-        (FACTORS, perfect() / 0, "some codes of test images are not finite numbers"),
+        (FACTORS, perfect() / 0, "images have codes that are not finite numbers"),
     ],
 )
 def test_what_cannot_be_measured_has_a_reason(option: str, factors: Tensor, codes: Tensor, reason: str) -> None:
     metric = part_of("metric", option)
-    numbers, skipped, _ = metric.measure(known(factors, codes))
+    measured = metric.measure(known(factors, codes))
+    numbers, skipped = measured.numbers, measured.absent
     assert not numbers
     assert set(skipped) == {f"{name}/test" for name in metric.quantities}
     assert all(reason in said for said in skipped.values())

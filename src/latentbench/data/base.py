@@ -1,6 +1,7 @@
 """The contract of a data set: fixed splits, kept in memory as uint8 and batched by index."""
 
 import dataclasses
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -9,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from latentbench.errors import UserError
+from latentbench.errors import UserError, whole_number
 
 Split = Literal["train", "validation", "test"]
 BINARIZATIONS = ("none", "threshold", "dynamic")
@@ -27,6 +28,22 @@ class Splits:
     factors: dict[Split, Tensor] = dataclasses.field(default_factory=dict)
 
 
+def by_content(splits: Splits, *names: Split) -> Splits:
+    """The same with the images of these splits in the order of their SHA-256.
+
+    Whatever is drawn or chosen by place then does not depend on the order they came in, and the first of them are as
+    good a sample as any: files often have one writer's, one class's or one shape's images after another's.
+    """
+    images, labels, factors = dict(splits.images), dict(splits.labels), dict(splits.factors)
+    for name in names:
+        digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images[name]]
+        order = torch.tensor(sorted(range(len(digests)), key=digests.__getitem__))
+        for of_split in (images, labels, factors):
+            if name in of_split:
+                of_split[name] = of_split[name][order]
+    return Splits(images=images, labels=labels, factors=factors)
+
+
 class ImageData(pl.LightningDataModule):
     """Images (B, C, H, W) in [0, 1]; the official test split is never trained or tuned on.
 
@@ -41,11 +58,9 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         if binarize not in BINARIZATIONS:
             raise UserError(f"data.binarize={binarize}: choose one of {', '.join(BINARIZATIONS)}")
-        if type(batch_size) is not int or batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size}: a batch holds 1 image or more, a whole number")
         self.name = name
         self.binarize = binarize
-        self.batch_size = batch_size
+        self.batch_size = whole_number("data.batch_size", batch_size, least=1)
         self.seed = seed
         self._splits: Splits | None = None
 
@@ -55,7 +70,7 @@ class ImageData(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the images, once."""
-        self._splits = self._splits or self.load()
+        self._splits = self._splits or by_content(self.load(), "validation", "test")
 
     @property
     def splits(self) -> Splits:

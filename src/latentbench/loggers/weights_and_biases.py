@@ -89,7 +89,8 @@ class WeightsAndBiases(RunLogger):
             skipped = {f"skipped/{key}": reason for key, reason in record.skipped.items()}
             ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
             warned = {f"warnings/{key}": text for key, text in record.warnings.items()}
-            self._run.summary.update(record.metrics | skipped | warned | ending)
+            errors = {f"errors/{key}": error for key, error in record.errors.items()}
+            self._run.summary.update(record.metrics | errors | skipped | warned | ending)
             if images:
                 self._run.log({f"images/{of}": wandb.Image(grid(i), caption=of) for of, i in images.items()})
         except Exception as error:

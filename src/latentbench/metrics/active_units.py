@@ -1,5 +1,6 @@
 """Coordinates of the latent that say something about the image."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -8,17 +9,22 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import number
-from latentbench.metrics.base import Evidence, ModelMetric, Quantity
+from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity
 from latentbench.models.base import GenerativeModel
 
 
-def active_units(codes: Tensor, threshold: float) -> Tensor:
+def active_units(codes: Tensor, threshold: float) -> Estimate:
     """Number of coordinates whose variance over images is above the threshold: (N, D) -> (), D or less.
 
-    Not a number where codes are none. Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
+    Its error is sqrt(sum_d p_d (1 - p_d)), p_d = Phi((v_d - threshold) / s_d) the chance that coordinate d is active,
+    v_d its variance and s_d = sqrt((m4_d - v_d^2) / N) that variance's standard error, m4 the fourth central moment.
+    Source: Burda et al. 2016, section 5.2: Cov_x(E_q(u|x)[u]) > 0.01.
     """
-    variance = codes.double().var(0)
-    return (variance > threshold).sum().double().where(variance.isfinite().all(), torch.nan)
+    squares = (codes.double() - codes.double().mean(0)).square()
+    variance = squares.sum(0) / (len(codes) - 1)
+    error = squares.std(0) / math.sqrt(len(codes))
+    chance = torch.special.ndtr((variance - threshold) / error.clamp(min=torch.finfo(error.dtype).tiny))
+    return Estimate((variance > threshold).sum().double(), (chance * (1 - chance)).sum().sqrt())
 
 
 class ActiveUnits(ModelMetric):
@@ -34,7 +40,7 @@ class ActiveUnits(ModelMetric):
     def __init__(self, *, threshold: float) -> None:
         super().__init__()
         self.threshold = number("metric.active_units.threshold", threshold, above=0)
-        self.add_state("codes", [], dist_reduce_fx="cat")
+        self.keep("codes")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder to R^n or into a box."""
@@ -44,6 +50,6 @@ class ActiveUnits(ModelMetric):
         """Add the codes of a batch (B, C, H, W)."""
         self.codes.append(model.code(images))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The number."""
         return {"active_units": active_units(dim_zero_cat(self.codes), self.threshold)}

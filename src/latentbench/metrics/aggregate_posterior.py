@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import whole_number
-from latentbench.metrics.base import Evidence, Measured, ModelMetric, Quantity
+from latentbench.metrics.base import Estimate, Evidence, Measured, ModelMetric, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 NUMBERS = 2**22  # of an array of densities of latents under posteriors that is held at once
@@ -70,16 +70,11 @@ class AggregatePosterior(ModelMetric):
         super().__init__()
         self.most = whole_number("metric.aggregate_posterior.images", images, least=2)
         self.samples = whole_number("metric.aggregate_posterior.samples", samples, least=1)
-        self.add_state("images", [], dist_reduce_fx="cat")
-        self.add_state("draws", [], dist_reduce_fx="cat")
+        self.keep("images", "draws")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs a posterior with a density where the prior has one."""
         return evidence.model.lacks("posterior_density", binary=evidence.data.is_binary)
-
-    def seen(self, evidence: Evidence) -> Tensor:
-        """Some of them."""
-        return self.some(evidence.test, self.most)
 
     def measure(self, evidence: Evidence) -> Measured:
         """All three, or two and why there is no third."""
@@ -95,27 +90,22 @@ class AggregatePosterior(ModelMetric):
         self.images.append(images)
         self.draws.append(model.posterior_distribution(images).sample(torch.Size([self.samples])).transpose(0, 1))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """Means over images and draws."""
         images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
         q = self.model.posterior_distribution(images)
         is_factorised = self.model.lacks("factors", binary=False) is None
         found = densities(q, self.model.prior_distribution(), z, is_factorised=is_factorised)
-        numbers = {
-            "mutual_information": (found.own - found.aggregate).mean(),
-            "marginal_kl": (found.aggregate - found.prior).mean(),
-        }
+        of_each = {"mutual_information": found.own - found.aggregate, "marginal_kl": found.aggregate - found.prior}
         if found.factors is not None:
-            numbers["total_correlation"] = (found.aggregate - found.factors).mean()
-        self.n, self.found = len(images), {name: value.item() for name, value in numbers.items()}
-        return numbers
-
-    def warnings(self) -> dict[str, str]:
-        """Where there are too few images for so much information."""
-        if self.found["mutual_information"] < math.log(self.n) - NEAR:
-            return {}
+            of_each["total_correlation"] = found.aggregate - found.factors
+        # That q(z) is made of the same images adds nothing to the errors: to first order it moves the means by a
+        # constant, as it must integrate to 1.
+        means = {name: mean_of(values.mean(0)) for name, values in of_each.items()}
+        if means["mutual_information"].value < math.log(len(images)) - NEAR:
+            return means
         text = (
-            f"mutual_information is within {NEAR} nats of log {self.n}, the most that so many images can show; what it "
-            "lacks is in the others: set metric.aggregate_posterior.images higher where there are more"
+            f"mutual_information is within {NEAR} nats of log {len(images)}, the most that so many images can show; "
+            "what it lacks is in the others: set metric.aggregate_posterior.images higher where there are more"
         )
-        return dict.fromkeys(self.found, text)
+        return {name: mean._replace(warning=text) for name, mean in means.items()}

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 from tqdm import tqdm
 
 from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Evidence, Measured, ModelMetric, Quantity, mean_state, standard_error
+from latentbench.metrics.base import Estimate, Evidence, Measured, ModelMetric, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 STEEPNESS = 4.0  # r of the schedule
@@ -161,12 +160,12 @@ class AnnealedImportanceSampling(ModelMetric):
 
     log p(x) ~ log 1/C sum_c w_c,  w_c = prod_t p(x|z_t-1)^(b_t - b_(t-1)),  chains z_0 ~ p(z), z_t by a Hamiltonian
     move that leaves p(z) p(x|z)^b_t as it is. The mean of w is p(x), so -log p(x) is overestimated in the mean.
-    `ais_error/test`, nats: the standard error of the mean over the images (their Monte Carlo noise is part of it).
+    The error is of the mean over the images (their Monte Carlo noise is part of it).
     `ais_gap/test`, nats: for as many images drawn of the model itself, the upper less the lower bound of log p(x), of
     chains back from the latent that each was drawn with and of chains as above: about how far `ais` may be off, if
     test images are no harder than the model's own. A warning tells of a gap above `gap_within`.
 
-    `images` test images are taken, evenly spread over the split. A box's walls reflect; on the sphere and for codes,
+    `images` test images are taken. A box's walls reflect; on the sphere and for codes,
     where such moves are not at home, it is refused.
     Source: Neal 2001; Wu et al. 2017; Grosse et al. 2015 (bidirectional Monte Carlo).
     Raises: UserError for settings out of range.
@@ -174,18 +173,16 @@ class AnnealedImportanceSampling(ModelMetric):
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "ais": Quantity("nats", higher_is_better=False),
-        "ais_error": Quantity("nats", higher_is_better=None),
         "ais_gap": Quantity("nats", higher_is_better=None),
     }
     estimates: list[Tensor]
-    gap: Tensor
-    count: Tensor
+    gaps: list[Tensor]
 
     def __init__(
         self, *, images: int, chains: int, temperatures: int, pilot: int, leapfrog_steps: int, gap_within: float
     ) -> None:
         super().__init__()
-        self.images = whole_number("metric.ais.images", images, least=1)
+        self.most = whole_number("metric.ais.images", images, least=1)
         self.chains = whole_number("metric.ais.chains", chains, least=1)
         self.temperatures = whole_number("metric.ais.temperatures", temperatures, least=1)
         self.pilot = whole_number("metric.ais.pilot", pilot, least=1)
@@ -193,20 +190,15 @@ class AnnealedImportanceSampling(ModelMetric):
         self.gap_within = number("metric.ais.gap_within", gap_within, above=0)
         self.batch_size = max(1, ROWS // chains)
         self.bar = tqdm(disable=True)
-        self.add_state("estimates", [], dist_reduce_fx="cat")
-        mean_state(self, "gap")
+        self.keep("estimates", "gaps")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs the density of images and latents together, and draws of it."""
         return evidence.model.lacks("joint_density", binary=evidence.data.is_binary)
 
-    def seen(self, evidence: Evidence) -> Tensor:
-        """Images evenly spread over the test split."""
-        return self.some(evidence.test, self.images)
-
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on those images, with a bar."""
-        batches = -(-len(self.seen(evidence)) // self.batch_size)
+        batches = -(-len(evidence.test[: self.most]) // self.batch_size)
         moves = batches * (2 * self.pilot + 3 * (self.temperatures - 1))
         with tqdm(total=moves, desc="ais", unit="move", leave=False, disable=None) as self.bar:
             return super().measure(evidence)
@@ -216,8 +208,7 @@ class AnnealedImportanceSampling(ModelMetric):
         self.estimates.append(-self.annealing(model, images).lower_bound())
         z = model.prior_distribution().sample(torch.Size((len(images),)))
         simulated = self.annealing(model, model.draw_pixels(z))
-        self.gap += (simulated.upper_bound(z) - simulated.lower_bound()).sum()
-        self.count += len(images)
+        self.gaps.append(simulated.upper_bound(z) - simulated.lower_bound())
 
     def annealing(self, model: GenerativeModel, x: Tensor) -> Annealing:
         """The way to the posterior of images x (B, C, H, W), step sizes settled."""
@@ -231,17 +222,12 @@ class AnnealedImportanceSampling(ModelMetric):
             tick=self.bar.update,
         )
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """Mean over images, its error, and the mean gap."""
-        estimates = dim_zero_cat(self.estimates)
-        self.mean_gap = self.gap / self.count
-        return {"ais": estimates.mean(), "ais_error": standard_error(estimates), "ais_gap": self.mean_gap}
-
-    def warnings(self) -> dict[str, str]:
-        """Where the bounds are far apart."""
-        if self.mean_gap <= self.gap_within:
-            return {}
-        return {
-            "ais": f"on images of the model itself the bounds of log p(x) are {self.mean_gap:.2g} nats apart: ais may "
+        gap = mean_of(self.gaps)
+        apart = (
+            f"on images of the model itself the bounds of log p(x) are {gap.value:.2g} nats apart: ais may "
             f"be too high by as much; take more steps, as with metric.ais.temperatures={4 * self.temperatures}"
-        }
+        )
+        is_tight = gap.value <= self.gap_within
+        return {"ais": mean_of(self.estimates)._replace(warning="" if is_tight else apart), "ais_gap": gap}

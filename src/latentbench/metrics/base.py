@@ -5,15 +5,15 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torchmetrics
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.data.base import ImageData
-from latentbench.errors import UserError
+from latentbench.errors import whole_number
 from latentbench.features.base import Features
 from latentbench.features.cache import kept
 from latentbench.models.base import GenerativeModel
@@ -86,12 +86,43 @@ class Evidence:
         return torch.cat([self.model.code(batch) for batch in self.test.split(CHUNK)])
 
 
-class Measured(NamedTuple):
+class Estimate(NamedTuple):
+    """A number, how far it is to be trusted, and what to mind in it."""
+
+    value: Tensor
+    error: Tensor | None  # its standard error, in its units; None for a setting that the metric chose by itself
+    warning: str = ""
+
+    def over(self, scale: Tensor | float) -> "Estimate":
+        """The same in other units."""
+        return self._replace(value=self.value / scale, error=None if self.error is None else self.error / scale)
+
+
+@dataclasses.dataclass
+class Measured:
     """What a metric gives, by key `quantity/of_what`."""
 
-    numbers: dict[str, float]
-    absent: dict[str, str]  # why there is no number
-    warnings: Mapping[str, str] = MappingProxyType({})  # what to mind in a number that there is
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    errors: dict[str, float] = dataclasses.field(default_factory=dict)  # standard errors of the numbers
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)  # why there is no number
+    warnings: dict[str, str] = dataclasses.field(default_factory=dict)  # what to mind in a number that there is
+
+    def add(self, of_what: str, estimates: Mapping[str, Estimate]) -> None:
+        """Put down quantities of something."""
+        for name, (value, error, warning) in estimates.items():
+            key = f"{name}/{of_what}"
+            self.numbers[key] = value.item()
+            if error is not None:
+                self.errors[key] = error.item()
+            if warning:
+                self.warnings[key] = warning
+
+    def join(self, other: "Measured") -> None:
+        """Put down all that another metric gave."""
+        self.numbers |= other.numbers
+        self.errors |= other.errors
+        self.absent |= other.absent
+        self.warnings |= other.warnings
 
 
 class Metric(torchmetrics.Metric):
@@ -101,18 +132,24 @@ class Metric(torchmetrics.Metric):
     full_state_update = False
 
     @abstractmethod
-    def measure(self, evidence: Evidence) -> Measured:
-        """Numbers, reasons where there is none, and warnings."""
+    def compute(self) -> dict[str, Estimate]:
+        """The quantities by name, with scalars."""
 
-    def warnings(self) -> dict[str, str]:
-        """What to mind in the quantities that were computed last, by their names."""
-        return {}
+    @abstractmethod
+    def measure(self, evidence: Evidence) -> Measured:
+        """Numbers and their errors, reasons where there is none, and warnings."""
+
+    def keep(self, *names: str) -> None:
+        """Give the metric a list of tensors for every name, put together across processes."""
+        for name in names:
+            self.add_state(name, [], dist_reduce_fx="cat")
 
 
 class ImageMetric(Metric):
     """A metric of a set of images; measured on every set the run makes."""
 
     of: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION, INTERPOLATION)  # sets it is for besides the samplers'
+    looks_at: ClassVar[str] = "pixels"
 
     @abstractmethod
     def prepare(self, evidence: Evidence) -> None:
@@ -122,10 +159,6 @@ class ImageMetric(Metric):
     def update(self, images: Tensor) -> None:
         """Take in a batch (B, C, H, W) of the set."""
 
-    @abstractmethod
-    def compute(self) -> dict[str, Tensor]:
-        """Quantities of the set, scalars."""
-
     def seen(self, evidence: Evidence, of_what: str) -> Tensor:
         """What `update` takes of a set: its images."""
         return evidence.images[of_what]
@@ -134,25 +167,29 @@ class ImageMetric(Metric):
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity of every set."""
         self.prepare(evidence)
-        numbers: dict[str, float] = {}
-        warnings: dict[str, str] = {}
+        found = Measured()
         for of_what in [*evidence.samplers, *(name for name in self.of if name in evidence.images)]:
+            seen = self.seen(evidence, of_what)
+            if reason := not_finite(seen, self.looks_at):
+                found.absent |= {f"{name}/{of_what}": reason for name in self.quantities}
+                continue
             self.reset()
-            for batch in self.seen(evidence, of_what).split(CHUNK):
+            for batch in seen.split(CHUNK):
                 self.update(batch)
-            numbers |= {f"{name}/{of_what}": value.item() for name, value in self.compute().items()}
-            warnings |= {f"{name}/{of_what}": text for name, text in self.warnings().items()}
-        absent = {
+            found.add(of_what, self.compute())
+        found.absent |= {
             f"{name}/{of_what}": reason
             for of_what, reason in evidence.absent.items()
             for name in self.quantities
             if of_what in self.of or of_what not in (RECONSTRUCTION, INTERPOLATION)
         }
-        return Measured(numbers, absent, warnings)
+        return found
 
 
 class FeatureMetric(ImageMetric):
     """A metric of the features of a set, which all such metrics share."""
+
+    looks_at = "features"
 
     @abstractmethod
     def update(self, features: Tensor) -> None:
@@ -167,6 +204,7 @@ class ModelMetric(Metric):
     """A metric of the model on test images; keys end in `/test`."""
 
     batch_size: int = CHUNK
+    most: int | None = None  # images that it is measured on; None: all
 
     @abstractmethod
     def refuses(self, evidence: Evidence) -> str | None:
@@ -176,30 +214,18 @@ class ModelMetric(Metric):
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Take in a batch (B, C, H, W) of test images."""
 
-    @abstractmethod
-    def compute(self) -> dict[str, Tensor]:
-        """Quantities, scalars."""
-
-    def seen(self, evidence: Evidence) -> Tensor:
-        """The images that it is measured on: all test images."""
-        return evidence.test
-
-    @staticmethod
-    def some(images: Tensor, most: int) -> Tensor:
-        """So many of the images, or all, evenly spread: the first of them may be of other kinds than the rest."""
-        n = min(most, len(images))
-        return images[torch.arange(n, device=images.device) * len(images) // n]
-
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""
-        if reason := self.refuses(evidence):
-            return Measured({}, {f"{name}/test": reason for name in self.quantities})
+        if reason := self.refuses(evidence) or not_finite(evidence.codes, "codes"):
+            return Measured(absent={f"{name}/test": reason for name in self.quantities})
         self.reset()
-        for batch in self.seen(evidence).split(self.batch_size):
+        # In an order of chance: the first of them are as good as any.
+        for batch in evidence.test[: self.most].split(self.batch_size):
             self.update(evidence.model, batch)
-        numbers = {f"{name}/test": value.item() for name, value in self.compute().items()}
-        return Measured(numbers, {}, {f"{name}/test": text for name, text in self.warnings().items()})
+        found = Measured()
+        found.add("test", self.compute())
+        return found
 
 
 class DrawnMetric(ModelMetric):
@@ -208,16 +234,12 @@ class DrawnMetric(ModelMetric):
     Raises: UserError if that is less than one draw.
     """
 
-    total: Tensor
-    count: Tensor
+    values: list[Tensor]
 
     def __init__(self, *, samples: int) -> None:
         super().__init__()
-        if type(samples) is not int or samples < 1:
-            name = next(iter(self.quantities))
-            raise UserError(f"metric.{name}.samples={samples}: take a whole number of draws per image, 1 or more")
-        self.samples = samples
-        mean_state(self, "total")
+        self.samples = whole_number(f"metric.{next(iter(self.quantities))}.samples", samples, least=1)
+        self.keep("values")
 
     @abstractmethod
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
@@ -225,26 +247,24 @@ class DrawnMetric(ModelMetric):
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W)."""
-        self.total += self.per_image(model, images).double().sum()
-        self.count += len(images)
+        self.values.append(self.per_image(model, images))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """Mean over images, under the name of the first quantity."""
-        return {next(iter(self.quantities)): self.total / self.count}
+        return {next(iter(self.quantities)): mean_of(self.values)}
 
 
-def mean_state(metric: torchmetrics.Metric, *names: str) -> None:
-    """Give the metric a float64 sum for every name and one count, added up across processes."""
-    for name in names:
-        metric.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-    metric.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+def mean_of(values: Tensor | list[Tensor]) -> Estimate:
+    """Mean of values (N,) and its standard error s / sqrt(N), not a number for one value; in float64."""
+    exact = dim_zero_cat(values).double()
+    error = exact.std() / math.sqrt(len(exact)) if len(exact) > 1 else exact.new_tensor(math.nan)
+    return Estimate(exact.mean(), error)
 
 
-def standard_error(values: Tensor) -> Tensor:
-    """s / sqrt(N) of values (N,), the standard error of their mean; not a number for one value."""
-    if len(values) < 2:
-        return values.new_tensor(math.nan)
-    return values.std() / math.sqrt(len(values))
+def not_finite(rows: Tensor, what: str) -> str | None:
+    """How many of rows (N, ...), one per image, are not finite numbers; None if all are."""
+    broken = int((~rows.flatten(1).isfinite().all(1)).sum())
+    return f"{broken} of {len(rows)} images have {what} that are not finite numbers" if broken else None
 
 
 def describe(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ class FeatureSetMetric(FeatureMetric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("features", [], dist_reduce_fx="cat")
+        self.keep("features")
 
     def update(self, features: Tensor) -> None:
         """Add a batch (B, F)."""
@@ -34,7 +34,9 @@ class FeatureSetMetric(FeatureMetric):
             return super().measure(evidence)
         reason = f"it takes sets of {self.least} images or more, and these have {n}"
         reasons = dict.fromkeys(evidence.images, reason) | dict(evidence.absent)
-        return Measured({}, {f"{name}/{of_what}": why for of_what, why in reasons.items() for name in self.quantities})
+        return Measured(
+            absent={f"{name}/{of_what}": why for of_what, why in reasons.items() for name in self.quantities}
+        )
 
 
 def settled(rows: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from typing import ClassVar
 import torch
 from scipy.linalg.lapack import dpstrf
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Evidence, FeatureMetric, Quantity
+from latentbench.metrics.base import Estimate, Evidence, FeatureMetric, Quantity
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
@@ -23,9 +24,13 @@ def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covarian
     has the eigenvalues of C1 C2 but for zeros.
     """
     mean1, covariance1, mean2, covariance2 = (t.double() for t in (mean1, covariance1, mean2, covariance2))
-    root = factor(covariance1)
-    overlap = trace_of_root(root.T @ covariance2 @ root)
-    distance: Tensor = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * overlap
+    return distance_of_shift(mean2 - mean1, factor(covariance1), covariance2)
+
+
+def distance_of_shift(shift: Tensor, root: Tensor, covariance: Tensor) -> Tensor:
+    """frechet_distance of Gaussians with means `shift` (F,) apart and covariances R R', R (F, r), and (F, F)."""
+    overlap = trace_of_root(root.T @ covariance @ root)
+    distance: Tensor = shift.square().sum() + root.square().sum() + covariance.trace() - 2 * overlap
     return distance.clamp(min=0.0)
 
 
@@ -44,6 +49,26 @@ def trace_of_root(product: Tensor) -> Tensor:
     return values.clamp(min=0).sqrt().sum()
 
 
+def influence(shifted: Tensor, root: Tensor) -> Tensor:
+    """What each image adds to the distance to first order: its derivative by the image's weight in the set, centred.
+
+    f_i = 2 (m - mean)(x_i - m) + |x_i - m|^2 - y_i M^(-1/2) y_i, less its mean;  y_i = R'(x_i - m),  M = R' C R
+
+    with m and C the mean and covariance of features x_i, and a reference of the given mean and covariance R R'. The
+    standard error of the distance, given the reference, is |f| / N.
+    Shape: x - mean (N, F), R (F, r) -> (N,). Source: the derivative of the trace of a root, as in Dowson & Landau 1982.
+    """
+    shift = shifted.mean(0)
+    centred = shifted - shift
+    y = centred @ root
+    values, vectors = torch.linalg.eigh(y.T @ y / (len(y) - 1))
+    there = values > values.sum() * torch.finfo(values.dtype).eps
+    along = (y @ vectors[:, there]).square() / values[there].sqrt()
+    f = 2 * centred @ shift + centred.square().sum(1) - along.sum(1)
+    centred_influence: Tensor = f - f.mean()
+    return centred_influence
+
+
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (F,) and unbiased covariance (F, F) of features (N, F), in float64."""
     exact = features.double()
@@ -57,10 +82,15 @@ def covariance_of(rows: Tensor) -> Tensor:
 
 
 def reference_moments(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of the reference's features, made once."""
+    """Mean (F,) of the reference's features and R (F, r) with R R' their covariance, made once."""
+
+    def make() -> tuple[Tensor, Tensor]:
+        mean, covariance = moments(features)
+        return mean, factor(covariance)
+
     features = evidence.reference_features
-    mean, covariance = kept("moments", [features], lambda: moments(features))
-    return mean, covariance
+    mean, root = kept("mean and factor", [features], make)
+    return mean, root
 
 
 class FrechetDistance(FeatureMetric):
@@ -69,40 +99,42 @@ class FrechetDistance(FeatureMetric):
     `fid/real` is the floor: real validation images against the same test images, the same number of each; what a model
     can expect that draws as the data does. It is one pair of sets: on the digits, other splits of the same size give
     5.2 with a standard deviation of 0.9. The distance is biased upwards for few images (Chong & Forsyth 2020): compare
-    values of equal counts only.
+    values of equal counts only. Its error is of other images of the set, the test images given, and knows nothing of
+    the bias.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid": Quantity("", higher_is_better=False)}
     total: Tensor
     outer: Tensor
     count: Tensor
+    features: list[Tensor]
 
     def prepare(self, evidence: Evidence) -> None:
         """Moments of the reference's features."""
-        self.reference = reference_moments(evidence)
-        size = len(self.reference[0])
+        self.mean, self.root = reference_moments(evidence)
+        size = len(self.mean)
         for name, shape in {"total": (size,), "outer": (size, size), "count": ()}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.keep("features")  # for the error alone
         self.to(evidence.reference.device)
 
     def update(self, features: Tensor) -> None:
         """Add a batch (B, F)."""
         # From the reference's mean, which is near theirs: sums of squares keep their digits.
-        shifted = features.double() - self.reference[0]
+        shifted = features.double() - self.mean
         self.total += shifted.sum(0)
         self.outer += shifted.T @ shifted
         self.count += len(shifted)
+        self.features.append(features)
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The distance."""
         shift = self.total / self.count
         covariance = (self.outer - self.count * torch.outer(shift, shift)) / (self.count - 1)
-        mean, of_reference = self.reference
-        return {"fid": frechet_distance(mean, of_reference, mean + shift, covariance)}
-
-    def warnings(self) -> dict[str, str]:
-        """Whether a covariance was singular for want of images."""
-        n, size = int(self.count), len(self.total)
-        if n > size:
-            return {}
-        return {"fid": f"{n} images for {size} features: the covariances are singular and the distance far too large"}
+        value = distance_of_shift(shift, self.root, covariance)
+        n, size = int(self.count), len(self.mean)
+        if n < 2:  # and no covariance
+            return {"fid": Estimate(value, None)}
+        error = influence(dim_zero_cat(self.features).double() - self.mean, self.root).norm() / n
+        few = f"{n} images for {size} features: the covariances are singular and the distance far too large"
+        return {"fid": Estimate(value, error, few if n <= size else "")}

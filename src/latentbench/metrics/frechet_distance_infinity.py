@@ -7,29 +7,25 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Evidence, Quantity
+from latentbench.metrics.base import Estimate, Evidence, Quantity
 from latentbench.metrics.feature_set import SEED, FeatureSetMetric, settled
-from latentbench.metrics.frechet_distance import covariance_of, factor, reference_moments, trace_of_root
+from latentbench.metrics.frechet_distance import covariance_of, influence, reference_moments, trace_of_root
 
 
 def frechet_distance_infinity(
-    mean: Tensor, covariance: Tensor, features: Tensor, sizes: Sequence[int]
+    mean: Tensor, root: Tensor, features: Tensor, sizes: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Intercept a, and its standard error, of the line FID_n = a + b/n through one subset of each size n.
 
     a = sum_k w_k FID_k,  w_k = 1/K - z' (z_k - z') / sum_l (z_l - z')^2,  z_k = 1/n_k with mean z'
-    error^2 = sum_i (sum_k w_k [i in subset k] / n_k)^2 (f_i - f')^2
+    error^2 = sum_i (sum_k w_k [i in subset k] / n_k)^2 f_i^2,  f_i the influence of image i on the distance
 
-    with f_i the influence of features x_i on the distance, the derivative by their weight in the set, and f' its mean:
-    f_i = 2 (m - mean)(x_i - m) + |x_i - m|^2 - y_i M^(-1/2) y_i,  y_i = R'(x_i - m),  M = R' C R.
-
-    Shape: mean (F,) and covariance R R' (F, F) of the reference; features (N, F), of mean m and covariance C; sizes:
-    3 or more, each 2 to N. Subsets are drawn without replacement, the same ones in whichever order the features come.
+    Shape: mean (F,) of the reference and R (F, r) with R R' its covariance; features (N, F); sizes: 3 or more, each
+    2 to N. Subsets are drawn without replacement, the same ones in whichever order the features come.
     Source: Chong & Forsyth 2020, for the line. The intercept may be below 0 where the distance is near 0.
     The error is ours: the scatter about the line does not show what all subsets of one set share, and is about half of
     what the intercept varies from set to set. Ours is to first order, with the reference taken as it is.
     """
-    root = factor(covariance.double())
     x = features.double()[settled(features)] - mean
     y = x @ root
     inverse = 1 / torch.tensor(sizes, dtype=torch.float64)
@@ -42,19 +38,13 @@ def frechet_distance_infinity(
         shift = x[chosen].mean(0)
         variance = (x[chosen] - shift).square().sum() / (n - 1)
         overlap = trace_of_root(covariance_of(y[chosen]))
-        intercept += weight * (shift.square().sum() + covariance.trace() + variance - 2 * overlap)
+        intercept += weight * (shift.square().sum() + root.square().sum() + variance - 2 * overlap)
         leverage[chosen] += weight / n
-    shift = x.mean(0)
-    values, vectors = torch.linalg.eigh(covariance_of(y))
-    there = values > values.sum() * torch.finfo(values.dtype).eps
-    along = (y - y.mean(0)) @ vectors[:, there]
-    influence = 2 * (x - shift) @ shift + (x - shift).square().sum(1) - (along.square() / values[there].sqrt()).sum(1)
-    return intercept, (leverage * (influence - influence.mean())).norm()
+    return intercept, (leverage * influence(x, root)).norm()
 
 
 class FrechetDistanceInfinity(FeatureSetMetric):
-    """`fid_infinity/<set>`: `fid` extrapolated to infinitely many images of the set, `fid_infinity_error/<set>`: its
-    standard error, given the test images.
+    """`fid_infinity/<set>`: `fid` extrapolated to infinitely many images of it; its error is given the test images.
 
     What is left out is the bias of the set's own number of images, which depends on the model (Chong & Forsyth 2020).
     The test images stay as many as they are, so their part of the bias remains, in every set alike: compare with
@@ -65,10 +55,7 @@ class FrechetDistanceInfinity(FeatureSetMetric):
     but no more than half of the images. Raises: UserError if these are not numbers that make sense.
     """
 
-    quantities: ClassVar[Mapping[str, Quantity]] = {
-        "fid_infinity": Quantity("", higher_is_better=False),
-        "fid_infinity_error": Quantity("", higher_is_better=None),
-    }
+    quantities: ClassVar[Mapping[str, Quantity]] = {"fid_infinity": Quantity("", higher_is_better=False)}
     least = 4  # images: the fewest with three sizes
 
     def __init__(self, *, subsets: int, smallest: float, images_per_feature: float) -> None:
@@ -81,22 +68,17 @@ class FrechetDistanceInfinity(FeatureSetMetric):
         """Moments of the reference's features."""
         self.reference = reference_moments(evidence)
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The intercept and its error."""
         features = self.whole()
-        self.shape = features.shape
-        value, error = frechet_distance_infinity(*self.reference, features, self.sizes(*self.shape))
-        return {"fid_infinity": value, "fid_infinity_error": error}
+        n, size = features.shape
+        sizes = self.sizes(n, size)
+        few = f"subsets from {sizes[0]} images on for {size} features: with so few the distance is not linear in 1/n"
+        value, error = frechet_distance_infinity(*self.reference, features, sizes)
+        is_line = sizes[0] >= self.images_per_feature * size
+        return {"fid_infinity": Estimate(value, error, "" if is_line else few)}
 
     def sizes(self, n: int, size: int) -> list[int]:
         """Sizes of the subsets of n images with so many features."""
         first = max(2, round(self.smallest * n), min(round(self.images_per_feature * size), n // 2))
         return sorted({round(s) for s in torch.linspace(first, n, self.subsets, dtype=torch.float64).tolist()})
-
-    def warnings(self) -> dict[str, str]:
-        """Whether the line goes through subsets that have too few images for it."""
-        first, size = self.sizes(*self.shape)[0], self.shape[1]
-        if first >= self.images_per_feature * size:
-            return {}
-        text = f"subsets from {first} images on for {size} features: with so few the distance is not linear in 1/n"
-        return dict.fromkeys(self.quantities, text)

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Evidence, Quantity
+from latentbench.metrics.base import Estimate, Evidence, Quantity
 from latentbench.metrics.feature_set import FeatureSetMetric
 
 TILE = 1024  # rows and columns whose kernel is held at once: 8 MB, which stay in a processor's cache
@@ -75,8 +75,7 @@ def _kernel(products: Tensor) -> Tensor:
 
 
 class KernelDistance(FeatureSetMetric):
-    """`kid/<set>`: kernel distance in the given features between a set and as many test images, and
-    `kid_error/<set>`: its standard error.
+    """`kid/<set>`: kernel distance in the given features between a set and as many test images.
 
     Unlike `fid` it is not biased for few images, and looks at third moments too. Its size is that of the features to
     the sixth power: compare values of one kind of features. `kid/real`, of real validation images, is 0 but for chance
@@ -86,10 +85,7 @@ class KernelDistance(FeatureSetMetric):
     their errors say.
     """
 
-    quantities: ClassVar[Mapping[str, Quantity]] = {
-        "kid": Quantity("", higher_is_better=False),
-        "kid_error": Quantity("", higher_is_better=None),
-    }
+    quantities: ClassVar[Mapping[str, Quantity]] = {"kid": Quantity("", higher_is_better=False)}
     least = 3
 
     def prepare(self, evidence: Evidence) -> None:
@@ -97,8 +93,7 @@ class KernelDistance(FeatureSetMetric):
         self.reference = evidence.reference_features
         (self.within_reference,) = kept("kernels", [self.reference], lambda: [within(self.reference)])
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The distance and its error."""
         x = self.whole()
-        distance, error = from_sums(within(x), *between(x, self.reference), self.within_reference)
-        return {"kid": distance, "kid_error": error}
+        return {"kid": Estimate(*from_sums(within(x), *between(x, self.reference), self.within_reference))}

@@ -6,8 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
+from tqdm import tqdm
 
-from latentbench.metrics.base import Evidence, Measured, Metric
+from latentbench.metrics.base import Estimate, Evidence, Measured, Metric, not_finite
+
+HALVES = 10  # of the images, that an error is told from: it is right to about a quarter of itself
+FEWEST = 50  # images, with whose halves something can be told
 
 
 class FactorMetric(Metric):
@@ -18,8 +22,7 @@ class FactorMetric(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("codes", [], dist_reduce_fx="cat")
-        self.add_state("factors", [], dist_reduce_fx="cat")
+        self.keep("codes", "factors")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder, finite codes, and two known factors that vary: with one there is nothing to tell apart."""
@@ -30,29 +33,44 @@ class FactorMetric(Metric):
             return f"what the images of data={evidence.data.name} were made from is not known; of data=sprites it is"
         if (varying := int((factors != factors[:1]).any(0).sum())) < 2:
             return f"of the known factors {varying} vary among the test images: two or more are needed"
-        if not evidence.codes.isfinite().all():
-            return "some codes of test images are not finite numbers"
-        return None
+        if (n := len(factors)) < FEWEST:
+            return f"{n} test images are too few: it takes {FEWEST}"
+        return not_finite(evidence.codes, "codes")
 
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""
         if reason := self.refuses(evidence):
-            return Measured({}, {f"{name}/test": reason for name in self.quantities})
+            return Measured(absent={f"{name}/test": reason for name in self.quantities})
         factors = evidence.data.factors("test")
         assert factors is not None
         self.reset()
         self.update(evidence.codes, factors)
-        return Measured({f"{name}/test": value.item() for name, value in self.compute().items()}, {})
+        found = Measured()
+        found.add("test", self.compute())
+        return found
 
     def update(self, codes: Tensor, factors: Tensor) -> None:
         """Add images' codes (B, D) and factors (B, K)."""
         self.codes.append(codes)
         self.factors.append(factors)
 
-    def compute(self) -> dict[str, Tensor]:
-        """The scores."""
-        return self.score(dim_zero_cat(self.codes), dim_zero_cat(self.factors))
+    def compute(self) -> dict[str, Estimate]:
+        """The scores, and their spread over random halves of the images.
+
+        Over halves drawn without replacement a score spreads as it does over sets of all the images (the jackknife
+        that leaves out half, Shao & Wu 1989), what is drawn in making it included.
+        """
+        codes, factors = prepared(dim_zero_cat(self.codes), dim_zero_cat(self.factors))
+        scores = self.score(codes, factors)
+        halves = [torch.randperm(len(codes))[: len(codes) // 2] for _ in range(HALVES)]
+        of_halves = [
+            self.score(codes[half], factors[half]) for half in tqdm(halves, desc="halves", leave=False, disable=None)
+        ]
+        return {
+            name: Estimate(score, torch.stack([of_half[name] for of_half in of_halves]).std())
+            for name, score in scores.items()
+        }
 
     @abstractmethod
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import whole_number
-from latentbench.metrics.base import Evidence, ImageMetric, Quantity
+from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, mean_of
 from latentbench.metrics.feature_set import settled
 
 ROWS = 500  # samples whose distances to all images are held at once
@@ -25,8 +25,13 @@ def nearest_neighbour_ratio(samples: Tensor, training: Tensor, held_out: Tensor)
     Source: the three samples are those of Meehan et al. 2020, who compare distances of samples to training images with
     distances of held-out images to training images, and so take blurred samples, near to everything, for copies.
     """
-    ratio: Tensor = nearest_distances(samples, training).sum() / nearest_distances(samples, held_out).sum()
-    return ratio
+    return ratio_of_means(nearest_distances(samples, training), nearest_distances(samples, held_out)).value
+
+
+def ratio_of_means(above: Tensor, below: Tensor) -> Estimate:
+    """Sum of values (N,) over the sum of others that belong to them, and its standard error, to first order."""
+    ratio = above.sum() / below.sum()
+    return Estimate(ratio, mean_of((above - ratio * below) / below.mean()).error)
 
 
 def nearest_distances(points: Tensor, others: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ class NearestNeighbourRatio(ImageMetric):
     def __init__(self, *, samples: int) -> None:
         super().__init__()
         self.samples = whole_number("metric.memorization.samples", samples, least=1)
-        self.add_state("images", [], dist_reduce_fx="cat")
+        self.keep("images")
 
     def prepare(self, evidence: Evidence) -> None:
         """As many training images as test images; their order is already one of chance."""
@@ -72,9 +77,10 @@ class NearestNeighbourRatio(ImageMetric):
         """Add a batch (B, C, H, W)."""
         self.images.append(images.flatten(1))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The ratio."""
         images: Tensor = dim_zero_cat(self.images)
         generator = torch.Generator().manual_seed(0)
         some = settled(images)[torch.randperm(len(images), generator=generator)[: self.samples].to(images.device)]
-        return {"memorization": nearest_neighbour_ratio(images[some], self.trained_on, self.held_out)}
+        to_each = (nearest_distances(images[some], others) for others in (self.trained_on, self.held_out))
+        return {"memorization": ratio_of_means(*to_each)}

@@ -6,10 +6,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import number
-from latentbench.metrics.base import DrawnMetric, Evidence, Quantity, mean_state, standard_error
+from latentbench.metrics.base import DrawnMetric, Estimate, Evidence, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 # Rows (images x samples) decoded at once: few enough for the decoder's output to stay in a processor's cache.
@@ -106,10 +105,10 @@ class NegativeLogLikelihood(DrawnMetric):
     With a Gaussian likelihood both are of a density of pixel values in units of the range [0, 1], and may be
     negative; with a Bernoulli one, of a probability of binary images. The two cannot be compared.
 
-    `nll_error/test`, nats: the standard error s / sqrt(N) of the mean over N images, of other test images and other
-    draws: s is of estimates, so that their Monte Carlo noise is part of it. Of the bound's looseness it knows nothing,
-    and two models differ by less on the same images. `nll_ess/test`: the effective number (sum w)^2 / sum w^2 of
-    an image's draws, in the mean over images; an estimate's Monte Carlo error is about sqrt(1/ess - 1/samples) nats.
+    The error is s / sqrt(N) over N images, of other test images and other draws: s is of estimates, so that their
+    Monte Carlo noise is part of it. Of the bound's looseness it knows nothing, and two models differ by less on the
+    same images. `nll_ess/test`: the effective number (sum w)^2 / sum w^2 of an image's draws, in the mean over images;
+    an estimate's Monte Carlo error is about sqrt(1/ess - 1/samples) nats.
 
     A warning tells that the bound is loose:
     - it still falls by more than `flat_within` nats from half of the draws to all, which is also about how much is
@@ -124,21 +123,18 @@ class NegativeLogLikelihood(DrawnMetric):
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "nll": Quantity("nats", higher_is_better=False),
         "bits_per_dim": Quantity("bits/dim", higher_is_better=False),
-        "nll_error": Quantity("nats", higher_is_better=None),
         "nll_ess": Quantity("draws", higher_is_better=None),
     }
     batch_size = 20
-    estimates: list[Tensor]
-    effective: Tensor
-    fall: Tensor
-    shape: Tensor
-    blind: Tensor
+    effective: list[Tensor]
+    fall: list[Tensor]
+    shape: list[Tensor]
+    blind: list[Tensor]
 
     def __init__(self, *, samples: int, flat_within: float) -> None:
         super().__init__(samples=samples)
         self.flat_within = number("metric.nll.flat_within", flat_within, above=0)
-        self.add_state("estimates", [], dist_reduce_fx="cat")
-        mean_state(self, "effective", "fall", "shape", "blind")
+        self.keep("effective", "fall", "shape", "blind")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs densities of latents and of these pixels."""
@@ -150,26 +146,24 @@ class NegativeLogLikelihood(DrawnMetric):
         weighed = weigh(model, images, self.samples)
         with torch.random.fork_rng():  # nll is of the same draws with and without this
             blind = blind_log_likelihood(model, images, -(-self.samples // BLIND_SHARE))
-        self.estimates.append(-weighed.log_likelihood)
-        self.effective += weighed.effective.sum()
-        self.fall += (weighed.log_likelihood - weighed.of_halves).sum()
-        self.shape += weighed.shape.sum()
-        self.blind += (blind - weighed.log_likelihood).sum()
+        self.effective.append(weighed.effective)
+        self.fall.append(weighed.log_likelihood - weighed.of_halves)
+        self.shape.append(weighed.shape)
+        self.blind.append(blind - weighed.log_likelihood)
         return -weighed.log_likelihood
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean over images, in both units, its error and the effective number of draws."""
-        nll = self.total / self.count
+    def compute(self) -> dict[str, Estimate]:
+        """Mean over images, in both units, and the effective number of draws."""
+        nll = mean_of(self.values)._replace(warning=self.signs_of_looseness())
         return {
             "nll": nll,
-            "bits_per_dim": nll / (self.dimensions * math.log(2)),
-            "nll_error": standard_error(dim_zero_cat(self.estimates)),
-            "nll_ess": self.effective / self.count,
+            "bits_per_dim": nll.over(self.dimensions * math.log(2)),
+            "nll_ess": mean_of(self.effective),
         }
 
-    def warnings(self) -> dict[str, str]:
-        """Signs that the bound is loose."""
-        fall, shape, blind = ((of / self.count).item() for of in (self.fall, self.shape, self.blind))
+    def signs_of_looseness(self) -> str:
+        """A warning, or nothing."""
+        fall, shape, blind = (mean_of(of).value.item() for of in (self.fall, self.shape, self.blind))
         signs = []
         if self.samples > 1 and fall > self.flat_within:
             signs.append(f"it still falls by {fall:.2g} nats from half of the draws to all")
@@ -178,7 +172,6 @@ class NegativeLogLikelihood(DrawnMetric):
         if blind > self.flat_within:
             signs.append(f"draws of the prior, which do not see the image, do better by {blind:.3g} nats")
         if not signs:
-            return {}
+            return ""
         more = f"metric.nll.samples={10 * self.samples} takes more draws, metric=[nll,ais] a way that needs no q(z|x)"
-        text = f"an upper bound, and a loose one: {'; '.join(signs)}; {more}"
-        return {"nll": text, "bits_per_dim": text}
+        return f"an upper bound, and a loose one: {'; '.join(signs)}; {more}"

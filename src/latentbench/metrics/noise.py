@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from latentbench.metrics.base import Quantity
-from latentbench.metrics.image_statistic import ImageStatistic
+from latentbench.metrics.image_statistic import ImageStatistic, filtered
+
+MASK = [[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]
 
 
 def noise_level(images: Tensor) -> Tensor:
@@ -19,10 +20,7 @@ def noise_level(images: Tensor) -> Tensor:
     M is the difference of two Laplacians: constant, linear and quadratic grey and edges along a row or a column give 0.
     Corners, strokes of a pixel's width and textures do not, and count as noise. Source: Immerkaer 1996, equation 4.
     """
-    mask = images.new_tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
-    n, channels, height, width = images.shape
-    response = conv2d(images.reshape(n * channels, 1, height, width), mask[None, None])
-    return math.sqrt(math.pi / 2) / 6 * response.abs().flatten(1).mean(1).reshape(n, channels).mean(1)
+    return math.sqrt(math.pi / 2) / 6 * filtered(images, MASK).abs().mean((1, 2))
 
 
 class Noise(ImageStatistic):

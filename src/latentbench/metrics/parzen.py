@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Evidence, ImageMetric, Quantity, standard_error
+from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, mean_of
 
 CHUNK = 500  # points whose distances to all centres are held at once
 
@@ -34,7 +35,7 @@ def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -
 class ParzenWindow(ImageMetric):
     """`parzen/<sampler>`, nats per test image, under a window on as many samples; for comparison with older tables.
 
-    `parzen_error/<sampler>`, nats: its standard error s / sqrt(N) over the N test images, with the samples as given.
+    Its error is s / sqrt(N) over the N test images, with the samples as given.
     `parzen_bandwidth/<sampler>`: the width of the window, the best of a grid on the first `validation_images`; a
     warning tells where it is at the grid's edge.
     Source: the protocol of Goodfellow et al. 2014, section 5, in its published code: 10,000 samples, 10 widths from 0.1
@@ -48,7 +49,6 @@ class ParzenWindow(ImageMetric):
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "parzen": Quantity("nats", higher_is_better=True),
-        "parzen_error": Quantity("nats", higher_is_better=None),
         "parzen_bandwidth": Quantity("pixel range", higher_is_better=None),
     }
     of = ()  # validation images choose the bandwidth: as centres they would choose 0
@@ -61,7 +61,7 @@ class ParzenWindow(ImageMetric):
         count = whole_number("metric.parzen.bandwidths.count", bandwidths["count"], least=1)
         self.grid = torch.logspace(math.log10(lowest), math.log10(highest), count, dtype=torch.float64)
         self.validation_images = whole_number("metric.parzen.validation_images", validation_images, least=1)
-        self.add_state("centres", [], dist_reduce_fx="cat")
+        self.keep("centres")
 
     def prepare(self, evidence: Evidence) -> None:
         """Keep the images to be explained."""
@@ -73,25 +73,20 @@ class ParzenWindow(ImageMetric):
         """Add a batch (B, C, H, W) of the window's centres."""
         self.centres.append(images.flatten(1))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """Mean log-likelihood of the test images at the bandwidth that is best on validation images."""
-        centres = torch.cat(self.centres) if isinstance(self.centres, list) else self.centres
+        centres = dim_zero_cat(self.centres)
         grid = self.grid.to(centres.device)
-        self.best = grid[parzen_log_likelihood(self.validation, centres, grid).mean(1).argmax()]
-        (log_likelihood,) = parzen_log_likelihood(self.test, centres, self.best[None])
+        best = grid[parzen_log_likelihood(self.validation, centres, grid).mean(1).argmax()]
+        (log_likelihood,) = parzen_log_likelihood(self.test, centres, best[None])
+        beyond = ""
+        ends = {grid[0].item(): "lowest", grid[-1].item(): "highest"}
+        if len(ends) > 1 and (end := ends.get(best.item())):
+            beyond = (
+                f"the best bandwidth, {best:.3g}, is the {end} of the grid, and a better one may lie beyond: "
+                f"change metric.parzen.bandwidths.{end}"
+            )
         return {
-            "parzen": log_likelihood.mean(),
-            "parzen_error": standard_error(log_likelihood),
-            "parzen_bandwidth": self.best,
-        }
-
-    def warnings(self) -> dict[str, str]:
-        """A best width that may lie beyond the grid."""
-        ends = {self.grid[0].item(): "lowest", self.grid[-1].item(): "highest"}
-        if len(ends) == 1 or self.best.item() not in ends:
-            return {}
-        end = ends[self.best.item()]
-        return {
-            "parzen": f"the best bandwidth, {self.best:.3g}, is the {end} of the grid, and a better one may lie "
-            f"beyond: change metric.parzen.bandwidths.{end}"
+            "parzen": mean_of(log_likelihood)._replace(warning=beyond),
+            "parzen_bandwidth": Estimate(best, None),
         }

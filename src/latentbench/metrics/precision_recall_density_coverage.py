@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentbench.errors import whole_number
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Evidence, Quantity
+from latentbench.metrics.base import Estimate, Evidence, Quantity, mean_of
 from latentbench.metrics.feature_set import FeatureSetMetric
 
 ROWS = 250  # vectors whose distances to all others are held at once
@@ -18,7 +18,7 @@ ROUNDING = 1e-12
 
 
 class Neighbourhood(NamedTuple):
-    """How a set lies among another."""
+    """How a set lies among another: of each of its vectors, or of each of the other's, or the means of these."""
 
     precision: Tensor
     recall: Tensor
@@ -39,7 +39,7 @@ def precision_recall_density_coverage(real: Tensor, made: Tensor, k: int) -> Nei
     Source: Kynkaanniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.2. The package prdc leaves the
     border out, so that copies of images which are there more than k times lie outside of each other's balls.
     """
-    return among(real, squared_radii(real, k), made, k)
+    return Neighbourhood(*(of_each.mean() for of_each in among(real, squared_radii(real, k), made, k)))
 
 
 def squared_radii(vectors: Tensor, k: int) -> Tensor:
@@ -52,7 +52,10 @@ def squared_radii(vectors: Tensor, k: int) -> Tensor:
 
 
 def among(real: Tensor, radii: Tensor, made: Tensor, k: int) -> Neighbourhood:
-    """precision_recall_density_coverage, the squared radii of the real vectors known."""
+    """What precision_recall_density_coverage are the means of, the squared radii of the real vectors known.
+
+    Shape: precision and density (M,), recall and coverage (N,), float64.
+    """
     made_radii = squared_radii(made, k)
     real, made = real.double() - real.double().mean(0), made.double() - real.double().mean(0)
     squares = real.square().sum(1)
@@ -65,10 +68,10 @@ def among(real: Tensor, radii: Tensor, made: Tensor, k: int) -> Neighbourhood:
         covered[rows] = inside.any(1)
         recalled[rows] = distances.sub_(made_radii).amin(1) <= rounding - squares[rows]
     return Neighbourhood(
-        precision=(balls > 0).double().mean(),
-        recall=recalled.double().mean(),
-        density=balls.mean() / k,
-        coverage=covered.double().mean(),
+        precision=(balls > 0).double(),
+        recall=recalled.double(),
+        density=balls / k,
+        coverage=covered.double(),
     )
 
 
@@ -102,7 +105,7 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
-        "precision": Quantity("of samples", higher_is_better=True),
+        "precision": Quantity("of samples", higher_is_better=None),
         "recall": Quantity("of real", higher_is_better=True),
         "density": Quantity("", higher_is_better=None),
         "coverage": Quantity("of real", higher_is_better=True),
@@ -118,6 +121,7 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
         self.real = evidence.reference_features
         (self.radii,) = kept(f"radii {self.k}", [self.real], lambda: [squared_radii(self.real, self.k)])
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """The four shares."""
-        return among(self.real, self.radii, self.whole(), self.k)._asdict()
+        found = among(self.real, self.radii, self.whole(), self.k)
+        return {name: mean_of(of_each) for name, of_each in found._asdict().items()}

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.distributions.draws import spread
-from latentbench.errors import UserError, whole_number
-from latentbench.metrics.base import Evidence, ModelMetric, Quantity
+from latentbench.errors import UserError, number, whole_number
+from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity
+from latentbench.metrics.kernel_distance import from_sums
 from latentbench.models.base import GenerativeModel
-from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
+from latentbench.regularizers.maximum_mean_discrepancy import inverse_multiquadric, squared_distances
 
 
 class PriorDiscrepancy(ModelMetric):
@@ -28,20 +30,15 @@ class PriorDiscrepancy(ModelMetric):
 
     def __init__(self, *, images: int, scales: Sequence[float]) -> None:
         super().__init__()
-        if isinstance(scales, str) or not scales or not all(scale > 0 for scale in scales):
-            raise UserError(f"metric.prior_mmd.scales={scales}: give one or more numbers above 0")
+        if not isinstance(scales, list | tuple) or not scales:
+            raise UserError(f"metric.prior_mmd.scales={scales}: give a list of one or more numbers above 0")
+        self.scales = [number("metric.prior_mmd.scales", scale, above=0) for scale in scales]
         self.most = whole_number("metric.prior_mmd.images", images, least=2)
-        self.scales = list(scales)
-        self.add_state("codes", [], dist_reduce_fx="cat")
-        self.add_state("draws", [], dist_reduce_fx="cat")
+        self.keep("codes", "draws")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder."""
         return evidence.model.lacks("encode", binary=evidence.data.is_binary)
-
-    def seen(self, evidence: Evidence) -> Tensor:
-        """Some of them."""
-        return self.some(evidence.test, self.most)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add draws of q for a batch (B, C, H, W), and as many of p."""
@@ -49,9 +46,16 @@ class PriorDiscrepancy(ModelMetric):
         self.codes.append(model.posterior_distribution(images).sample())
         self.draws.append(self.prior.sample(images.shape[:1]))
 
-    def compute(self) -> dict[str, Tensor]:
-        """The estimate."""
-        widths = [scale * spread(self.prior) for scale in self.scales]
-        codes, draws = dim_zero_cat(self.codes), dim_zero_cat(self.draws)
-        mmd = mmd_squared(codes, draws, kernel="inverse_multiquadric", widths=widths, estimator="unbiased")
-        return {"prior_mmd": mmd / len(self.scales)}
+    def compute(self) -> dict[str, Estimate]:
+        """The estimate and its error, by leaving out one code and one draw at a time."""
+        codes, draws = (dim_zero_cat(latents).double() for latents in (self.codes, self.draws))
+        apart = spread(self.prior)
+        widths = [scale * apart for scale in self.scales]
+
+        def similarity(a: Tensor, b: Tensor) -> Tensor:
+            squared = squared_distances(a, b)
+            return torch.stack([inverse_multiquadric(squared, width) for width in widths]).mean(0)
+
+        of_codes, of_draws = (similarity(own, own).fill_diagonal_(0).sum(1) for own in (codes, draws))
+        both = similarity(codes, draws)
+        return {"prior_mmd": Estimate(*from_sums(of_codes, both.sum(1), both.sum(0), of_draws))}

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import Evidence, ModelMetric, Quantity, mean_state
+from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity, mean_of
 from latentbench.metrics.structural_similarity import structural_similarity
 from latentbench.models.base import GenerativeModel
 
@@ -31,14 +31,13 @@ class Reconstruction(ModelMetric):
         "psnr": Quantity("dB", higher_is_better=True),
         "ssim": Quantity("", higher_is_better=True),
     }
-    mse: Tensor
-    psnr: Tensor
-    ssim: Tensor
-    count: Tensor
+    mse: list[Tensor]
+    psnr: list[Tensor]
+    ssim: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        mean_state(self, "mse", "psnr", "ssim")
+        self.keep("mse", "psnr", "ssim")
 
     def refuses(self, evidence: Evidence) -> str | None:
         """Needs an encoder."""
@@ -48,11 +47,10 @@ class Reconstruction(ModelMetric):
         """Add a batch (B, C, H, W)."""
         made = model.reconstruct(images)
         mse = mean_squared_error(images, made).double()
-        self.mse += mse.sum()
-        self.psnr += peak_signal_to_noise_ratio(mse).sum()
-        self.ssim += structural_similarity(images, made).sum()
-        self.count += len(images)
+        self.mse.append(mse)
+        self.psnr.append(peak_signal_to_noise_ratio(mse))
+        self.ssim.append(structural_similarity(images, made))
 
-    def compute(self) -> dict[str, Tensor]:
+    def compute(self) -> dict[str, Estimate]:
         """Means over images."""
-        return {"mse": self.mse / self.count, "psnr": self.psnr / self.count, "ssim": self.ssim / self.count}
+        return {"mse": mean_of(self.mse), "psnr": mean_of(self.psnr), "ssim": mean_of(self.ssim)}

@@ -1,0 +1,91 @@
+"""The error of a number is what the number varies by over other images."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from latentbench.metrics.base import ImageMetric, ModelMetric
+from options import SPLITS, data_set, evidence, options, part_of, untrained
+
+N, SETS = 100, 40
+# The others' errors are of other images of the set; these ones' of other test images.
+OF_TEST_IMAGES = {"kid", "parzen", "recall", "coverage"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "nll": {"samples": 30},
+    "active_units": {"threshold": 0.06},  # about what coordinates of the model below vary by
+    "dci": {"trees": 10, "leaves": [64]},
+    "factor_vae_score": {"images": 8, "votes": 200, "judged": 200},
+}
+TWO_THIRDS = 2 / 3  # a standard deviation of 40 numbers is known to 11 %, and the errors are to first order
+
+
+def metrics_of(kind: type) -> list[str]:
+    """Those of a kind that are quick."""
+    return [option for option in options("metric") if isinstance(part_of("metric", option), kind) and option != "ais"]
+
+
+def drawn() -> Tensor:
+    """Digits, drawn with replacement."""
+    data = data_set("digits")
+    images = torch.cat([data.expected_images(split) for split in SPLITS])
+    return images[torch.randint(len(images), (N,))]
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images that are not like digits, each with a noise of its own."""
+    return 0.8 * avg_pool2d(images, 3, stride=1, padding=1) + 0.05 * torch.rand_like(images)
+
+
+def assert_right(numbers: list[float], errors: list[float], at_most: float = 1 / TWO_THIRDS) -> None:
+    """To a third."""
+    told, found = np.sqrt(np.mean(np.square(errors))), np.std(numbers, ddof=1)
+    assert TWO_THIRDS * found < told < at_most * found
+
+
+@pytest.mark.parametrize("option", metrics_of(ImageMetric))
+def test_the_errors_of_numbers_of_a_set(option: str) -> None:
+    data = data_set("digits")
+    features = part_of("features", "classifier", data_name="digits", shape=data.shape)
+    metric = part_of("metric", option)
+    given: dict[bool, list[Any]] = {True: [], False: []}
+    reference, images = drawn(), blurred(drawn())
+    for redrawn, of_sets in given.items():
+        for _ in range(SETS):
+            real, made = (drawn(), images) if redrawn else (reference, blurred(drawn()))
+            of_sets.append(metric.measure(evidence(real, data=data, features=features, images={"prior": made})))
+    for name in metric.quantities:
+        if name == "parzen_bandwidth":
+            continue
+        key, of_sets = f"{name}/prior", given[name in OF_TEST_IMAGES]
+        assert_right([one.numbers[key] for one in of_sets], [one.errors[key] for one in of_sets])
+
+
+@pytest.mark.parametrize("option", metrics_of(ModelMetric))
+def test_the_errors_of_numbers_of_the_model(option: str) -> None:
+    data = data_set("digits")
+    model = untrained(data, "method=vae", "latent_size=4").eval()
+    with torch.no_grad():
+        model.get_submodule("head").get_parameter("weight").mul_(4)
+    metric = part_of("metric", option, **SETTINGS.get(option, {}))
+    made = [metric.measure(evidence(drawn(), data=data, model=model)) for _ in range(SETS)]
+    for name in metric.quantities:
+        assert_right([one.numbers[f"{name}/test"] for one in made], [one.errors[f"{name}/test"] for one in made])
+
+
+@pytest.mark.parametrize("option", ["mig", "sap", "dci", "factor_vae_score"])
+def test_the_errors_of_scores_of_codes(option: str) -> None:
+    metric = part_of("metric", option, **SETTINGS.get(option, {}))
+    made = []
+    for _ in range(20):
+        factors = torch.stack([torch.randint(values, (1500,)) for values in (3, 4, 5)], 1)
+        mixed = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.5], [0.0, 0.5, 1.0]])
+        metric.reset()
+        metric.update(factors.float() @ mixed + torch.randn(1500, 3), factors)
+        made.append(metric.compute())
+    for name in metric.quantities:
+        numbers, errors = ([getattr(one[name], part).item() for one in made] for part in ("value", "error"))
+        assert_right(numbers, errors, at_most=2.0)  # with 20 sets, and of halves
