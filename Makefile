@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_HINT := the venv module of Python 3.11 or later is needed (on Debian: apt-get install python3-venv)
 
-.PHONY: help setup bench test check features clean
+.PHONY: help setup bench test check inception features clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -31,6 +31,10 @@ check: setup  ## ruff, mypy --strict on src, the import rule
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# With its dependencies torch-fidelity brings gigabytes that no test needs.
+inception: setup  ## get the network of features=inception alone, so that its tests run
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/inception torch-fidelity==0.4.0
 
 features: setup  ## train the classifiers of the Frechet distance anew (needs MNIST and Fashion-MNIST)
 	for data in digits mnist fashion_mnist sprites; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done

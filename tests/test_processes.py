@@ -12,11 +12,15 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from latentbench.evaluate import evaluate
+from latentbench.data.base import ImageData, Splits
+from latentbench.evaluate import Evaluation, evaluate
+from latentbench.metrics.aggregate_posterior import AggregatePosterior
 from latentbench.metrics.base import Evidence, ImageMetric, ModelMetric
-from options import evidence, few_digits, options, part_of, untrained
+from latentbench.models.base import GenerativeModel
+from options import SPLITS, GivenImages, evidence, few_digits, options, part_of, untrained
 
 N, PROCESSES = 60, 2
+SOME = ("fid", "kid", "prdc", "rate")
 
 
 def metric(option: str) -> Any:
@@ -102,18 +106,17 @@ def test_two_processes_give_what_one_gives(
         same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
 
 
-def evaluated() -> dict[str, float]:
-    """What evaluate() gives of real images and reconstructions."""
-    data = few_digits(N)
+def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None) -> Evaluation:
+    """What evaluate() gives of a model, an untrained one if none is given."""
     return evaluate(
-        model=untrained(data),
+        model=model or untrained(data),
         data=data,
-        samplers={},
+        samplers={"prior": part_of("sampler", "prior"), "gmm": part_of("sampler", "gmm")},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
-        metrics={name: part_of("metric", name) for name in ("fid", "kid", "prdc", "rate")},
+        metrics={name: metric(name) for name in names},
         seed=0,
         device=torch.device("cpu"),
-    ).metrics
+    )
 
 
 def evaluated_in_a_process(rank: int, folder: str) -> None:
@@ -121,14 +124,47 @@ def evaluated_in_a_process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
-    torch.save(evaluated(), f"{folder}/{rank}.pt")
+    torch.save(evaluated(few_digits(N), *SOME).metrics, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def test_processes_that_all_have_every_image_do_not_count_them_twice(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(evaluated_in_a_process, (str(tmp_path),), nprocs=PROCESSES)
     for rank in range(PROCESSES):
-        assert torch.load(tmp_path / f"{rank}.pt") == evaluated()
+        assert torch.load(tmp_path / f"{rank}.pt") == evaluated(few_digits(N), *SOME).metrics
+
+
+def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_number() -> None:
+    digits = few_digits(N).splits
+    factors = {split: torch.randint(3, (N, 2)) for split in SPLITS}
+    made = []
+    for shuffle in (False, True):
+        order = {split: torch.randperm(N) if shuffle and split != "train" else torch.arange(N) for split in SPLITS}
+        parts = (digits.images, digits.labels, factors)
+        shuffled = Splits(*({split: of[split][order[split]] for split in SPLITS} for of in parts))
+        made.append(evaluated(GivenImages(shuffled, name="digits"), *options("metric")))
+    one, other = made
+    assert one.metrics == other.metrics
+    assert one.errors == other.errors
+    assert {key.split("/")[0] for key in one.metrics} > {"nll", "ais", "rate", "dci_informativeness", "mig", "parzen"}
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    "method", ["vae", "ae", "mixture_vae", "iaf_vae", "svae", "uniform_vae", "categorical_vae", "vq_vae"]
+)
+def test_of_networks_that_give_no_numbers_there_are_reasons_alone(part: str, method: str) -> None:
+    data = few_digits(N)
+    model: Any = untrained(data, f"method={method}")
+    with torch.no_grad():
+        next(getattr(model.backbone, part).parameters()).fill_(torch.nan)
+    made = evaluated(data, *options("metric"), model=model)
+    assert "images have" in made.skipped["fid/reconstruction"]
+    of_codes = {"active_units", *AggregatePosterior.quantities, "rate", "prior_mmd"}
+    for key in made.metrics:
+        quantity, _, of_what = key.partition("/")
+        is_of_the_other = of_what == "prior" if part == "encoder" else quantity in of_codes
+        assert of_what == "real" or is_of_the_other, key
 
 
 def test_the_order_of_batches_does_not_matter(of_batches: list[str], alone: dict[str, dict[str, float]]) -> None:
@@ -146,6 +182,17 @@ def test_the_size_of_batches_does_not_matter_where_nothing_is_drawn(size: int, o
             one, other = (computed(name, there, 10, slice(None), seed=seed) for seed in (0, 1000))
             if one == other:
                 same(computed(name, there, size, slice(None)), one)
+
+
+def test_of_features_that_are_no_numbers_nothing_is_said_but_a_reason() -> None:
+    data = few_digits(N)
+    features = part_of("features", "classifier", data_name="digits", shape=data.shape)
+    dazzling = torch.full_like(data.images("test"), 1e38)
+    there = evidence(data.images("test"), data=data, features=features, images={"prior": dazzling})
+    for option in ("fid", "fid_infinity", "kid", "prdc"):
+        measured = metric(option).measure(there)
+        assert not measured.numbers
+        assert set(measured.absent.values()) == {f"{N} of {N} images have features that are not finite numbers"}
 
 
 def degenerate() -> dict[str, tuple[Tensor, Tensor]]:

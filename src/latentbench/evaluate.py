@@ -14,7 +14,17 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData
 from latentbench.features.base import Features
-from latentbench.metrics.base import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, Evidence, Measured, Metric, describe
+from latentbench.metrics.base import (
+    CHUNK,
+    INTERPOLATION,
+    REAL,
+    RECONSTRUCTION,
+    Evidence,
+    Measured,
+    Metric,
+    describe,
+    not_finite,
+)
 from latentbench.models.base import GenerativeModel
 from latentbench.samplers.base import Sampler
 
@@ -91,8 +101,9 @@ def gather(
     images = {REAL: data.expected_images("validation")[:n].to(device)}
     absent = {}
     latents = None
-    if no_encoder := model.lacks("encode", binary=data.is_binary):
-        absent[RECONSTRUCTION] = absent[INTERPOLATION] = no_encoder
+    no_latents = model.lacks("encode", binary=data.is_binary)
+    if no_latents:
+        absent[RECONSTRUCTION] = absent[INTERPOLATION] = no_latents
     else:
         observed = data.images("validation")[:n].to(device)
         codes = torch.cat([model.code(batch) for batch in observed.split(CHUNK)])
@@ -102,20 +113,23 @@ def gather(
         else:
             between = model.interpolate(codes, codes.roll(1, 0))
             images[INTERPOLATION] = torch.cat([model.images(z) for z in between.split(CHUNK)])
-        if any(sampler.needs_latents for sampler in samplers.values()):
+        no_latents = not_finite(codes, "codes")
+        if not no_latents and any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
                 batches = data.images("train").split(CHUNK)
                 latents = torch.cat([model.posterior_distribution(x.to(device)).sample() for x in batches])
+            no_latents = not_finite(latents, "latents")
     for name, sampler in samplers.items():
-        if sampler.needs_latents and latents is None:
-            absent[name] = f"{no_encoder}, so there are no latents to fit this sampler to"
+        if sampler.needs_latents and no_latents:
+            absent[name] = f"{no_latents}, so there are no latents to fit this sampler to"
             continue
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
             images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])
-    for name in [name for name, made in images.items() if not made.isfinite().all()]:
-        broken = int((~images.pop(name).flatten(1).isfinite().all(1)).sum())
-        absent[name] = f"{broken} of {n} images have pixels that are not finite numbers"
+    for name in list(images):
+        if reason := not_finite(images[name], "pixels"):
+            absent[name] = reason
+            del images[name]
     return Evidence(
         model=model,
         data=data,

@@ -33,8 +33,8 @@ class OneHot(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """The likeliest code word, (..., G * K)."""
-        return self._words(self.log_probs.argmax(-1))
+        """The likeliest code word, (..., G * K); not a number where the probabilities are none."""
+        return self._words(self.log_probs.argmax(-1)).where(self.mean.isfinite(), torch.nan)
 
     def _words(self, classes: Tensor) -> Tensor:
         return one_hot(classes, self.log_probs.shape[-1]).to(self.log_probs).flatten(-2)

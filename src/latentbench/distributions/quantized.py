@@ -57,8 +57,8 @@ class Quantized(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The nearest entries."""
-        return self.nearest.flatten(-2)
+        """The nearest entries; not a number where the encoder's vectors are none, to which no entry is nearest."""
+        return self.nearest.where(self.encoded.isfinite(), torch.nan).flatten(-2)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
         """The nearest entries, repeated."""

@@ -1,6 +1,7 @@
 """What is made of real images is made once: by this process, and on this machine where it takes long."""
 
 import contextlib
+import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -13,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentbench import __version__
 from latentbench.record import write_whole
 
+PACKAGE = Path(__file__).parents[1]
 WORTH_A_FILE = 1.0  # seconds of work
 MOST = 16  # results that a process remembers
 
@@ -26,9 +27,9 @@ def kept(what: str, content: Iterable[Tensor], make: Callable[[], Sequence[Tenso
     """What `make` gives of the content, made anew only where it is not known.
 
     what: names the way of making it, for what is made of the same content in another way has another name.
-    It is known by the SHA-256 of that name and of the content's bytes, shapes and kinds. Devices and versions of
-    torch and latentbench do not share results: their last digits differ, and a number should not depend on who was
-    there first. A file that cannot be read, or is not what its name says, is made anew; one that cannot be written
+    It is known by the SHA-256 of that name, of the content's bytes, shapes and kinds and of latentbench's own code.
+    Devices and versions of torch do not share results: their last digits differ, and a number should not depend on who
+    was there first. A file that cannot be read, or is not what its name says, is made anew; one that cannot be written
     is done without.
     """
     content = list(content)
@@ -55,10 +56,18 @@ def folder() -> Path:
 
 
 def _digest(what: str, content: Sequence[Tensor]) -> str:
-    about = [what, __version__, torch.__version__, content[0].device.type]
+    about = [what, _digest_of_code(), torch.__version__, content[0].device.type]
     digest = hashlib.sha256(repr([*about, *((tuple(t.shape), str(t.dtype)) for t in content)]).encode())
     for tensor in content:
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _digest_of_code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
-from latentbench.errors import UserError
+from latentbench.errors import whole_number
 from latentbench.samplers.base import Sampler
 
 
@@ -16,9 +16,7 @@ class GaussianMixtureSampler(Sampler):
     """
 
     def __init__(self, *, components: int) -> None:
-        if type(components) is not int or components < 1:
-            raise UserError(f"sampler.gmm.components={components}: components are a whole number, 1 or more")
-        self.components = components
+        self.components = whole_number("sampler.gmm.components", components, least=1)
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         """Fit in float64, each dimension in units of its own scale, which the covariance floor is relative to."""
