@@ -148,7 +148,7 @@ WRONG = {
     "a study that is null": ("study=null", ["study", "folder", "letters"]),
     "an output folder that is null": ("output_dir=null", ["output_dir"]),
     "an unknown binarization": ("data.binarize=yes", ["data.binarize=yes", "none", "threshold", "dynamic"]),
-    "empty batches": ("data.batch_size=0", ["data.batch_size=0", "1 image or more"]),
+    "empty batches": ("data.batch_size=0", ["data.batch_size=0", "1 or more"]),
 }
 
 

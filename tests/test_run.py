@@ -28,8 +28,8 @@ from test_command_line import files, latentbench, the_one_line
 from test_weights_and_biases import summary, the_folder
 
 KEYS = {
-    "schema", "run_id", "study", "status", "choices", "metrics", "skipped", "warnings", "reason", "config",
-    "seconds", "n_parameters", "environment",
+    "schema", "run_id", "study", "status", "choices", "metrics", "errors", "skipped", "warnings", "reason",
+    "config", "seconds", "n_parameters", "environment",
 }  # fmt: skip
 CHOICES = {
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
@@ -233,7 +233,9 @@ def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -
     record = the_record(tmp_path / "outputs")
     assert finished.out == ""
     assert f"outputs/adhoc/{record['run_id']}/record.json" in finished.err
-    assert re.search(rf"mse +test {record['metrics']['mse/test']:.4g}\n", finished.err)
+    assert re.search(
+        rf"mse +test {record['metrics']['mse/test']:.4g} ± {record['errors']['mse/test']:.2g}\n", finished.err
+    )
 
 
 # A GAN is compared with methods that have parts it has not

@@ -217,7 +217,7 @@ def test_the_parzen_window_is_sklearns_kernel_density() -> None:
 
 def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_images() -> None:
     data = few_digits(60)
-    metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=5)
+    metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=7)
     given = {"prior": data.images("train"), "real": data.images("test")}
     numbers = metric.measure(evidence(data.images("test"), data=data, images=given)).numbers
     rows = {split: data.images(split).flatten(1).double().numpy() for split in SPLITS}
@@ -226,7 +226,7 @@ def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_imag
     def best_on(images: np.ndarray) -> KernelDensity:
         return max(windows, key=lambda window: window.score(images))
 
-    best = best_on(rows["validation"][:5])
+    best = best_on(rows["validation"][:7])
     assert best not in (windows[0], windows[-1], best_on(rows["validation"]), best_on(rows["test"])), "it can be told"
     assert numbers["parzen_bandwidth/prior"] == pytest.approx(best.bandwidth)
     assert numbers["parzen/prior"] == pytest.approx(best.score_samples(rows["test"]).mean(), rel=1e-5)
