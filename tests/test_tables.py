@@ -184,10 +184,11 @@ def test_the_best_follows_the_direction_and_is_never_the_floor() -> None:
     ]
     columns = ["fid/prior", "fid/real", "psnr/test", "rate/test"]
     summary = summarize(records, rows=["method"], columns=columns)
-    assert markdown_row(summary, "ae") == ["ae", "1", "3.00", "1.00", "**20.0**", "1.00"]
-    assert markdown_row(summary, "vae") == ["vae", "1", "**2.00**", "1.50", "10.0", "2.00"]
+    assert markdown_row(summary, "ae") == ["ae", "1", "1.5", "3.00", "1.00", "**20.0**", "1.00"]
+    assert markdown_row(summary, "vae") == ["vae", "1", "1.5", "**2.00**", "1.50", "10.0", "2.00"]
     header = markdown_row(summary, "method")
-    assert header == ["method", "seeds", "fid/prior ↓", "fid/real ↓", "psnr/test ↑ (dB)", "rate/test (nats)"]
+    metrics = ["fid/prior ↓", "fid/real ↓", "psnr/test ↑ (dB)", "rate/test (nats)"]
+    assert header == ["method", "seeds", "mean rank", *metrics]
 
 
 def test_a_metric_without_known_direction_has_no_best() -> None:
@@ -307,6 +308,14 @@ def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
     } == set(summary.notes)
 
 
+def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
+    skipped = {"rate/test": "no density"}
+    records = [a_record("gan", beta=beta, skipped=skipped) for beta in (1.0, 4.0)]
+    records += [a_record("ae", beta=1.0), a_record("ae", beta=4.0, skipped=skipped)]
+    notes = summarize(records, rows=["method", "beta"], columns=["fid/prior", "rate/test"]).notes
+    assert "skipped: rate/test of ae, beta=4; gan: no density" in notes
+
+
 def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
     warned = {"warnings": {"nll/test": "not flat", "parzen/prior": "not shown"}}
     records = [
@@ -351,7 +360,7 @@ def test_the_csv_keeps_every_digit() -> None:
     assert table.loc["vae", ["seeds", "fid/prior.n", "latent_size"]].tolist() == [3, 3, 8]
     assert table[table["status"] == "floor"]["fid/prior.mean"].tolist() == [np.mean([third] * 3)]
     assert pd.isna(table.loc["ae", "fid/prior.ci95"])
-    assert len(next(csv.reader(io.StringIO(to_csv(summary))))) == 8
+    assert len(next(csv.reader(io.StringIO(to_csv(summary))))) == 9
 
 
 def test_latex_is_escaped_and_whole() -> None:
@@ -459,11 +468,16 @@ def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sweep=nope"], "sweep=nope: there is no such option; choose one of quick"),
+        (["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
         (["sweep=quick"], "/quick; `latentbench -m sweep=quick output_dir="),
         (["study=mine"], "/mine; `latentbench study=mine output_dir="),
         (["study=s", "table.rows=[colour]"], "no record has 'colour'"),
         (["study=s", "table=null"], "table.rows is empty"),
+        (["study=s", "+table.figures.mine=fid/prior"], "table.figures.mine=fid/prior: name its axes, as {x: beta,"),
+        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: name its axes"),
+        (["study=s", "publish=maybe"], "publish=maybe: publish must be true or false"),
+        (["study=s", "from=paper"], "from=paper: choose records or wandb"),
+        (["study=s", "method=nope"], "method=nope: there is no such option; choose one of aae"),
         (["beta=="], "beta=="),
         (["colour=red"], "colour"),
         (["question=${nowhere}", "study=s"], "nowhere"),
@@ -480,6 +494,27 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("grid", ["null", "{}"])
+def test_a_study_with_an_empty_grid_has_a_table_of_what_was_run(
+    grid: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_record().save(tmp_path / "quick" / "run")
+    assert main(["sweep=quick", f"output_dir={tmp_path}", f"hydra.sweeper.params={grid}"]) == 0
+    assert "10.0" in capsys.readouterr().out
+
+
+def test_a_metric_that_nobody_recorded_costs_its_column_and_its_figure_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_record().save(tmp_path / "s" / "run")
+    arguments = ["table.columns=[fid/prior,fid/nobody]", "+table.figures.f={x: beta, y: fid/nobody}"]
+    assert main(["study=s", f"output_dir={tmp_path}", *arguments]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no record has fid/nobody (table.columns); there are: fid/prior" in text
+    assert "no figure f: no row has both beta and fid/nobody" in text
+    assert "10.0" in text
 
 
 def test_help_names_the_studies(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from latentbench.loggers import weights_and_biases
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
-from latentbench.record import Record
+from latentbench.record import Record, parse
 from wandb_server import WandbServer
 
 CHOICES = {
@@ -141,6 +141,7 @@ def test_an_offline_run_says_what_the_record_says(tmp_path: Path) -> None:
     assert {key: read["summary"][key] for key in RECORD.metrics} == RECORD.metrics
     assert read["summary"]["status"] == "finished"
     assert read["summary"]["skipped/nll/test"] == "no likelihood"
+    assert parse(read["summary"]["record"], "W&B") == RECORD
     assert read["config"] == RECORD.config | {"choices": CHOICES}
     assert read["tags"] == ["method=vae", "data=digits", "posterior=gaussian", "prior=normal"]
     assert (read["name"], read["project"], read["state"]) == (RECORD.run_id, "latentbench", "finished")

@@ -1,5 +1,6 @@
 """Which runs may be compared with which, told from their choices and configs alone."""
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -41,11 +42,13 @@ def settings(record: Record) -> dict[str, Any]:
     config = {key: value for key, value in record.config.items() if key != "resolved"}
     values = _flatten({key: record.choices[key] for key in chosen})
     values |= {key: value for key, value in _flatten(config).items() if key not in values}
-    return {
-        key: value
-        for key, value in values.items()
-        if key not in ASKED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
-    }
+    return {key: value for key, value in values.items() if _has_effect(key)}
+
+
+@functools.cache  # the records of a study have the same keys
+def _has_effect(key: str) -> bool:
+    """Whether a setting can change a number that is there."""
+    return key not in ASKED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
 
 
 def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -54,7 +57,7 @@ def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict) and value:
             flat |= _flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = json.dumps(value) if isinstance(value, list | dict) else value
+            flat[prefix + key] = json.dumps(value) if isinstance(value, (list, dict)) else value
     return flat
 
 
@@ -64,6 +67,8 @@ def row_keys(rows: Sequence[str], settled: list[dict[str, Any]]) -> tuple[list[s
     They are `rows`; what tells scales apart; where runs were not given the same means or were set otherwise than their
     method's preset, that; and the fewest others, choices first.
     """
+    # seeds aside most runs are alike, and one of them tells as much as all
+    settled = list({tuple(item for item in values.items() if item[0] != "seed"): values for values in settled}.values())
     every = list(dict.fromkeys(key for values in settled for key in values if key != "seed"))
     scale = _scale(settled, every)
     means = [key for key in every if key in MEANS or key.split(".")[0] in MEANS]

@@ -1,4 +1,4 @@
-"""The figures of a study: what the models draw, and how good that is against how sharp."""
+"""The figures of a study: what the models draw, and one quantity against another or against a setting."""
 
 import dataclasses
 import io
@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from latentbench.record import write_whole
@@ -34,25 +35,47 @@ class SampleRow:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A table row in the scatter plot: mean and half-width of the interval (nan: none) on either axis."""
+    """A table row in a plot: mean and half-width of the interval (nan: none) on either axis."""
 
-    label: str
     x: float
     x_interval: float
     y: float
     y_interval: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """What is on an axis, and whether values far apart may make it logarithmic."""
+
+    heading: str
+    may_be_log: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """Points that belong together, in the order in which they are joined, and what the first and the last are."""
+
+    label: str
+    points: Sequence[Point]
+    ends: tuple[str, str] = ("", "")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What was measured on one scale: points, and what real images score on the y axis (None: unknown)."""
+    """What was measured on one scale, and what real images score on either axis (None: unknown)."""
 
     title: str
-    points: Sequence[Point]
-    floor: float | None
+    lines: Sequence[Line]
+    x_floor: float | None = None
+    y_floor: float | None = None
+
+    @property
+    def points(self) -> list[Point]:
+        """The points of every line."""
+        return [point for line in self.lines for point in line.points]
 
 
-def samples(rows: Sequence[SampleRow], blocks: Mapping[str, str], *, per_block: int = 8) -> Figure:
+def samples(rows: Sequence[SampleRow], blocks: Mapping[str, str], *, per_block: int) -> Figure:
     """A grid of images: a line per row, a column of `per_block` images per block (key -> heading)."""
     size, gap, top = 0.27, 0.12, 0.25  # inches
     left = 0.15 + 0.062 * max(len(row.label) for row in rows)
@@ -88,57 +111,74 @@ def _strip(axes: Axes, images: Images, places: int) -> None:
     axes.set_axis_off()
 
 
-def fid_against_sharpness(panels: Sequence[Panel]) -> Figure:
-    """FID of prior samples against their sharpness relative to real images: a panel per scale.
+def plot(panels: Sequence[Panel], *, x: Axis, y: Axis, joined: str | None = None, setting: bool = False) -> Figure:
+    """One quantity against another: a panel per scale, a colour and a mark per line, bars for the intervals.
 
-    Real images lie where the lines cross: at a ratio of 1, on the FID of real against real images.
+    Real images lie where the broken lines are. joined: along what the points of a line are joined. setting: x is
+    something that was set, so that it has no interval: a band instead of bars.
     """
-    labels = list(dict.fromkeys(point.label for panel in panels for point in panel.points))
-    columns = math.ceil(len(labels) / NAMES_PER_COLUMN)
-    figure = Figure(figsize=(1.3 * max(1, columns) + max(4.0, 3.2 * len(panels)), 3.2), layout="constrained")
+    labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+    columns = max(1, math.ceil(len(labels) / NAMES_PER_COLUMN))
+    figure = Figure(figsize=(1.3 * columns + max(4.0, 3.2 * len(panels)), 3.2), layout="constrained")
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         axes.set_title(panel.title, fontsize=FONT)
-        axes.set_xlabel("sharpness of prior samples / of real images", fontsize=FONT)
-        axes.set_ylabel("FID of prior samples", fontsize=FONT)
+        axes.set_xlabel(x.heading, fontsize=FONT)
+        axes.set_ylabel(y.heading, fontsize=FONT)
         axes.tick_params(labelsize=FONT - 1, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-        _axes_ranges(axes, panel)
+        y_ends = [_ends(point.y, point.y_interval) for point in panel.points]
+        _range(axes.yaxis, y, [point.y for point in panel.points], y_ends, panel.y_floor)
+        if setting:
+            _settings(axes, sorted({point.x for point in panel.points}))
+        else:
+            x_ends = [_ends(point.x, point.x_interval) for point in panel.points]
+            _range(axes.xaxis, x, [point.x for point in panel.points], x_ends, panel.x_floor)
         _real_lines(axes, panel)
-        for point in panel.points:
-            _draw(axes, point, labels.index(point.label))
+        for line in panel.lines:
+            _draw(axes, line, _look(labels.index(line.label)), band=setting)
     # names beside the points would hide one another: good models lie close together
     handles = [
-        Line2D([], [], linestyle="none", markersize=5, label=label, **_look(index))
+        Line2D([], [], linestyle="-" if setting else "none", markersize=5, label=label, **_look(index))
         for index, label in enumerate(labels)
     ]
-    title = "mean, 95 % interval"
     figure.legend(
         handles=handles,
         loc="outside right upper",
         fontsize=FONT,
-        ncols=max(1, columns),
-        title=title,
+        ncols=columns,
+        title="mean, 95 % interval" + (f",\njoined along {joined}" if joined and not setting else ""),
         title_fontsize=FONT,
         frameon=False,
     )
     return figure
 
 
-def _axes_ranges(axes: Axes, panel: Panel) -> None:
-    """Room for every mean and interval; a log axis for FIDs that span more than 1.5 decades."""
-    x_ends = [1.0] + [x for p in panel.points for x in _ends(p.x, p.x_interval)]
-    margin = 0.12 * max(max(x_ends) - min(x_ends), 0.1)
-    axes.set_xlim(max(0.0, min(x_ends) - margin), max(x_ends) + margin)
-    means = [p.y for p in panel.points] + ([] if panel.floor is None else [panel.floor])
-    tops = [_ends(p.y, p.y_interval)[1] for p in panel.points]
-    if min(means) > 0 and max(means) / min(means) > 10**1.5:
-        axes.set_yscale("log")
-        axes.set_ylim(min(means) / 1.6, max(*means, *tops) * 1.6)
-        axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=True))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_ylim(min(0.0, *means), max(*means, *tops) * 1.12 or 1.0)
+def _range(
+    axis: XAxis | YAxis, what: Axis, means: list[float], ends: list[tuple[float, float]], floor: float | None
+) -> None:
+    """Room for every mean and, as far as they are not far wider than those, intervals; log over 1.5 decades."""
+    means = means + ([] if floor is None else [floor])
+    low, high = min(means), max(means)
+    set_limits = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
+    if what.may_be_log and low > 0 and high / low > 10**1.5:
+        (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+        set_limits(low / 1.6, min(max(high, *(end for _, end in ends)), 4 * high) * 1.6)
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        return
+    spread = max(high - low, 0.1 * abs(high)) or 1.0
+    bottom = max(min(low, *(end for end, _ in ends)), low - spread) - 0.08 * spread
+    top = min(max(high, *(end for _, end in ends)), high + spread) + 0.08 * spread
+    set_limits(max(bottom, -0.03 * spread) if low >= 0 else bottom, top)  # a mark at 0 is whole
+
+
+def _settings(axes: Axes, values: Sequence[float]) -> None:
+    """An axis with a tick at every value that was set; log where they are a decade or more apart."""
+    if values[0] > 0 and values[-1] / values[0] >= 10:
+        axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _ends(mean: float, interval: float) -> tuple[float, float]:
@@ -147,12 +187,14 @@ def _ends(mean: float, interval: float) -> tuple[float, float]:
 
 
 def _real_lines(axes: Axes, panel: Panel) -> None:
-    axes.axvline(1.0, linestyle=":", color="0.55", linewidth=0.8, zorder=0)
-    if panel.floor is not None:
-        axes.axhline(panel.floor, linestyle="--", color="0.55", linewidth=0.8, zorder=0)
+    style: dict[str, Any] = {"linestyle": "--", "color": "0.55", "linewidth": 0.8, "zorder": 0}
+    if panel.x_floor is not None:
+        axes.axvline(panel.x_floor, **style)
+    if panel.y_floor is not None:
+        axes.axhline(panel.y_floor, **style)
         axes.annotate(
-            "real against real", (1.0, panel.floor), xycoords=("axes fraction", "data"),
-            xytext=(0, 2), textcoords="offset points", ha="right", fontsize=FONT - 1, color="0.4",
+            "real\nimages", (1.0, panel.y_floor), xycoords=("axes fraction", "data"), xytext=(3, 0),
+            textcoords="offset points", va="center", fontsize=FONT - 1, color="0.4", annotation_clip=False,
         )  # fmt: skip
 
 
@@ -160,11 +202,26 @@ def _look(index: int) -> dict[str, Any]:
     return {"marker": MARKERS[index % len(MARKERS)], "color": COLOURS[index % len(COLOURS)]}
 
 
-def _draw(axes: Axes, point: Point, index: int) -> None:
+def _draw(axes: Axes, line: Line, look: dict[str, Any], *, band: bool) -> None:
+    """A line's points, with a band or bars for their intervals."""
+    x, x_interval, y, y_interval = (
+        np.array([getattr(point, name) for point in line.points]) for name in ("x", "x_interval", "y", "y_interval")
+    )
+    if band and len(x) > 1:
+        half = np.nan_to_num(y_interval)
+        axes.plot(x, y, markersize=4, linewidth=1.2, alpha=0.9, **look)
+        axes.fill_between(x, y - half, y + half, color=look["color"], alpha=0.15, linewidth=0)
+        return
+    joined = len(x) > 1
     axes.errorbar(
-        point.x, point.y, xerr=np.nan_to_num(point.x_interval), yerr=np.nan_to_num(point.y_interval),
-        markersize=5, elinewidth=0.9, capsize=2, alpha=0.9, **_look(index),
+        x, y, xerr=np.nan_to_num(x_interval), yerr=np.nan_to_num(y_interval), fmt="none",
+        elinewidth=0.9, capsize=0 if joined else 2, alpha=0.3 if joined else 0.9, ecolor=look["color"],
     )  # fmt: skip
+    axes.plot(x, y, markersize=4 if joined else 5, linewidth=0.9, alpha=0.9, **look)
+    for name, point in zip(line.ends, (line.points[0], line.points[-1]), strict=True):
+        axes.annotate(
+            name, (point.x, point.y), xytext=(3, 3), textcoords="offset points", fontsize=FONT - 2, color=look["color"]
+        )
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -49,6 +49,10 @@ class Record:
         text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
         write_whole(run_dir / FILE_NAME, text.encode() + b"\n")
 
+    def line(self) -> str:
+        """The record as one line of JSON, as results/ and W&B keep it."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+
 
 def described(record: Record) -> list[str]:
     """What a run gave in words: a line per quantity, per warning and per reason for what there is nothing of."""
@@ -74,15 +78,27 @@ def described(record: Record) -> list[str]:
 def load(path: Path) -> Record:
     """Read a record. Raises: UserError naming the file if it is not a record of this schema."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise UserError(f"{path} is not a record of schema {SCHEMA}")
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+
+
+def parse(text: str, source: str) -> Record:
+    """The record that a JSON text holds. Raises: UserError naming its source if it is not of this schema."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{source} is not valid JSON ({error})") from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise UserError(f"{source} is not a record")
+    if content["schema"] != SCHEMA:
+        raise UserError(
+            f"{source} is a record of schema {content['schema']} and this version reads schema {SCHEMA}: run it again"
+        )
     try:
         return Record(**content)
     except TypeError as error:
-        raise UserError(f"{path} lacks or adds a key of schema {SCHEMA} ({error})") from error
+        raise UserError(f"{source} lacks or adds a key of schema {SCHEMA} ({error})") from error
 
 
 def status_of(run_dir: Path) -> Status | None:

@@ -13,7 +13,8 @@ from latentbench.summary import FLOOR, Summary, shown
 FLOOR_LABEL = "real images (floor)"
 SKIPPED = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
-ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
+RANK = "mean rank"
+DIFFERENT = "\N{DAGGER}"  # from the baseline
 CAPTION = (
     f"Mean {PLUS_MINUS} half-width of its 95 % confidence interval over seeds (Student's t, n - 1 degrees of "
     f"freedom); the mean alone where there is one seed; n where it is not the number of seeds. {SKIPPED}: "
@@ -23,12 +24,12 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", SKIPPED: "--", PLUS_MINUS: r"$\pm$",
-    "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+    "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$", DIFFERENT: r"$^{\dagger}$",
 }  # fmt: skip
 
 
 def to_csv(summary: Summary) -> str:
-    """Full precision: row keys, status, seeds, runs, and <metric>.mean, .ci95 (half-width) and .n."""
+    """Full precision: row keys, status, seeds, runs, rank, and <metric>.mean, .ci95 (half-width), .n and .p."""
     return str(summary.table.to_csv(index=False))
 
 
@@ -103,9 +104,11 @@ def _grid(
     """Header and cells, escaped; the best ones marked."""
     header = [*summary.keys, "seeds"]
     columns = []
+    if summary.table["rank"].notna().any():
+        header.append(RANK)
+        columns.append(["" if math.isnan(rank) else f"{rank:.1f}" for rank in summary.table["rank"]])
     for column in summary.columns:
-        units = f" ({column.units})" if column.units else ""
-        header.append(f"{column.key}{ARROWS[column.higher_is_better]}{units}")
+        header.append(column.heading)
         cells = [escape(cell) for cell in _cells(summary, column.key)]
         columns.append([mark(c) if (i, column.key) in summary.best else c for i, c in enumerate(cells)])
     body = [
@@ -130,15 +133,15 @@ def _head(summary: Summary, index: int) -> list[str]:
 def _cells(summary: Summary, key: str) -> list[str]:
     """A metric's column, to the precision that its intervals (else its means) ask for."""
     table = summary.table
-    numbers = list(zip(table[f"{key}.mean"], table[f"{key}.ci95"], table[f"{key}.n"], strict=True))
+    numbers = list(
+        zip(table[f"{key}.mean"], table[f"{key}.ci95"], table[f"{key}.n"], table["status"], table["seeds"], strict=True)
+    )
     there = [
-        decimals(mean, interval)
-        for (mean, interval, _), status in zip(numbers, table["status"], strict=True)
-        if not math.isnan(mean) and status != FLOOR
+        decimals(mean, interval) for mean, interval, _, status, _ in numbers if not math.isnan(mean) and status != FLOOR
     ]
     usual = statistics.median_high(there) if there else 0
     cells = []
-    for index, (mean, interval, n) in enumerate(numbers):
+    for index, (mean, interval, n, status, seeds) in enumerate(numbers):
         if math.isnan(mean):
             cells.append(_empty(summary, index, key))
             continue
@@ -148,8 +151,9 @@ def _cells(summary: Summary, key: str) -> list[str]:
         cell = _number(mean, places)
         if not math.isnan(interval):
             cell += f" {PLUS_MINUS} {_number(interval, places)}"
-        fewer = table.loc[index, "status"] != FLOOR and n != table.loc[index, "seeds"]
-        cells.append(f"{cell} (n={n})" if fewer else cell)
+        fewer = status != FLOOR and n != seeds
+        different = DIFFERENT * ((index, key) in summary.different)
+        cells.append(f"{cell} (n={n}){different}" if fewer else f"{cell}{different}")
     return cells
 
 

@@ -5,7 +5,6 @@ Nothing but the seed is ever averaged over: what else differs between runs of on
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,21 +12,17 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats takes a second longer to import
 
+from latentbench import notes
+from latentbench.columns import Column, by_seed, columns_of, floors_of
 from latentbench.comparison import key_of, row_keys, settings, without_repeats
 from latentbench.errors import UserError
 from latentbench.record import Record
+from latentbench.significance import LEVEL, holm, mean_and_deviation, mean_ranks, paired_p_value
+
+__all__ = ["FLOOR", "Column", "Summary", "label", "mean_interval", "scales", "shown", "summarize"]
 
 CONFIDENCE = 0.95
 FLOOR = "floor"  # the status of a row of real images
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Column:
-    """A metric of the table; `higher_is_better` is None if neither direction is."""
-
-    key: str
-    units: str = ""
-    higher_is_better: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +30,10 @@ class Summary:
     """A study's table.
 
     table: a row per setting, and one per floor (`status` floor, above the rows it belongs to), with columns
-        <row key>…, status, seeds (finished), runs (all), and <metric>.mean, <metric>.ci95, <metric>.n
+        <row key>…, status, seeds (finished), runs (all), rank (mean over metrics), and <metric>.mean, <metric>.ci95,
+        <metric>.n and, where there is a baseline, <metric>.p (of no difference from it, adjusted)
     best: where <metric> is best within its scale, as (index in table, metric)
+    different: where <metric> differs from the baseline's by more than chance, as (index in table, metric)
     runs: index in table -> its records, lowest seed first; a floor has none
     """
 
@@ -45,6 +42,7 @@ class Summary:
     columns: list[Column]
     table: pd.DataFrame
     best: set[tuple[int, str]]
+    different: set[tuple[int, str]] = dataclasses.field(default_factory=set)
     runs: dict[int, list[Record]]
     notes: list[str]
 
@@ -55,11 +53,10 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, int]:
     t(0.975, n - 1) * s / sqrt(n) with s the sample standard deviation; nan for fewer than two values.
     """
     n = len(values)
-    mean = float(np.mean(values)) if n else math.nan
     if n < 2:
-        return mean, math.nan, n
-    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
-    return mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(n), n
+        return (values[0] if n else math.nan), math.nan, n
+    mean, deviation = mean_and_deviation(values)
+    return mean, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n), n
 
 
 def summarize(
@@ -68,10 +65,12 @@ def summarize(
     rows: Sequence[str],
     columns: Sequence[str] | None = None,
     order: Mapping[str, Sequence[str]] | None = None,
+    baseline: Any = None,
 ) -> Summary:
     """The table of a study: a row per value of `rows`, a column per metric (None: all that were recorded).
 
     Rows are sorted, by `order` (row key -> values) where it names a key's values: a study's grid has a meaning.
+    Every row is tested against its baseline: the row with that value (None: no test), alike in all else if several are.
 
     Raises: UserError if a key of `rows` is in no record.
     """
@@ -85,11 +84,18 @@ def summarize(
     for of_row, runs in groups.items():
         groups[of_row], repeated = without_repeats(runs)
         repeats += repeated
-    shown, unclear = _columns(records, columns)
-    summary = _assemble(groups, keys, scale, shown, order or {})
+    shown, unclear = columns_of(records, columns)
+    parts = ("mean", "ci95", "n") if baseline is None else ("mean", "ci95", "n", "p")
+    summary = _assemble(groups, keys, scale, shown, order or {}, parts)
+    ranked = _rank_rows(summary)
+    tested = [] if baseline is None else _test_rows(summary, str(baseline))
+    named = [(label(summary, i, keys[:1]), label(summary, i), runs) for i, runs in summary.runs.items()]
+    of_scales = {name: [run for i in rows for run in summary.runs[i]] for name, rows in scales(summary).items()}
+    metrics = [column.key for column in summary.columns]
     summary.notes.extend(
-        _measured_notes(records) + _unfinished_notes(summary) + _skipped_notes(summary) + _warning_notes(summary)
-        + unclear + _added_note(rows, keys) + repeats + _version_notes(records) + _floor_notes(summary)
+        notes.measured(records) + ranked + tested + notes.unfinished(named) + notes.skipped(named, metrics)
+        + notes.warned(named, metrics) + unclear + notes.added(rows, keys) + repeats + notes.versions(records)
+        + notes.floors(of_scales, metrics)
     )  # fmt: skip
     return summary
 
@@ -104,40 +110,13 @@ def _check_rows(rows: Sequence[str], settled: list[dict[str, Any]], records: Seq
             raise UserError(f"table.rows: no record has '{key}'; there are: {choices}, and the config's keys")
 
 
-def _columns(records: Sequence[Record], wanted: Sequence[str] | None) -> tuple[list[Column], list[str]]:
-    """The columns that some record has or says why not, and a note on those that none has."""
-    recorded = {key for record in records for key in record.metrics}
-    known = recorded | {key for record in records for key in record.skipped}
-    keys = sorted(recorded, key=lambda key: key.split("/")) if wanted is None else list(dict.fromkeys(wanted))
-    absent = [key for key in keys if key not in known]
-    notes = []
-    if absent and recorded:
-        there = ", ".join(sorted(recorded))
-        notes = [f"no record has {', '.join(absent)} (table.columns); there are: {there}"]
-        keys = [key for key in keys if key in known]
-    columns, unclear = [], []
-    for key in keys:
-        facts = _facts(records, key.split("/")[0])
-        if len(facts) > 1:
-            unclear.append(f"the records disagree on units or direction of {key}: its best is not marked")
-        units, direction = facts[0] if len(facts) == 1 else ("", None)
-        columns.append(Column(key=key, units=units, higher_is_better=direction))
-    return columns, notes + unclear
-
-
-def _facts(records: Sequence[Record], stem: str) -> list[tuple[str, bool | None]]:
-    """Units and direction of a metric, as often as the records disagree on them."""
-    described = [((record.config.get("resolved") or {}).get("metrics") or {}).get(stem) for record in records]
-    facts = [(str(fact.get("units") or ""), fact.get("higher_is_better")) for fact in described if fact]
-    return list(dict.fromkeys(facts))
-
-
 def _assemble(
     groups: dict[tuple[Any, ...], list[Record]],
     keys: list[str],
     scale: list[str],
     columns: list[Column],
     order: Mapping[str, Sequence[str]],
+    parts: Sequence[str],
 ) -> Summary:
     """Rows sorted by scale, then by key, each scale headed by its floor; the best of each marked."""
     positions = [keys.index(key) for key in scale]
@@ -162,11 +141,11 @@ def _assemble(
             runs[len(rows)] = groups[values]
             rows.append(dict(zip(keys, values, strict=True)) | _statistics(groups[values], columns))
         best |= {(start + i, c.key) for c in columns for i in _best(rows[start:], c)}
-    names = [*keys, "status", "seeds", "runs"]
-    names += [f"{column.key}.{part}" for column in columns for part in ("mean", "ci95", "n")]
+    names = [*keys, "status", "seeds", "runs", "rank"]
+    names += [f"{column.key}.{part}" for column in columns for part in parts]
     # object keeps a whole number whole beside the empty cell of a floor
     table = pd.DataFrame(rows, columns=names, dtype=object)
-    table = table.astype({name: float for name in names if name.endswith((".mean", ".ci95"))})
+    table = table.astype({name: float for name in names if name.endswith(("rank", ".mean", ".ci95", ".p"))})
     counts = [name for name in names if name.endswith(".n")]
     table[counts] = table[counts].astype(float).fillna(0)
     table = table.astype(dict.fromkeys(["seeds", "runs", *counts], int))
@@ -195,13 +174,8 @@ def _floor(runs: list[Record], columns: list[Column]) -> dict[str, Any]:
     finished = [run for run in runs if run.status == "finished"]
     seeds = {run.choices["seed"] for run in finished}
     row: dict[str, Any] = {"status": FLOOR, "seeds": len(seeds), "runs": 0}
-    for column in columns:
-        stem = column.key.split("/")[0]
-        values = [run.metrics[f"{stem}/real"] for run in finished if f"{stem}/real" in run.metrics]
-        if values:
-            row |= {f"{column.key}.mean": float(np.mean(values)), f"{column.key}.n": len(values)}
-        elif stem.endswith("_ratio") and any(column.key in run.metrics for run in finished):
-            row |= {f"{column.key}.mean": 1.0}
+    for key, (mean, n) in floors_of(finished, [column.key for column in columns]).items():
+        row |= {f"{key}.mean": mean, f"{key}.n": n}
     return row
 
 
@@ -209,58 +183,81 @@ def _best(rows: list[dict[str, Any]], column: Column) -> list[int]:
     """Which rows have the best mean; none if there is nothing to choose from or no direction to choose by."""
     means = [row[f"{column.key}.mean"] for row in rows]
     there = [mean for mean in means if not math.isnan(mean)]
-    if column.higher_is_better is None or column.key.endswith("/real") or len(there) < 2:
+    if not column.ranks or len(there) < 2:
         return []
     best = max(there) if column.higher_is_better else min(there)
     return [index for index, mean in enumerate(means) if mean == best]
 
 
-def _measured_notes(records: Sequence[Record]) -> list[str]:
-    """What Frechet distances were measured in and how many images each set had: they mean nothing without."""
-    facts = [record.config.get("resolved") or {} for record in records]
-    measured = {(fact["features"], fact["images_per_set"]) for fact in facts if "images_per_set" in fact}
-    return [
-        f"FID: features {features}, {count} images of every set against {count} test images"
-        for features, count in sorted(measured)
-    ]
+def scales(summary: Summary) -> dict[str, list[int]]:
+    """Indices of the rows measured on one scale, by its name."""
+    found: dict[str, list[int]] = {}
+    for index in summary.runs:
+        found.setdefault(label(summary, index, summary.scale), []).append(index)
+    return found
 
 
-def _unfinished_notes(summary: Summary) -> list[str]:
-    """A line per method and reason of the runs that were refused or failed."""
-    runs = [run for of_row in summary.runs.values() for run in of_row if run.status != "finished"]
-    counts = Counter((run.status, run.choices.get("method"), run.reason or "no reason given") for run in runs)
-    return [
-        f"{status}: method={method}, {_count(n, 'run')}: {reason}"
-        for (status, method, reason), n in sorted(counts.items(), key=str)
-    ]
+def _rank_rows(summary: Summary) -> list[str]:
+    """Write the rows' mean ranks into the table; a note on them.
+
+    They are over the columns in which every row of the scale that has a number at all has one, two or more: a rank
+    among fewer is easier to have.
+    """
+    ranking = [column for column in summary.columns if column.ranks]
+    signs = np.array([1.0 if column.higher_is_better else -1.0 for column in ranking])
+    numbers = set()
+    for indices in scales(summary).values():
+        means = summary.table.loc[indices, [f"{column.key}.mean" for column in ranking]]
+        means = means.dropna(how="all").dropna(axis="columns", how="any")
+        signs_there = signs[[f"{column.key}.mean" in means.columns for column in ranking]]
+        if min(means.shape) >= 2:
+            summary.table.loc[means.index, "rank"] = mean_ranks(means.to_numpy() * signs_there)
+            numbers.add(means.shape[1])
+    return notes.ranked(numbers)
 
 
-def _skipped_notes(summary: Summary) -> list[str]:
-    """A line per reason and rows, naming the metrics that those rows do not have."""
-    rows: dict[tuple[str, str], dict[str, None]] = {}
+def _test_rows(summary: Summary, baseline: str) -> list[str]:
+    """Write what tests against the baseline give into the table and mark what differs; notes on them."""
+    free = [key for key in summary.keys if key not in summary.scale]
+    named = {index: {key: shown(summary.table.loc[index, key]) for key in free} for index in summary.runs}
+    place = next((key for key in free if any(of_row[key] == baseline for of_row in named.values())), None)
+    if place is None:
+        return notes.untested(baseline, free)
+    partners = _partners(summary, named, place, baseline)
+    several = len(set(partners.values())) > len(scales(summary))
+    whose = f"{place}={baseline}" + f" of the same {' and '.join(key for key in free if key != place)}" * several
+    values = {
+        index: {column.key: by_seed(runs, column.key) for column in summary.columns}
+        for index, runs in summary.runs.items()
+    }
+    pairs: set[int] = set()
+    most = 0
     for column in summary.columns:
-        for index, runs in summary.runs.items():
-            for run in runs:
-                if column.key in run.skipped:
-                    rows.setdefault((run.skipped[column.key], column.key), {})[label(summary, index)] = None
-    metrics: dict[tuple[str, str], list[str]] = {}
-    for (reason, key), labels in rows.items():
-        metrics.setdefault((reason, "; ".join(labels)), []).append(key)
-    return [f"skipped: {', '.join(keys)} of {labels}: {reason}" for (reason, labels), keys in metrics.items()]
+        for indices in scales(summary).values() if not column.key.endswith("/real") else ():
+            rows = [index for index in indices if index in partners]
+            found = [paired_p_value(values[i][column.key], values[partners[i]][column.key]) for i in rows]
+            tests = [n for p, n in found if not math.isnan(p)]
+            pairs |= set(tests)
+            most = max(most, len(tests))
+            adjusted = holm([p for p, _ in found])
+            summary.table.loc[rows, f"{column.key}.p"] = adjusted
+            summary.different.update((i, column.key) for i, p in zip(rows, adjusted, strict=True) if p < LEVEL)
+    return notes.tested(whose, pairs, most)
 
 
-def _warning_notes(summary: Summary) -> list[str]:
-    """A line per column that some runs warn of, with those rows and what the first of the runs says."""
-    notes = []
-    for key in [column.key for column in summary.columns]:
-        texts: dict[str, str] = {}
-        for index, runs in summary.runs.items():
-            for run in runs:
-                if key in run.warnings:
-                    texts.setdefault(label(summary, index), run.warnings[key])
-        if texts:
-            notes.append(f"mind {key} of {'; '.join(texts)}: {next(iter(texts.values()))}")
-    return notes
+def _partners(summary: Summary, named: Mapping[int, Mapping[str, str]], place: str, baseline: str) -> dict[int, int]:
+    """The row that each is tested against, as far as there is one; a baseline against none.
+
+    named: row -> key -> value; place: the key whose value is `baseline`.
+    """
+    partners = {}
+    for indices in scales(summary).values():
+        bases = [index for index in indices if named[index][place] == baseline]
+        for index in set(indices).difference(bases):
+            alike = [base for base in bases if {**named[base], place: ""} == {**named[index], place: ""}]
+            if len(bases) == 1 or alike:
+                partners[index] = (alike or bases)[0]
+    return partners
 
 
 def label(summary: Summary, index: int, keys: Sequence[str] | None = None) -> str:
@@ -274,42 +271,3 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
-
-
-def _added_note(rows: Sequence[str], keys: list[str]) -> list[str]:
-    added = keys[len(rows) :]
-    if not added:
-        return []
-    return [f"runs differ in {', '.join(added)} too: shown beside {', '.join(rows)}, not averaged over"]
-
-
-def _version_notes(records: Sequence[Record]) -> list[str]:
-    """A line where the records come from different versions of latentbench or of its source."""
-    commits = [str(record.environment.get("git_commit") or "unknown")[:10] for record in records]
-    versions = [str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records]
-    notes = []
-    for name, found in (("latentbench versions", versions), ("git commits", commits)):
-        counts = Counter(found)
-        if len(counts) > 1:
-            listed = ", ".join(f"{value} ({_count(count, 'run')})" for value, count in sorted(counts.items()))
-            notes.append(f"the records come from {len(counts)} {name}: {listed}")
-    return notes
-
-
-def _floor_notes(summary: Summary) -> list[str]:
-    """Runs of one scale and seed saw the same real images: where their floors differ, their setup did."""
-    stems = {column.key.split("/")[0] for column in summary.columns}
-    floors: dict[tuple[Any, ...], list[float]] = {}
-    for index, runs in summary.runs.items():
-        scale = tuple(summary.table.loc[index, key] for key in summary.scale)
-        for run in runs:
-            for stem in stems:
-                if f"{stem}/real" in run.metrics:
-                    key = (stem, *scale, run.choices["seed"])
-                    floors.setdefault(key, []).append(run.metrics[f"{stem}/real"])
-    differing = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
-    return [f"runs of one seed differ in {stem}/real: they may not compare" for stem in sorted(differing)]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

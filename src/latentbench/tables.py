@@ -9,30 +9,27 @@ In a notebook:
 
 import dataclasses
 import io
-import math
 import shutil
 import sys
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from hydra.errors import HydraException
-from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench import configuration, figures
 from latentbench.comparison import frame
+from latentbench.drawing import make_figures, pictured
 from latentbench.errors import UserError
-from latentbench.record import FILE_NAME, Record, load, write_whole
+from latentbench.record import Record, write_whole
+from latentbench.records import load_records, publish
 from latentbench.rendering import to_csv, to_latex, to_markdown, to_text
-from latentbench.summary import Summary, label, mean_interval, summarize
+from latentbench.summary import summarize
+from latentbench.wandb_records import load_wandb_records
 
 __all__ = [
-    "frame", "load_records", "main", "make_figures", "summarize",
+    "frame", "load_records", "load_wandb_records", "main", "make_figures", "summarize",
     "to_csv", "to_latex", "to_markdown", "to_text",
 ]  # fmt: skip
 
@@ -41,19 +38,26 @@ HELP = """latentbench-tables: a study's table and figures, from its records alon
 Usage:
   latentbench-tables sweep=quick                    the study of sweeps/quick.yaml
   latentbench-tables study=mine output_dir=results  the records below results/mine
+  latentbench-tables sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
+  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included
   latentbench-tables sweep=quick 'table.rows=[method,latent_size]' 'table.columns=[fid/prior,nll/test]'
 
-Reads  <output_dir>/<study>/*/record.json (output_dir: outputs, study: adhoc unless said otherwise).
-Writes <output_dir>/<study>/table.md, table.csv, table.tex, samples.png and .pdf,
-       fid_against_sharpness.png and .pdf.
+Reads  <output_dir>/<study>/*/record.json (output_dir: outputs, study: adhoc unless said otherwise), and what was
+       published: <output_dir>/<study>/*/records.jsonl.
+Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf.
 
-table.rows     choices (or keys of the config) that make a row; seeds are averaged over, nothing else is
-table.columns  metrics, as <metric>/<of what>; null: all that were recorded
+table.rows      choices (or keys of the config) that make a row; seeds are averaged over, nothing else is
+table.columns   metrics, as <metric>/<of what>; null: all that were recorded
+table.baseline  a row's value, such as vae: which rows differ from that row by more than chance is marked
+table.samples   whose images stand side by side: samplers, reconstruction, interpolation
+table.figures   name -> {{x: ..., y: ...}}: a metric against another or against a setting that tells rows apart
 
 Studies:
 {studies}
 """
-SAMPLES = {"prior": "samples, prior", "gmm": "samples, gmm", "reconstruction": "reconstructions"}
+PUBLISHED = Path("results")
+# What only this command knows.
+OWN_KEYS = ("+from=records", "+publish=false")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP.format(studies=_studies()))
         return 0
     try:
-        _tables(configuration.compose_config(list(arguments)))
+        _tables(configuration.compose_config([*OWN_KEYS, *arguments]))
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"latentbench-tables: {configuration.explain(error)}", file=sys.stderr)
         return 2
@@ -79,25 +83,60 @@ def _studies() -> str:
 
 def _tables(config: DictConfig) -> None:
     configuration.check(config)
+    if type(config.publish) is not bool:
+        raise UserError(f"publish={config.publish}: publish must be true or false")
     folder = Path(config.output_dir) / config.study
-    records, unreadable = load_records(folder)
-    for line in unreadable:
+    records, left_out = _records(config, folder)
+    for line in left_out:
         print(f"warning: {line}", file=sys.stderr)
     if not records:
-        raise UserError(_no_records(config, folder, len(unreadable)))
-    rows, columns = _names(config, "table.rows"), _names(config, "table.columns")
+        raise UserError(_no_records(config, folder, bool(left_out)))
+    if not config.publish:
+        _write(config, records, folder, folder, left_out)
+        return
+    for data in sorted({record.choices["data"] for record in records}):
+        of_data = [record for record in records if record.choices["data"] == data]
+        _write(config, of_data, folder, PUBLISHED / config.study / data, [])
+
+
+def _records(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]:
+    """The study's records from where they are wanted from, and a line on each that cannot be used."""
+    if config["from"] == "records":
+        return load_records(folder)
+    if config["from"] != "wandb":
+        raise UserError(f"from={config['from']}: choose records or wandb")
+    if "project" not in config.logger:
+        raise UserError("from=wandb: name the project, as logger=wandb logger.entity=... logger.project=...")
+    return load_wandb_records(config.logger.entity, config.logger.project, config.study)
+
+
+def _write(config: DictConfig, records: list[Record], folder: Path, into: Path, left_out: list[str]) -> None:
+    """Print a table of the study's records, and write it and its figures; if into another folder, the records too."""
     grid = config.hydra.sweeper.params or {}
-    order = {str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()}
-    summary = summarize(records, rows=rows or [], columns=columns, order=order)
-    made, missing = make_figures(summary, folder)
-    summary = dataclasses.replace(summary, notes=[*unreadable, *summary.notes, *missing])
-    question = OmegaConf.select(config, "question")
-    written = [folder / name for name in ("table.md", "table.csv", "table.tex")]
-    texts = (to_markdown(summary, title=config.study, question=question), to_csv(summary), to_latex(summary))
-    for path, text in zip(written, texts, strict=True):
-        write_whole(path, text.encode())
+    summary = summarize(
+        records,
+        rows=_names(config, "table.rows") or [],
+        columns=_names(config, "table.columns"),
+        order={str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()},
+        baseline=OmegaConf.select(config, "table.baseline"),
+    )
+    samples = _names(config, "table.samples") or []
+    made, missing = make_figures(summary, folder, samples=samples, plots=_plots(config))
+    summary = dataclasses.replace(summary, notes=[*left_out, *summary.notes, *missing])
+    title = config.study if not config.publish else f"{config.study} on {into.name}"
+    texts = {
+        "table.md": to_markdown(summary, title=title, question=OmegaConf.select(config, "question")),
+        "table.csv": to_csv(summary),
+        "table.tex": to_latex(summary),
+    }
+    for name, text in texts.items():
+        write_whole(into / name, text.encode())
+    written = [into / name for name in texts]
     for name, figure in made.items():
-        written += figures.save(figure, folder / name)
+        written += figures.save(figure, into / name)
+    if config.publish:
+        runs = [pictured(summary, index) for index in summary.runs]
+        written.append(publish(records, [run for run in runs if run], folder, into))
     print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
     print("\nwritten:", *written, sep="\n  ")
 
@@ -110,126 +149,23 @@ def _names(config: DictConfig, key: str) -> list[str] | None:
     return [value] if isinstance(value, str) else [str(name) for name in value]
 
 
-def _no_records(config: DictConfig, folder: Path, unreadable: int) -> str:
+def _plots(config: DictConfig) -> dict[str, dict[str, str]]:
+    """The axes of every figure that is wanted. Raises: UserError if one lacks its axes."""
+    plots = {}
+    for name, axes in (OmegaConf.select(config, "table.figures") or {}).items():
+        if axes is None:
+            continue
+        if not OmegaConf.is_dict(axes) or set(axes) != {"x", "y"}:
+            raise UserError(f"table.figures.{name}={axes}: name its axes, as {{x: beta, y: fid/prior}}")
+        plots[str(name)] = {str(axis): str(key) for axis, key in axes.items()}
+    return plots
+
+
+def _no_records(config: DictConfig, folder: Path, unusable: bool) -> str:
+    where = folder if config["from"] == "records" else f"the W&B project {config.logger.project}"
     sweep = OmegaConf.select(config, "hydra.runtime.choices.sweep")
     command = f"-m sweep={sweep}" if sweep else f"study={config.study}"
     if str(config.output_dir) != "outputs":
         command += f" output_dir={config.output_dir}"
-    what = "no records" if not unreadable else "no readable records"
-    return f"{what} in {folder}; `latentbench {command}` makes them"
-
-
-def load_records(folder: Path) -> tuple[list[Record], list[str]]:
-    """The records in `<folder>/*/record.json`, and a line on each that cannot be used.
-
-    Folders named after their run come first: where a run was copied, they are the originals.
-    """
-    records: list[tuple[bool, str, Record]] = []
-    unreadable = []
-    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
-        try:
-            record = load(path)
-            _check(record, path)
-        except UserError as error:
-            unreadable.append(f"left out: {' '.join(str(error).split())}")
-            continue
-        records.append((path.parent.name != record.run_id, path.parent.name, record))
-    return [record for _, _, record in sorted(records, key=lambda found: found[:2])], unreadable
-
-
-def _check(record: Record, path: Path) -> None:
-    """Raises: UserError if the table could not tell the run's seed or a number of it."""
-    parts: tuple[Any, ...] = (
-        record.choices, record.config, record.environment, record.metrics, record.skipped, record.seconds
-    )  # fmt: skip
-    if not all(isinstance(part, dict) for part in parts) or not isinstance(record.choices.get("seed"), int):
-        raise UserError(f"{path} is not a run's record: choices, config or seed are missing")
-    for key, value in record.metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise UserError(f"{path} has {key}={value!r}, which is not a finite number")
-
-
-def make_figures(summary: Summary, folder: Path) -> tuple[dict[str, Figure], list[str]]:
-    """The figures that the records and the images of the runs in `folder` allow, and notes on the others."""
-    made: dict[str, Figure] = {}
-    rows, notes = _sample_rows(summary, folder)
-    blocks = {key: heading for key, heading in SAMPLES.items() if any(key in row.images for row in rows)}
-    if blocks:
-        made["samples"] = figures.samples(rows, blocks)
-    panels = _panels(summary)
-    if panels:
-        made["fid_against_sharpness"] = figures.fid_against_sharpness(panels)
-    else:
-        notes.append("no figure fid_against_sharpness: no row has both fid/prior and sharpness_ratio/prior")
-    return made, notes
-
-
-def _scales(summary: Summary) -> dict[str, list[int]]:
-    """Indices of the rows measured on one scale, by its name."""
-    scales: dict[str, list[int]] = {}
-    for index in summary.runs:
-        scales.setdefault(label(summary, index, summary.scale), []).append(index)
-    return scales
-
-
-def _name(summary: Summary, index: int) -> str:
-    """A row's name beside others of its scale."""
-    return label(summary, index, [key for key in summary.keys if key not in summary.scale] or summary.keys)
-
-
-def _sample_rows(summary: Summary, folder: Path) -> tuple[list[figures.SampleRow], list[str]]:
-    """Real images above what each row's first finished run drew, scale by scale."""
-    rows: list[figures.SampleRow] = []
-    notes: list[str] = []
-    for scale, indices in _scales(summary).items():
-        drawn: dict[str, dict[str, figures.Images]] = {}
-        for index in indices:
-            run = next((run for run in summary.runs[index] if run.status == "finished"), None)
-            images = _images(folder / run.run_id / "images.npz") if run else {}
-            if "real" in images:
-                drawn[_name(summary, index)] = images
-            elif run:
-                notes.append(f"figure samples: no images of {run.run_id}")
-        originals = next((images["original"] for images in drawn.values() if "original" in images), None)
-        for name, images in drawn.items():
-            # below other originals than its own, a reconstruction would look wrong
-            other = not np.array_equal(images.get("original", []), originals if originals is not None else [])
-            if other and images.pop("reconstruction", None) is not None:
-                notes.append(f"figure samples: {name} reconstructed other images, which are not shown")
-        if drawn:
-            real = next(iter(drawn.values()))["real"]
-            above = {"prior": real, "gmm": real, "reconstruction": originals}
-            has = {key for images in drawn.values() for key in images}
-            heads = {key: images for key, images in above.items() if images is not None and key in has}
-            rows.append(figures.SampleRow(f"real images, {scale}" if scale else "real images", heads))
-            rows += [figures.SampleRow(name, images) for name, images in drawn.items()]
-    return rows, notes
-
-
-def _images(path: Path) -> dict[str, figures.Images]:
-    """A run's images by name; none if the file is not there or cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}
-    return {name: array for name, array in arrays.items() if array.ndim == 4 and array.dtype == np.uint8}
-
-
-def _panels(summary: Summary) -> list[figures.Panel]:
-    """Rows that have both numbers of the scatter plot, scale by scale."""
-    panels = []
-    for scale, indices in _scales(summary).items():
-        finished = {i: [run for run in summary.runs[i] if run.status == "finished"] for i in indices}
-        points = []
-        for index, runs in finished.items():
-            both = [run.metrics for run in runs if {"fid/prior", "sharpness_ratio/prior"} <= run.metrics.keys()]
-            x, x_interval, n = mean_interval([metrics["sharpness_ratio/prior"] for metrics in both])
-            y, y_interval, _ = mean_interval([metrics["fid/prior"] for metrics in both])
-            if n:
-                points.append(figures.Point(_name(summary, index), x, x_interval, y, y_interval))
-        floors = [run.metrics["fid/real"] for runs in finished.values() for run in runs if "fid/real" in run.metrics]
-        if points:
-            floor = float(np.mean(floors)) if floors else None
-            panels.append(figures.Panel(title=scale, points=points, floor=floor))
-    return panels
+    what = "no records" if not unusable else "no readable records"
+    return f"{what} in {where}; `latentbench {command}` makes them"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration import check, choices
+from latentbench.configuration import check, choices, compose_config
 from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.run import build
 from options import composed, options
@@ -49,9 +49,39 @@ def test_its_table_shows_what_its_runs_record(sweep: str) -> None:
     known = choices(config, config.hydra.runtime.choices)
     for row in config.table.rows:
         assert row in known or OmegaConf.select(config, row) is not None, row
-    quantities = {name for node in config.metric.values() for name in build(node).quantities}
-    places = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *config.sampler}
     for column in config.table.columns or []:
-        quantity, _, of_what = column.partition("/")
-        assert quantity in quantities, column
-        assert of_what in places, column
+        assert is_recorded(config, column), column
+
+
+def is_recorded(config: DictConfig, column: str) -> bool:
+    """Whether a metric of the study has the quantity and what it is of."""
+    quantities = {name for node in config.metric.values() for name in build(node).quantities}
+    quantity, _, of_what = column.partition("/")
+    return quantity in quantities and of_what in {REAL, RECONSTRUCTION, INTERPOLATION, "test", *config.sampler}
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_its_baseline_is_a_row(sweep: str) -> None:
+    config = composed(f"sweep={sweep}")
+    values = [value for row in config.table.rows for value in str(config.hydra.sweeper.params[row]).split(",")]
+    assert str(config.table.baseline) in [value.strip() for value in values]
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_its_figures_can_be_drawn(sweep: str) -> None:
+    config = composed(f"sweep={sweep}")
+    assert {*config.table.samples} <= {RECONSTRUCTION, INTERPOLATION, *config.sampler}
+    for name, axes in config.table.figures.items():
+        if axes is not None:
+            assert set(axes) == {"x", "y"}, name
+            assert axes.x in config.table.rows or is_recorded(config, axes.x), name
+            assert is_recorded(config, axes.y), name
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_data_and_seeds_can_be_swapped(sweep: str) -> None:
+    swapped = compose_config([f"sweep={sweep}", "data=fashion_mnist", "seed=4"])
+    assert swapped.data.name == "fashion_mnist"
+    assert swapped.seed == 4
+    assert "data" not in swapped.hydra.sweeper.params  # a grid of data sets would have the last word
+    assert swapped.hydra.sweeper.params.seed == "0,1,2"

@@ -90,7 +90,8 @@ class WeightsAndBiases(RunLogger):
             ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
             warned = {f"warnings/{key}": text for key, text in record.warnings.items()}
             errors = {f"errors/{key}": error for key, error in record.errors.items()}
-            self._run.summary.update(record.metrics | errors | skipped | warned | ending)
+            whole = {"record": record.line()}  # of which tables are made; the others are for W&B's own views
+            self._run.summary.update(record.metrics | errors | skipped | warned | ending | whole)
             if images:
                 self._run.log({f"images/{of}": wandb.Image(grid(i), caption=of) for of, i in images.items()})
         except Exception as error:

@@ -1,0 +1,73 @@
+"""Time from 10,000 records to a study's table (promise: 5 seconds), of run folders and of one published file.
+
+    python benchmarks/tables.py > benchmarks/tables.md
+
+The records are those of results/quick/digits, again and again with other seeds and latent sizes: 500 rows of 20 seeds.
+"""
+
+import copy
+import dataclasses
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+from tabulate import tabulate
+
+from latentbench.configuration import compose_config
+from latentbench.record import Record
+from latentbench.records import load_records, publish
+from latentbench.rendering import to_csv, to_latex, to_markdown, to_text
+from latentbench.summary import summarize
+
+RECORDS, SEEDS = 10_000, 20
+PUBLISHED = Path(__file__).parents[1] / "results" / "quick"
+
+
+def many() -> list[Record]:
+    """10,000 records with a run id each."""
+    of_method = {record.choices["method"]: record for record in load_records(PUBLISHED)[0]}
+    methods = sorted(of_method)
+    made = []
+    for number in range(RECORDS):
+        place, seed = divmod(number, SEEDS)
+        size, which = divmod(place, len(methods))
+        record = of_method[methods[which]]
+        choices = record.choices | {"seed": seed, "latent_size": 2 + size}
+        config = copy.deepcopy(record.config) | {"seed": seed, "latent_size": 2 + size}
+        metrics = {key: value * (1 + 0.01 * seed) for key, value in record.metrics.items()}
+        made.append(
+            dataclasses.replace(record, run_id=f"run{number:05}", choices=choices, config=config, metrics=metrics)
+        )
+    return made
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    table = compose_config(["sweep=quick"]).table
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        records = many()
+        for record in records:
+            record.save(Path(folder) / "runs" / record.run_id)
+        publish(records, [], Path(folder), Path(folder) / "published" / "digits")
+        del records
+        for kind in ("runs", "published"):
+            times, busy = [time.perf_counter()], time.process_time()
+            loaded, _ = load_records(Path(folder) / kind)
+            times.append(time.perf_counter())
+            summary = summarize(loaded, rows=["method", "latent_size"], columns=table.columns, baseline="vae")
+            times.append(time.perf_counter())
+            _ = to_markdown(summary, title=kind), to_csv(summary), to_latex(summary), to_text(summary)
+            times.append(time.perf_counter())
+            assert len(loaded) == RECORDS
+            phases = [after - before for before, after in itertools.pairwise(times)]
+            busy = time.process_time() - busy
+            rows.append([kind, len(summary.table), *(f"{taken:.1f}" for taken in [*phases, sum(phases), busy])])
+    print(f"# A table of {RECORDS:,} records, {len(table.columns)} columns, one thread\n")
+    headers = ["records in", "rows", "load, s", "summarize, s", "four formats, s", "all, s", "of the processor, s"]
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

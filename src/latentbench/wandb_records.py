@@ -1,0 +1,49 @@
+"""A study's records out of a Weights & Biases project, as `logger=wandb` leaves them there."""
+
+from typing import Any
+
+from latentbench.errors import UserError
+from latentbench.record import Record, parse
+from latentbench.records import left_out, usable
+
+PATIENCE = 20  # seconds, for an answer
+
+
+def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[list[Record], list[str]]:
+    """The records of a study's W&B runs, and a line on each that cannot be used.
+
+    Of a run that was logged more than once it is the last, a finished one before all others.
+
+    Raises: UserError if W&B cannot be reached, does not take the key or has no such project.
+    """
+    kept: dict[str, Record] = {}
+    unusable = []
+    for run in _runs(entity, project, study):
+        try:
+            text = run.summary_metrics.get("record")
+            if text is None:
+                raise UserError(f"{run.url} holds no record: it has not ended, or was logged by an older version")
+            record = usable(parse(text, run.url), run.url)
+        except UserError as error:
+            unusable.append(left_out(error))
+            continue
+        before = kept.get(record.run_id)
+        if before is None or record.status == "finished" or before.status != "finished":
+            kept[record.run_id] = record
+    return [kept[name] for name in sorted(kept)], unusable
+
+
+def _runs(entity: str | None, project: str, study: str) -> list[Any]:
+    """The W&B runs of a study, the first logged first."""
+    import wandb  # here alone: it takes half a second to import, which every other table would wait for
+
+    path = "/".join(filter(None, (entity, project)))
+    try:
+        wandb.setup(wandb.Settings(silent=True))
+        if not wandb.login(prompt=False, verify=True):
+            raise UserError("you are not logged in to W&B: `wandb login`, or set WANDB_API_KEY")
+        api = wandb.Api(timeout=PATIENCE)
+        return list(api.runs(path, filters={"group": study}, order="+created_at", per_page=200, lazy=False))
+    except Exception as error:  # W&B raises many kinds, not all of them its own
+        reason, *_ = str(error).splitlines()
+        raise UserError(f"from=wandb, {path}: {reason}") from error
