@@ -117,7 +117,7 @@ def elsewhere(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     assert Path(where.stdout.strip()) == installed / "latentbench" / "__init__.py"
     command = ("trainer.max_epochs=1", "backbone.hidden=[16]", "metric=[fid,sharpness]", "study=mine", "logger=none")
-    called(sys.executable, "-m", "latentbench.run", *command, cwd=folder, PYTHONPATH=str(installed))
+    called(sys.executable, "-m", "latentbench", *command, cwd=folder, PYTHONPATH=str(installed))
     return folder
 
 

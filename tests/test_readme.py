@@ -47,7 +47,7 @@ def commands(text: str) -> list[list[str]]:
 def runs(text: str) -> list[list[str]]:
     """Arguments of every `latentbench` and `latentbench-tables` command."""
     given = [words for words in commands(text) if words[0].startswith("latentbench")]
-    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench.run"]]
+    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
     return [words[1:] for words in given]
 
 
