@@ -78,6 +78,25 @@ def _studies() -> str:
 
 
 def _tables(config: DictConfig) -> None:
+    folder, summary = read_study(config)
+    made, missing = make_figures(summary, folder)
+    summary = dataclasses.replace(summary, notes=[*summary.notes, *missing])
+    question = OmegaConf.select(config, "question")
+    written = [folder / name for name in ("table.md", "table.csv", "table.tex")]
+    texts = (to_markdown(summary, title=config.study, question=question), to_csv(summary), to_latex(summary))
+    for path, text in zip(written, texts, strict=True):
+        write_whole(path, text.encode())
+    for name, figure in made.items():
+        written += figures.save(figure, folder / name)
+    print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
+    print("\nwritten:", *written, sep="\n  ")
+
+
+def read_study(config: DictConfig) -> tuple[Path, Summary]:
+    """The folder of the config's study and its table, whose first notes name the records that cannot be used.
+
+    Raises: UserError if the config has no meaning or there are no records.
+    """
     configuration.check(config)
     folder = Path(config.output_dir) / config.study
     records, unreadable = load_records(folder)
@@ -89,17 +108,7 @@ def _tables(config: DictConfig) -> None:
     grid = config.hydra.sweeper.params or {}
     order = {str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()}
     summary = summarize(records, rows=rows or [], columns=columns, order=order)
-    made, missing = make_figures(summary, folder)
-    summary = dataclasses.replace(summary, notes=[*unreadable, *summary.notes, *missing])
-    question = OmegaConf.select(config, "question")
-    written = [folder / name for name in ("table.md", "table.csv", "table.tex")]
-    texts = (to_markdown(summary, title=config.study, question=question), to_csv(summary), to_latex(summary))
-    for path, text in zip(written, texts, strict=True):
-        write_whole(path, text.encode())
-    for name, figure in made.items():
-        written += figures.save(figure, folder / name)
-    print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
-    print("\nwritten:", *written, sep="\n  ")
+    return folder, dataclasses.replace(summary, notes=[*unreadable, *summary.notes])
 
 
 def _names(config: DictConfig, key: str) -> list[str] | None:
@@ -185,7 +194,7 @@ def _sample_rows(summary: Summary, folder: Path) -> tuple[list[figures.SampleRow
         drawn: dict[str, dict[str, figures.Images]] = {}
         for index in indices:
             run = next((run for run in summary.runs[index] if run.status == "finished"), None)
-            images = _images(folder / run.run_id / "images.npz") if run else {}
+            images = run_images(folder, run) if run else {}
             if "real" in images:
                 drawn[_name(summary, index)] = images
             elif run:
@@ -206,10 +215,10 @@ def _sample_rows(summary: Summary, folder: Path) -> tuple[list[figures.SampleRow
     return rows, notes
 
 
-def _images(path: Path) -> dict[str, figures.Images]:
+def run_images(folder: Path, run: Record) -> dict[str, figures.Images]:
     """A run's images by name; none if the file is not there or cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(folder / run.run_id / "images.npz", allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
