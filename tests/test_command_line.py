@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from latentbench import configuration, run, tables
+from latentbench import __main__, configuration, run, tables
 from latentbench.configuration import sentence
 
 NOT_A_KEY = "there is no such key"
@@ -47,7 +47,7 @@ class Screen(io.StringIO):
         return self.terminal
 
 
-def latentbench(*arguments: str, program: Callable[[], Any] = run.main, terminal: bool = False) -> Finished:
+def latentbench(*arguments: str, program: Callable[[], Any] = __main__.main, terminal: bool = False) -> Finished:
     """Run a command in this process, as its entry point does; what it changes in the process is put back."""
     out, err, code = Screen(terminal), Screen(terminal), None
     logs = [logging.getLogger(name) for name in (None, "latentbench", "pytorch_lightning", "hydra")]
@@ -328,12 +328,12 @@ def test_the_composed_config_can_be_shown_without_running(in_an_empty_folder: Pa
 
 def test_the_commands_are_installed_under_their_names() -> None:
     commands = {point.name: point.load() for point in entry_points(group="console_scripts")}
-    assert commands["latentbench"] is run.main
+    assert commands["latentbench"] is __main__.main
     assert commands["latentbench-tables"] is tables.main
 
 
 def test_the_module_is_the_command() -> None:
-    command = [sys.executable, "-m", "latentbench.run", "beta=-1", "logger=none"]
+    command = [sys.executable, "-m", "latentbench", "beta=-1", "logger=none"]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert finished.stdout == ""
     assert finished.stderr.splitlines() == [the_one_line(latentbench("beta=-1", "logger=none"))]

@@ -77,8 +77,9 @@ def test_a_wheel_holds_every_option_and_every_study(wheel: Path) -> None:
     assert expected - contents(wheel) == set()
 
 
-def test_a_wheel_holds_every_module_and_the_weights_of_the_features(wheel: Path) -> None:
-    paths = [path for path in (ROOT / "src" / "latentbench").rglob("*") if path.suffix in (".py", ".safetensors")]
+def test_a_wheel_holds_every_module_template_and_the_weights_of_the_features(wheel: Path) -> None:
+    kinds = (".py", ".jinja", ".safetensors")
+    paths = [path for path in (ROOT / "src" / "latentbench").rglob("*") if path.suffix in kinds]
     assert {str(path.relative_to(ROOT / "src")) for path in paths} - contents(wheel) == set()
 
 
@@ -117,7 +118,7 @@ def elsewhere(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     assert Path(where.stdout.strip()) == installed / "latentbench" / "__init__.py"
     command = ("trainer.max_epochs=1", "backbone.hidden=[16]", "metric=[fid,sharpness]", "study=mine", "logger=none")
-    called(sys.executable, "-m", "latentbench.run", *command, cwd=folder, PYTHONPATH=str(installed))
+    called(sys.executable, "-m", "latentbench", *command, cwd=folder, PYTHONPATH=str(installed))
     return folder
 
 
@@ -133,12 +134,14 @@ def test_an_installed_wheel_does_not_claim_the_commit_of_the_repository_around_i
     assert json.loads(path.read_text())["environment"]["git_commit"] is None
 
 
-def test_the_commands_of_an_installed_wheel_make_tables(elsewhere: Path, installed: Path) -> None:
-    tables = called(
-        sys.executable, installed / "bin" / "latentbench-tables", "study=mine", cwd=elsewhere, PYTHONPATH=str(installed)
-    )
-    assert "fid" in tables.stdout
+def test_the_commands_of_an_installed_wheel_make_tables_and_a_page(elsewhere: Path, installed: Path) -> None:
+    made = {}
+    for name in ("latentbench-tables", "latentbench-report"):
+        command = (sys.executable, installed / "bin" / name, "study=mine")
+        made[name] = called(*command, cwd=elsewhere, PYTHONPATH=str(installed)).stdout
+    assert "fid" in made["latentbench-tables"]
     assert (elsewhere / "outputs" / "mine" / "table.md").is_file()
+    assert (elsewhere / "outputs" / "mine" / "report.html").is_file()
     assert (installed / "bin" / "latentbench").is_file()
 
 

@@ -68,7 +68,12 @@ def computed(
     for i, batch in batches[chosen] if isinstance(chosen, slice) else [batches[j] for j in chosen]:
         torch.manual_seed(seed + i)
         made.update(*batch)
-    return {name: estimate.value.item() for name, estimate in made.compute().items()}
+    found = {}
+    for name, (value, error, _) in made.compute().items():
+        found[name] = value.item()
+        if error is not None:
+            found[f"error of {name}"] = error.item()
+    return found
 
 
 def in_a_process(rank: int, folder: str, names: list[str]) -> None:

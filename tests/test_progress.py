@@ -19,7 +19,9 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     """No run does anything; each leaves what it was asked for."""
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "run", lambda config, options: asked.append(choices(config, options)) or "finished")
+    monkeypatch.setattr(
+        run, "run", lambda config, options, device: asked.append(choices(config, options)) or "finished"
+    )
     return asked
 
 
@@ -77,7 +79,7 @@ def test_one_run_alone_is_not_counted(stub: list[dict[str, Any]]) -> None:
 def test_a_sweep_says_in_the_end_what_became_of_its_runs(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_seed(config: Any, chosen: dict[str, Any]) -> str:
+    def by_seed(config: Any, chosen: dict[str, Any], device: int | None) -> str:
         if config.seed == 1:
             raise Refused("it cannot be")
         if config.seed == 2:
@@ -98,7 +100,7 @@ def test_a_sweep_says_in_the_end_what_became_of_its_runs(
 def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
     error: Exception, code: int, stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def second_goes_wrong(config: Any, chosen: dict[str, Any]) -> str:
+    def second_goes_wrong(config: Any, chosen: dict[str, Any], device: int | None) -> str:
         if config.seed == 1:
             raise error
         return "finished"
@@ -114,7 +116,7 @@ def test_the_time_left_is_said_between_runs_and_not_after_the_last(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter(range(0, 10_000, 100))  # every look at the clock is 100 s after the one before
-    monkeypatch.setattr("latentbench.progress.time.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("latentbench.launchers.base.time.monotonic", lambda: float(next(now)))
     err = latentbench("-m", "seed=0,1,2").err
     assert re.findall(r"about .* left", err) == ["about 3 min 20 s left", "about 1 min 40 s left"]
     assert err.rindex("left") < err.rindex("run 3 of 3")

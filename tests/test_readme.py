@@ -17,7 +17,7 @@ from latentbench.tables import OWN_KEYS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
-COMMANDS = ("latentbench", "latentbench-tables", "make", "python", "pip")
+COMMANDS = ("latentbench", "latentbench-tables", "latentbench-report", "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="there is no README beside these tests")
@@ -46,9 +46,9 @@ def commands(text: str) -> list[list[str]]:
 
 
 def runs(text: str) -> list[list[str]]:
-    """Arguments of every `latentbench` and `latentbench-tables` command."""
+    """Arguments of every `latentbench`, `latentbench-tables` and `latentbench-report` command."""
     given = [words for words in commands(text) if words[0].startswith("latentbench")]
-    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench.run"]]
+    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
     return [words[1:] for words in given]
 
 

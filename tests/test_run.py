@@ -33,7 +33,7 @@ KEYS = {
 }  # fmt: skip
 CHOICES = {
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
-    "sampler", "features", "metric", "trainer", "logger", "sweep",
+    "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
     "seed", "beta", "latent_size", "study", "output_dir", "force",
 }  # fmt: skip
 SMALL = ("backbone.hidden=[16]", "trainer.max_epochs=1", "logger=none")
@@ -440,7 +440,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Output folders of one command in two fresh processes."""
     folders = [tmp_path_factory.mktemp("fresh") for _ in range(2)]
     for folder in folders:
-        command = [sys.executable, "-m", "latentbench.run", *SEEDED, f"output_dir={folder}"]
+        command = [sys.executable, "-m", "latentbench", *SEEDED, f"output_dir={folder}"]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
     return folders
 

@@ -22,7 +22,7 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "co
 GROUPS = (
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood",
     "objective", "schedule",
-    "sampler", "features", "metric", "trainer", "logger", "sweep",
+    "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
 )  # fmt: skip
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 # What cannot change a result has no part in a run's identity.
@@ -30,7 +30,9 @@ WITHOUT_EFFECT = (
     "study",
     "output_dir",
     "force",
+    "checkpoint_seconds",
     "logger",
+    "launcher",
     "question",
     "table",
     "sweep",

@@ -74,7 +74,7 @@ def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple
         drawn: dict[str, dict[str, figures.Images]] = {}
         for index in indices:
             run = pictured(summary, index)
-            images = _images(images_of(folder, run)) if run else {}
+            images = images_of_run(folder, run) if run else {}
             if "real" in images:
                 drawn[_name(summary, index)] = images
             elif run:
@@ -95,10 +95,10 @@ def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple
     return rows, notes
 
 
-def _images(path: Path) -> dict[str, figures.Images]:
-    """A run's images by name; none if the file is not there or cannot be read."""
+def images_of_run(folder: Path, run: Record) -> dict[str, figures.Images]:
+    """A run's images by name; none if the file is not there or cannot be read. `folder` is the study's."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(images_of(folder, run), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}

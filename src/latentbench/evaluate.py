@@ -123,6 +123,9 @@ def gather(
         if sampler.needs_latents and no_latents:
             absent[name] = f"{no_latents}, so there are no latents to fit this sampler to"
             continue
+        if latents is not None and len(latents) < sampler.least:
+            absent[name] = f"this sampler is fitted to {sampler.least} latents or more, and there are {len(latents)}"
+            continue
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
             images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])

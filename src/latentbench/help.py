@@ -11,6 +11,7 @@ latentbench: what does a regularizer of the latent space give you?
   latentbench -m beta=0.1,1,10 latent_size=2,8,32        every combination
   latentbench -m sweep=quick                             a study
   latentbench-tables sweep=quick                         its table and figures, from the records
+  latentbench-report sweep=quick                         its web page, with every run
   latentbench method=wae_mmd --cfg job                   show the composed config, run nothing
 
 Records land at <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: latentbench --hydra-help.

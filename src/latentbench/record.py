@@ -72,7 +72,13 @@ def described(record: Record) -> list[str]:
         if key.partition("/")[0] not in lines:
             absent.setdefault(reason, {})[key.partition("/")[0]] = None
     skipped = [f"  skipped {', '.join(quantities)}: {reason}" for reason, quantities in absent.items()]
-    return shown + minded + skipped
+    there = {key.partition("/")[2] for key in record.metrics}
+    sets: dict[str, dict[str, None]] = {}  # that there is nothing of at all
+    for key, reason in sorted(record.skipped.items()):
+        if (of_what := key.partition("/")[2]) not in there and of_what != "test":
+            sets.setdefault(reason, {})[of_what] = None
+    without = [f"  no images of {', '.join(names)}: {reason}" for reason, names in sets.items()]
+    return shown + minded + skipped + without
 
 
 def load(path: Path) -> Record:

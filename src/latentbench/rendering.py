@@ -35,7 +35,7 @@ def to_csv(summary: Summary) -> str:
 
 def to_text(summary: Summary, *, width: int = 120) -> str:
     """For a terminal of `width` characters: wider tables are split into blocks of columns; best marked *."""
-    header, body = _grid(summary, _same, lambda cell: f"{cell}*")
+    header, body = grid(summary, _same, lambda cell: f"{cell}*")
     n_keys = len(summary.keys) + 1
     widths = [max(map(len, column)) + 2 for column in zip(header, *body, strict=True)]
     blocks: list[list[int]] = [[]]
@@ -57,7 +57,7 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
 
 def to_markdown(summary: Summary, *, title: str, question: str | None = None) -> str:
     """A document: title, question, table (best in bold), caption and notes."""
-    header, body = _grid(summary, _escape_markdown, lambda cell: f"**{cell}**")
+    header, body = grid(summary, _escape_markdown, lambda cell: f"**{cell}**")
     aligned = ["left"] * len(summary.keys) + ["right"] * (len(header) - len(summary.keys))
     table = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     asked = [" ".join(question.split())] if question else []
@@ -67,7 +67,7 @@ def to_markdown(summary: Summary, *, title: str, question: str | None = None) ->
 
 def to_latex(summary: Summary) -> str:
     """A tabular for the booktabs package, best in bold; caption and notes stand above it as comments."""
-    header, body = _grid(summary, _escape_latex, lambda cell: rf"\textbf{{{cell}}}")
+    header, body = grid(summary, _escape_latex, lambda cell: rf"\textbf{{{cell}}}")
     comments = [r"\usepackage{booktabs}", _escape_latex(f"{CAPTION} Bold: best."), *_lines(summary)]
     scales = [tuple(summary.table.loc[i, key] for key in summary.scale) for i in summary.table.index]
     lines = [f"% {comment}" for comment in comments]
@@ -98,10 +98,10 @@ def _lines(summary: Summary) -> list[str]:
     return [" ".join(note.split()) for note in summary.notes]
 
 
-def _grid(
+def grid(
     summary: Summary, escape: Callable[[str], str], mark: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and cells, escaped; the best ones marked."""
+    """Header and cells of the table, both put through `escape`, the best cells through `mark` after it."""
     header = [*summary.keys, "seeds"]
     columns = []
     if summary.table["rank"].notna().any():

@@ -1,7 +1,5 @@
-"""The Hydra app: compose, seed, build, fit, evaluate, record."""
+"""One run: seed, build, fit, evaluate, record."""
 
-import collections
-import contextlib
 import inspect
 import io
 import logging
@@ -15,15 +13,11 @@ import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -31,11 +25,12 @@ from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save
 from threadpoolctl import threadpool_limits
 
+from latentbench.checkpoints import Checkpoints, forget, last
 from latentbench.configuration import CONF_DIR, check, choices, explain, run_id
 from latentbench.data.base import ImageData
 from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluate import Evaluation, evaluate
-from latentbench.help import help_text
+from latentbench.leases import held
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
 from latentbench.progress import EpochBar
@@ -43,22 +38,60 @@ from latentbench.record import FILE_NAME, Record, Status, described, status_of, 
 
 log = logging.getLogger(__name__)
 
+LOCK = "lock"  # a file in a run's folder, held while a process is at it
 
-def run(config: DictConfig, options: Mapping[str, Any]) -> str:
+
+class Job(NamedTuple):
+    """A run that is to be."""
+
+    config: DictConfig  # composed
+    options: dict[str, Any]  # Hydra's `runtime.choices`, the option of every group
+    overrides: list[str]  # what the command says of it, for messages
+    is_alone: bool  # and not one of a sweep, of which a refused pair is a result like any other
+
+
+def attempt(job: Job, *, device: int | None = None) -> str:
+    """Run it and say what became of it, on one line if the user can mend it."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of Lightning's own code
+    warnings.filterwarnings("ignore", message=".*have no `validation_step`.*")  # a GAN has nothing to validate
+    try:
+        return run(job.config, job.options, device=device)
+    except Refused as error:
+        log.error("refused: %s", error)
+        return "wrong" if job.is_alone else "refused"
+    except (UserError, OmegaConfBaseException) as error:
+        log.error("latentbench: %s", explain(error))
+        return "wrong"
+    except Diverged as error:
+        log.error("failed: %s", error)
+    except Exception:
+        log.exception("failed: %s", " ".join(job.overrides))
+    return "failed"
+
+
+def run(config: DictConfig, options: Mapping[str, Any], *, device: int | None = None) -> str:
     """Train and evaluate one model and leave its record; a finished run is not run again unless `force`.
 
-    options: Hydra's `runtime.choices`, the option of every group.
+    options: as of a Job. device: which of several of its kind to use; None leaves it to Lightning.
+    A run that was cut off goes on from its last checkpoint; one that another process is at is left to that.
 
     Returns: what became of it. Raises, after the record of it is written: Refused, UserError or whatever failed.
     """
-    check(config)
-    config, chosen = settle(config, options)
-    name = run_id(config, chosen)
-    run_dir = Path(config.output_dir) / config.study / name
-    if status_of(run_dir) == "finished" and not config.force:
-        log.info("%s is finished already (force=true runs it again)", run_dir)
-        return "finished before"
+    config, chosen, run_dir = settle(config, options)
     make_writable(run_dir)
+    with held(run_dir / LOCK) as is_ours:
+        if not is_ours:
+            log.info("%s: another process is at it", run_dir)
+            return "run elsewhere"
+        if status_of(run_dir) == "finished" and not config.force:
+            log.info("%s is finished already (force=true runs it again)", run_dir)
+            return "finished before"
+        return carry_out(config, chosen, run_dir, device)
+
+
+def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, device: int | None) -> str:
+    """The run itself."""
+    name = run_dir.name
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     about: dict[str, Any] = {"run_id": name, "study": config.study, "choices": chosen, "config": resolved}
     clock = Clock()
@@ -78,12 +111,12 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         lightning_logger = logger.start(
             run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved
         )
-        trainer = fit(config, model, data, lightning_logger or False, run_dir)
+        trainer = fit(config, model, data, lightning_logger or False, run_dir, device=device)
         clock.lap("fit")
-        device = trainer.strategy.root_device
+        where = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
-        device = torch.device("cpu") if device.type == "mps" else device
-        evaluation = evaluate(model=model, data=data, seed=config.seed, device=device, **measures)
+        where = torch.device("cpu") if where.type == "mps" else where
+        evaluation = evaluate(model=model, data=data, seed=config.seed, device=where, **measures)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
         about |= {key: getattr(evaluation, key) for key in ("metrics", "errors", "skipped", "warnings")}
@@ -91,6 +124,7 @@ def run(config: DictConfig, options: Mapping[str, Any]) -> str:
         keep(run_dir, model, evaluation)
         record.save(run_dir)
         logger.finish(record, evaluation.images)
+        forget(run_dir)
         failed = False
     except Exception as error:
         status: Status = "refused" if isinstance(error, Refused) else "failed"
@@ -124,13 +158,18 @@ def taken_by_model(config: DictConfig) -> set[str]:
     return set(inspect.signature(get_class(config.model._target_)).parameters)
 
 
-def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any]]:
-    """The run as it will be, and its choices: a GAN has no likelihood, whichever is set for its competitors."""
+def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any], Path]:
+    """The run as it will be, its choices and its folder: a GAN has no likelihood, whichever is set for its competitors.
+
+    Raises: UserError if a value has no meaning.
+    """
+    check(config)
     unused = [group for group in OPTIONAL_PARTS if group not in taken_by_model(config)]
     settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
     # beta=1 and beta=1.0 are one run, and so are all without a regularizer to weigh.
     settled.beta = None if "regularizer" in unused else float(config.beta)
-    return settled, choices(settled, options) | dict.fromkeys(unused)
+    chosen = choices(settled, options) | dict.fromkeys(unused)
+    return settled, chosen, Path(config.output_dir) / config.study / run_id(settled, chosen)
 
 
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
@@ -154,21 +193,29 @@ def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     return model
 
 
-def fit(config: DictConfig, model: GenerativeModel, data: ImageData, logger: Any, run_dir: Path) -> pl.Trainer:
-    """Train for `trainer.max_epochs` epochs."""
+def fit(
+    config: DictConfig,
+    model: GenerativeModel,
+    data: ImageData,
+    logger: Any,
+    run_dir: Path,
+    *,
+    device: int | None = None,
+) -> pl.Trainer:
+    """Train for `trainer.max_epochs` epochs, from where the run was cut off if it was."""
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger,
-        callbacks=[EpochBar()],
+        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds)],
         default_root_dir=str(run_dir),
-        enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # terms are logged once an epoch anyhow; more would only warn of short epochs
+        **({} if device is None else {"devices": [device]}),
     )
     try:
-        trainer.fit(model, datamodule=data)
+        trainer.fit(model, datamodule=data, ckpt_path=last(run_dir), weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     return trainer
@@ -251,57 +298,3 @@ class Clock:
         now = time.monotonic()
         self.seconds[phase] = round(now - self.last, 3)
         self.last = now
-
-
-def main() -> None:
-    """The command `latentbench`. Exit code 1: a run failed; 2: the command cannot be carried out as given."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        with contextlib.suppress(BrokenPipeError):  # of a reader who has seen enough
-            print(help_text(), flush=True)
-        return
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of Lightning's own code
-    warnings.filterwarnings("ignore", message=".*have no `validation_step`.*")  # a GAN has nothing to validate
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes exceptions on; they are explained here
-    outcomes: collections.Counter[str] = collections.Counter()
-
-    @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
-    def app(config: DictConfig) -> None:
-        hydra_config = HydraConfig.get()
-        multirun = hydra_config.mode == RunMode.MULTIRUN
-        try:
-            outcomes[run(config, hydra_config.runtime.choices)] += 1
-        except Refused as error:
-            log.error("refused: %s", error)
-            # In a sweep a refused pair is a result like any other.
-            outcomes["refused" if multirun else "wrong"] += 1
-        except (UserError, OmegaConfBaseException) as error:
-            log.error("latentbench: %s", explain(error))
-            outcomes["wrong"] += 1
-        except Diverged as error:
-            log.error("failed: %s", error)
-            outcomes["failed"] += 1
-        except Exception:
-            log.exception("failed: %s", " ".join(hydra_config.overrides.task))
-            outcomes["failed"] += 1
-
-    try:
-        app()
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"latentbench: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
-    except ValueError as error:  # of Hydra, which does not say where
-        print(f"latentbench: {error} (in: {' '.join(sys.argv[1:])})", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:  # of Hydra, which makes a sweep's folder
-        print(f"latentbench: output_dir cannot be written ({error}): choose another", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("latentbench: interrupted; the same command goes on with the runs that are not finished", file=sys.stderr)
-        sys.exit(130)
-    if outcomes.total() > 1:
-        print("runs:", ", ".join(f"{count} {what}" for what, count in outcomes.items()), file=sys.stderr)
-    sys.exit(1 if outcomes["failed"] else 2 if outcomes["wrong"] else 0)
-
-
-if __name__ == "__main__":
-    main()

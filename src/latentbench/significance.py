@@ -31,6 +31,21 @@ def paired_p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -
     return 2 * float(stdtr(n - 1, -abs(mean / (deviation / math.sqrt(n))))), n
 
 
+def welch_interval(values: Sequence[float], others: Sequence[float], tail: float) -> float:
+    """Half-width of the interval of a difference of means that Student's t leaves with probability `tail` on a side.
+
+    Variances are not taken to be alike. nan with fewer than two of either, or if neither varies: nothing tells what
+    seeds do. Source: Welch (1947), The generalization of Student's problem.
+    """
+    if min(len(values), len(others)) < 2:
+        return math.nan
+    squares = [mean_and_deviation(numbers)[1] ** 2 / len(numbers) for numbers in (values, others)]
+    if sum(squares) == 0:
+        return math.nan
+    freedom = sum(squares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (values, others), strict=True))
+    return float(stdtrit(freedom, 1 - tail)) * math.sqrt(sum(squares))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values adjusted for there being several: the chance of one wrong rejection or more stays below the level.
 

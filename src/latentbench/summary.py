@@ -33,6 +33,7 @@ class Summary:
         <row key>…, status, seeds (finished), runs (all), rank (mean over metrics), and <metric>.mean, <metric>.ci95,
         <metric>.n and, where there is a baseline, <metric>.p (of no difference from it, adjusted)
     best: where <metric> is best within its scale, as (index in table, metric)
+    partners: index in table -> index of the baseline that the row is tested against, as far as it has one
     different: where <metric> differs from the baseline's by more than chance, as (index in table, metric)
     runs: index in table -> its records, lowest seed first; a floor has none
     """
@@ -42,8 +43,9 @@ class Summary:
     columns: list[Column]
     table: pd.DataFrame
     best: set[tuple[int, str]]
-    different: set[tuple[int, str]] = dataclasses.field(default_factory=set)
     runs: dict[int, list[Record]]
+    partners: dict[int, int] = dataclasses.field(default_factory=dict)
+    different: set[tuple[int, str]] = dataclasses.field(default_factory=set)
     notes: list[str]
 
 
@@ -223,7 +225,8 @@ def _test_rows(summary: Summary, baseline: str) -> list[str]:
     place = next((key for key in free if any(of_row[key] == baseline for of_row in named.values())), None)
     if place is None:
         return notes.untested(baseline, free)
-    partners = _partners(summary, named, place, baseline)
+    partners = summary.partners
+    partners |= _partners(summary, named, place, baseline)
     several = len(set(partners.values())) > len(scales(summary))
     whose = f"{place}={baseline}" + f" of the same {' and '.join(key for key in free if key != place)}" * several
     values = {

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +26,7 @@ from latentbench.errors import UserError
 from latentbench.record import Record, write_whole
 from latentbench.records import load_records, publish
 from latentbench.rendering import to_csv, to_latex, to_markdown, to_text
-from latentbench.summary import summarize
+from latentbench.summary import Summary, summarize
 from latentbench.wandb_records import load_wandb_records
 
 __all__ = [
@@ -56,8 +57,8 @@ Studies:
 {studies}
 """
 PUBLISHED = Path("results")
-# What only this command knows.
-OWN_KEYS = ("+from=records", "+publish=false")
+# What a run does not know.
+FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP.format(studies=_studies()))
         return 0
     try:
-        _tables(configuration.compose_config([*OWN_KEYS, *arguments]))
+        _tables(configuration.compose_config([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"latentbench-tables: {configuration.explain(error)}", file=sys.stderr)
         return 2
@@ -82,21 +83,30 @@ def _studies() -> str:
 
 
 def _tables(config: DictConfig) -> None:
-    configuration.check(config)
     if type(config.publish) is not bool:
         raise UserError(f"publish={config.publish}: publish must be true or false")
-    folder = Path(config.output_dir) / config.study
-    records, left_out = _records(config, folder)
-    for line in left_out:
-        print(f"warning: {line}", file=sys.stderr)
-    if not records:
-        raise UserError(_no_records(config, folder, bool(left_out)))
+    folder, records, left_out = read_records(config)
     if not config.publish:
         _write(config, records, folder, folder, left_out)
         return
     for data in sorted({record.choices["data"] for record in records}):
         of_data = [record for record in records if record.choices["data"] == data]
         _write(config, of_data, folder, PUBLISHED / config.study / data, [])
+
+
+def read_records(config: DictConfig) -> tuple[Path, list[Record], list[str]]:
+    """The folder of the config's study, its records, and a line on each that cannot be used.
+
+    Raises: UserError if the config has no meaning or there are no records.
+    """
+    configuration.check(config)
+    folder = Path(config.output_dir) / config.study
+    records, left_out = _records(config, folder)
+    for line in left_out:
+        print(f"warning: {line}", file=sys.stderr)
+    if not records:
+        raise UserError(_no_records(config, folder, bool(left_out)))
+    return folder, records, left_out
 
 
 def _records(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]:
@@ -110,8 +120,13 @@ def _records(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]
     return load_wandb_records(config.logger.entity, config.logger.project, config.study)
 
 
-def _write(config: DictConfig, records: list[Record], folder: Path, into: Path, left_out: list[str]) -> None:
-    """Print a table of the study's records, and write it and its figures; if into another folder, the records too."""
+def summarize_study(
+    config: DictConfig, records: Sequence[Record], folder: Path, left_out: Sequence[str]
+) -> tuple[Summary, dict[str, Figure]]:
+    """The table of records as the config wants it, and its figures; images of runs are in the study's `folder`.
+
+    Raises: UserError if the config's table has no meaning.
+    """
     grid = config.hydra.sweeper.params or {}
     summary = summarize(
         records,
@@ -122,7 +137,12 @@ def _write(config: DictConfig, records: list[Record], folder: Path, into: Path, 
     )
     samples = _names(config, "table.samples") or []
     made, missing = make_figures(summary, folder, samples=samples, plots=_plots(config))
-    summary = dataclasses.replace(summary, notes=[*left_out, *summary.notes, *missing])
+    return dataclasses.replace(summary, notes=[*left_out, *summary.notes, *missing]), made
+
+
+def _write(config: DictConfig, records: list[Record], folder: Path, into: Path, left_out: list[str]) -> None:
+    """Print a table of the study's records, and write it and its figures; if into another folder, the records too."""
+    summary, made = summarize_study(config, records, folder, left_out)
     title = config.study if not config.publish else f"{config.study} on {into.name}"
     texts = {
         "table.md": to_markdown(summary, title=title, question=OmegaConf.select(config, "question")),

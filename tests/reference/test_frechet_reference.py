@@ -11,7 +11,15 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from latentbench.errors import UserError
 from latentbench.features.base import Features
 from latentbench.metrics.feature_set import SEED, settled
-from latentbench.metrics.frechet_distance import FrechetDistance, factor, frechet_distance, moments
+from latentbench.metrics.frechet_distance import (
+    FrechetDistance,
+    Reference,
+    factor,
+    frechet_distance,
+    influence,
+    moments,
+    reference_of,
+)
 from latentbench.metrics.frechet_distance_infinity import FrechetDistanceInfinity, frechet_distance_infinity
 from options import evidence, few_digits, part_of
 
@@ -125,12 +133,44 @@ def draws(n: int, size: int, shift: float = 0.1) -> tuple[Tensor, Tensor, Tensor
     return torch.zeros(size, dtype=torch.float64), torch.diag(spread**2), rows, known
 
 
+def known_reference(mean: Tensor, covariance: Tensor) -> Reference:
+    """A reference of known moments, which adds nothing to an error."""
+    return Reference(mean, factor(covariance), *torch.zeros(2, 1, len(mean), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n", [15, 200], ids=["fewer images than features", "more"])
+def test_the_influence_of_an_image_is_the_derivative_by_its_weight(n: int) -> None:
+    x, other = torch.randn(n, 20, dtype=torch.float64), torch.randn(300, 20, dtype=torch.float64) * 1.3 + 0.2
+    of_set, of_reference = influence(x, reference_of(other))
+
+    def distance(weights: Tensor, weights_of_other: Tensor) -> float:
+        moments_of = []
+        for rows, given in ((x, weights), (other, weights_of_other)):
+            shares = given / given.sum()
+            mean = shares @ rows
+            unbiased = len(rows) / (len(rows) - 1)
+            moments_of += [mean, unbiased * (rows - mean).T @ (shares[:, None] * (rows - mean))]
+        return frechet_distance(*moments_of).item()
+
+    for made, weights, alone in ((of_set, 0, n), (of_reference, 1, 300)):
+        found = []
+        for i in range(6):
+            sides = []
+            for sign in (1, -1):
+                given = [torch.ones(n, dtype=torch.float64), torch.ones(300, dtype=torch.float64)]
+                given[weights][i] += sign * 1e-4
+                sides.append(distance(*given))
+            found.append((sides[0] - sides[1]) / 2e-4 * alone)
+        differences = torch.tensor(found, dtype=torch.float64).diff()
+        torch.testing.assert_close(made[:6].diff(), differences, rtol=2 / n, atol=0.01)
+
+
 def test_the_extrapolated_distance_has_not_the_bias_and_varies_as_its_error_says() -> None:
     plain, found, errors = [], [], []
     for _ in range(150):
         mean, covariance, rows, known = draws(300, 30)
         plain.append(frechet_distance(mean, covariance, *moments(rows)).item())
-        value, error = frechet_distance_infinity(mean, factor(covariance), rows, SIZES)
+        value, error = frechet_distance_infinity(known_reference(mean, covariance), rows, SIZES)
         found.append(value.item())
         errors.append(error.item())
     spread = np.std(found, ddof=1)
@@ -146,7 +186,7 @@ def test_the_line_is_that_of_least_squares_through_the_distances_of_the_subsets(
     generator = torch.Generator().manual_seed(SEED)
     subsets = [rows[settled(rows)][torch.randperm(300, generator=generator)[:n]] for n in SIZES]
     distances = [frechet_distance(mean, covariance, *moments(subset)).item() for subset in subsets]
-    value, _ = frechet_distance_infinity(mean, factor(covariance), rows, SIZES)
+    value, _ = frechet_distance_infinity(known_reference(mean, covariance), rows, SIZES)
     assert value.item() == pytest.approx(np.polyfit(1 / np.array(SIZES), distances, 1)[1], rel=1e-9)
 
 
@@ -155,8 +195,8 @@ def test_the_subsets_are_the_same_in_whichever_order_the_images_come(size: int) 
     mean, covariance, rows, _ = draws(200, size)
     rows = torch.cat([rows, rows[:50]])  # with copies
     sizes = [60, 120, 250]
-    one = frechet_distance_infinity(mean, factor(covariance), rows, sizes)
-    other = frechet_distance_infinity(mean, factor(covariance), rows[torch.randperm(250)], sizes)
+    one = frechet_distance_infinity(known_reference(mean, covariance), rows, sizes)
+    other = frechet_distance_infinity(known_reference(mean, covariance), rows[torch.randperm(250)], sizes)
     for a, b in zip(one, other, strict=True):
         assert a.item() == pytest.approx(b.item(), rel=1e-9)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentbench.errors import UserError
 from latentbench.metrics import precision_recall_density_coverage as module
-from latentbench.metrics.nearest_neighbour_ratio import nearest_distances, nearest_neighbour_ratio
+from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio
 from latentbench.metrics.precision_recall_density_coverage import (
     Neighbourhood,
     precision_recall_density_coverage,
@@ -123,8 +123,8 @@ def test_k_must_be_less_than_the_number_of_images() -> None:
 def test_nearest_distances_are_scipys_and_0_to_copies() -> None:
     points, others = torch.rand(50, 20), torch.rand(80, 20)
     known, _ = scipy.spatial.KDTree(others.double().numpy()).query(points.double().numpy())
-    torch.testing.assert_close(nearest_distances(points, others), torch.from_numpy(known))
-    assert not nearest_distances(others[::3], others).any()
+    torch.testing.assert_close(nearest(points, others).distance, torch.from_numpy(known))
+    assert not nearest(others[::3], others).distance.any()
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.9], ids=["sharp", "blurred"])
@@ -135,7 +135,7 @@ def test_samples_that_know_neither_set_are_as_far_from_both_in_the_mean_however_
     for _ in range(300):
         training, held_out, fresh = torch.rand(3, 50, 10)
         samples = blur * 0.5 + (1 - blur) * fresh
-        pair = [nearest_distances(samples, images).mean().item() for images in (training, held_out)]
+        pair = [nearest(samples, images).distance.mean().item() for images in (training, held_out)]
         differences.append(pair[0] - pair[1])
         distances += pair
         assert nearest_neighbour_ratio(samples, training, held_out).item() == pytest.approx(pair[0] / pair[1])

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -63,6 +63,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size = whole_number("data.batch_size", batch_size, least=1)
         self.seed = seed
         self._splits: Splits | None = None
+        self._epochs = 0  # of a training that goes on, before it was cut off
 
     @abstractmethod
     def load(self) -> Splits:
@@ -112,6 +113,15 @@ class ImageData(pl.LightningDataModule):
         """Binarization without its noise."""
         return "none" if self.binarize == "dynamic" else self.binarize
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many epochs' batches have been drawn, for the checkpoint."""
+        assert self.trainer is not None
+        return {"epochs": self.trainer.current_epoch + 1}  # it is made at the end of one
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the batches of the epoch after these."""
+        self._epochs = state_dict["epochs"]
+
     def train_dataloader(self) -> "Batches":
         """Shuffled training batches, as the trainer's model is to be shown them."""
         return self._batches("train", self.batch_size, shuffle=True)
@@ -130,6 +140,7 @@ class ImageData(pl.LightningDataModule):
             batch_size=batch_size,
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,
+            epoch=self._epochs,
         )
 
 
@@ -137,15 +148,18 @@ class Batches:
     """Batches of a uint8 tensor, cut by index where the tensor lies: no work per sample, no workers.
 
     Shuffled batches differ from epoch to epoch and are the same for the same seed and epoch.
+    epoch: which one the first pass is, of a training that goes on.
     """
 
-    def __init__(self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool, epoch: int = 0
+    ) -> None:
         self.images = images
         self.binarize = binarize
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
-        self.epoch = 0
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)

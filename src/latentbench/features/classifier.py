@@ -32,7 +32,10 @@ class ClassifierFeatures(Features):
             raise UserError(f"features.weights={stem}: there are weights for {there}")
         trained_on = metadata(stem)["shape"]
         if trained_on != "x".join(map(str, shape)):
-            raise UserError(f"features.weights={stem} are for images of {trained_on}, not {'x'.join(map(str, shape))}")
+            given = "x".join(map(str, shape))
+            raise UserError(
+                f"features.weights={stem} are for images of {trained_on}, not {given}: take features=random or pixels"
+            )
         self.name = f"classifier_{stem}"
         self.size = N_FEATURES
         self.network = network(shape)

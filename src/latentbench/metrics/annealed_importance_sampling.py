@@ -175,6 +175,7 @@ class AnnealedImportanceSampling(ModelMetric):
         "ais": Quantity("nats", higher_is_better=False),
         "ais_gap": Quantity("nats", higher_is_better=None),
     }
+    asks_encoder = False
     estimates: list[Tensor]
     gaps: list[Tensor]
 

@@ -205,6 +205,7 @@ class ModelMetric(Metric):
 
     batch_size: int = CHUNK
     most: int | None = None  # images that it is measured on; None: all
+    asks_encoder: ClassVar[bool] = True
 
     @abstractmethod
     def refuses(self, evidence: Evidence) -> str | None:
@@ -217,7 +218,7 @@ class ModelMetric(Metric):
     @torch.no_grad()
     def measure(self, evidence: Evidence) -> Measured:
         """Every quantity on the test images."""
-        if reason := self.refuses(evidence) or not_finite(evidence.codes, "codes"):
+        if reason := self.refuses(evidence) or (self.asks_encoder and not_finite(evidence.codes, "codes")):
             return Measured(absent={f"{name}/test": reason for name in self.quantities})
         self.reset()
         # In an order of chance: the first of them are as good as any.
@@ -255,10 +256,14 @@ class DrawnMetric(ModelMetric):
 
 
 def mean_of(values: Tensor | list[Tensor]) -> Estimate:
-    """Mean of values (N,) and its standard error s / sqrt(N), not a number for one value; in float64."""
+    """Mean of values (N,) and its standard error; in float64."""
     exact = dim_zero_cat(values).double()
-    error = exact.std() / math.sqrt(len(exact)) if len(exact) > 1 else exact.new_tensor(math.nan)
-    return Estimate(exact.mean(), error)
+    return Estimate(exact.mean(), standard_error(exact))
+
+
+def standard_error(values: Tensor) -> Tensor:
+    """s / sqrt(N) of values (N,), of their mean; not a number for one value."""
+    return values.std() / math.sqrt(len(values)) if len(values) > 1 else values.new_tensor(math.nan)
 
 
 def not_finite(rows: Tensor, what: str) -> str | None:

@@ -1,7 +1,7 @@
 """Frechet distance between two sets of images (FID)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from scipy.linalg.lapack import dpstrf
@@ -49,24 +49,43 @@ def trace_of_root(product: Tensor) -> Tensor:
     return values.clamp(min=0).sqrt().sum()
 
 
-def influence(shifted: Tensor, root: Tensor) -> Tensor:
-    """What each image adds to the distance to first order: its derivative by the image's weight in the set, centred.
+class Reference(NamedTuple):
+    """What a set is compared with: features x_j, their mean m and R with R R' = C, their covariance."""
 
-    f_i = 2 (m - mean)(x_i - m) + |x_i - m|^2 - y_i M^(-1/2) y_i, less its mean;  y_i = R'(x_i - m),  M = R' C R
+    mean: Tensor  # (F,)
+    root: Tensor  # R, (F, r)
+    centred: Tensor  # x_j - m, (M, F)
+    whitened: Tensor  # R^+ (x_j - m), (M, r)
 
-    with m and C the mean and covariance of features x_i, and a reference of the given mean and covariance R R'. The
-    standard error of the distance, given the reference, is |f| / N.
-    Shape: x - mean (N, F), R (F, r) -> (N,). Source: the derivative of the trace of a root, as in Dowson & Landau 1982.
+
+def reference_of(features: Tensor) -> Reference:
+    """The reference that features (M, F) make, in float64."""
+    mean, covariance = moments(features)
+    root, centred = factor(covariance), features.double() - mean
+    return Reference(mean, root, centred, torch.linalg.lstsq(root, centred.T).solution.T)
+
+
+def influence(x: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
+    """What each image adds to frechet_distance to first order: its derivative by the image's weight among its own.
+
+    of the set's x_i:        2 (m' - m)(x_i - m') + |x_i - m'|^2 - y_i M^(-1/2) y_i,  y_i = R'(x_i - m'),   M = R' C' R
+    of the reference's x_j:  2 (m - m')(x_j - m) + |x_j - m|^2 - u_j M^(1/2) u_j,     u_j = R^+ (x_j - m)
+
+    with m', C' the moments of the set, both less their means; the quadratic forms are the optimal maps of either
+    Gaussian to the other. Where M is singular the inverse is of what there is. The distance's standard error is
+    (|f|^2 / N^2 + |g|^2 / M^2)^(1/2) of the N influences f and the M of the reference.
+    Shape: x (N, F), float64 -> (N,), (M,). Source: the derivative of the trace term of Dowson & Landau 1982.
     """
-    shift = shifted.mean(0)
-    centred = shifted - shift
-    y = centred @ root
+    mean = x.mean(0)
+    shift, x = mean - reference.mean, x - mean
+    y = x @ reference.root
     values, vectors = torch.linalg.eigh(y.T @ y / (len(y) - 1))
     there = values > values.sum() * torch.finfo(values.dtype).eps
-    along = (y @ vectors[:, there]).square() / values[there].sqrt()
-    f = 2 * centred @ shift + centred.square().sum(1) - along.sum(1)
-    centred_influence: Tensor = f - f.mean()
-    return centred_influence
+    roots, vectors = values[there].sqrt(), vectors[:, there]
+    of_set = 2 * x @ shift + x.square().sum(1) - ((y @ vectors).square() / roots).sum(1)
+    along, others = (reference.whitened @ vectors).square() * roots, reference.centred
+    of_reference = -2 * others @ shift + others.square().sum(1) - along.sum(1)
+    return of_set - of_set.mean(), of_reference - of_reference.mean()
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,16 +100,10 @@ def covariance_of(rows: Tensor) -> Tensor:
     return centred.T @ centred / (len(rows) - 1)
 
 
-def reference_moments(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Mean (F,) of the reference's features and R (F, r) with R R' their covariance, made once."""
-
-    def make() -> tuple[Tensor, Tensor]:
-        mean, covariance = moments(features)
-        return mean, factor(covariance)
-
+def reference_in(evidence: Evidence) -> Reference:
+    """The reference's features as one, made once."""
     features = evidence.reference_features
-    mean, root = kept("mean and factor", [features], make)
-    return mean, root
+    return Reference(*kept("reference of Frechet distances", [features], lambda: reference_of(features)))
 
 
 class FrechetDistance(FeatureMetric):
@@ -99,8 +112,7 @@ class FrechetDistance(FeatureMetric):
     `fid/real` is the floor: real validation images against the same test images, the same number of each; what a model
     can expect that draws as the data does. It is one pair of sets: on the digits, other splits of the same size give
     5.2 with a standard deviation of 0.9. The distance is biased upwards for few images (Chong & Forsyth 2020): compare
-    values of equal counts only. Its error is of other images of the set, the test images given, and knows nothing of
-    the bias.
+    values of equal counts only. Its error knows nothing of the bias.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid": Quantity("", higher_is_better=False)}
@@ -111,8 +123,8 @@ class FrechetDistance(FeatureMetric):
 
     def prepare(self, evidence: Evidence) -> None:
         """Moments of the reference's features."""
-        self.mean, self.root = reference_moments(evidence)
-        size = len(self.mean)
+        self.reference = reference_in(evidence)
+        size = len(self.reference.mean)
         for name, shape in {"total": (size,), "outer": (size, size), "count": ()}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.keep("features")  # for the error alone
@@ -121,7 +133,7 @@ class FrechetDistance(FeatureMetric):
     def update(self, features: Tensor) -> None:
         """Add a batch (B, F)."""
         # From the reference's mean, which is near theirs: sums of squares keep their digits.
-        shifted = features.double() - self.mean
+        shifted = features.double() - self.reference.mean
         self.total += shifted.sum(0)
         self.outer += shifted.T @ shifted
         self.count += len(shifted)
@@ -131,10 +143,11 @@ class FrechetDistance(FeatureMetric):
         """The distance."""
         shift = self.total / self.count
         covariance = (self.outer - self.count * torch.outer(shift, shift)) / (self.count - 1)
-        value = distance_of_shift(shift, self.root, covariance)
-        n, size = int(self.count), len(self.mean)
+        value = distance_of_shift(shift, self.reference.root, covariance)
+        n, size = int(self.count), len(shift)
         if n < 2:  # and no covariance
             return {"fid": Estimate(value, None)}
-        error = influence(dim_zero_cat(self.features).double() - self.mean, self.root).norm() / n
+        of_set, of_reference = influence(dim_zero_cat(self.features).double(), self.reference)
+        error = torch.hypot(of_set.norm() / n, of_reference.norm() / len(of_reference))
         few = f"{n} images for {size} features: the covariances are singular and the distance far too large"
         return {"fid": Estimate(value, error, few if n <= size else "")}

@@ -9,25 +9,25 @@ from torch import Tensor
 from latentbench.errors import number, whole_number
 from latentbench.metrics.base import Estimate, Evidence, Quantity
 from latentbench.metrics.feature_set import SEED, FeatureSetMetric, settled
-from latentbench.metrics.frechet_distance import covariance_of, influence, reference_moments, trace_of_root
+from latentbench.metrics.frechet_distance import Reference, covariance_of, influence, reference_in, trace_of_root
 
 
-def frechet_distance_infinity(
-    mean: Tensor, root: Tensor, features: Tensor, sizes: Sequence[int]
-) -> tuple[Tensor, Tensor]:
+def frechet_distance_infinity(reference: Reference, features: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Intercept a, and its standard error, of the line FID_n = a + b/n through one subset of each size n.
 
     a = sum_k w_k FID_k,  w_k = 1/K - z' (z_k - z') / sum_l (z_l - z')^2,  z_k = 1/n_k with mean z'
-    error^2 = sum_i (sum_k w_k [i in subset k] / n_k)^2 f_i^2,  f_i the influence of image i on the distance
+    error^2 = sum_i (sum_k w_k [i in subset k] / n_k)^2 f_i^2 + sum_j g_j^2 / M^2
+    with f the influences of the set's images on the distance and g those of the reference's
 
-    Shape: mean (F,) of the reference and R (F, r) with R R' its covariance; features (N, F); sizes: 3 or more, each
-    2 to N. Subsets are drawn without replacement, the same ones in whichever order the features come.
+    Shape: features (N, F); sizes: 3 or more, each 2 to N. Subsets are drawn without replacement, the same ones in
+    whichever order the features come.
     Source: Chong & Forsyth 2020, for the line. The intercept may be below 0 where the distance is near 0.
     The error is ours: the scatter about the line does not show what all subsets of one set share, and is about half of
-    what the intercept varies from set to set. Ours is to first order, with the reference taken as it is.
+    what the intercept varies from set to set. Ours is to first order.
     """
-    x = features.double()[settled(features)] - mean
-    y = x @ root
+    x = features.double()[settled(features)] - reference.mean
+    y = x @ reference.root
+    spread = reference.root.square().sum()
     inverse = 1 / torch.tensor(sizes, dtype=torch.float64)
     deviation = inverse - inverse.mean()
     weights = 1 / len(sizes) - inverse.mean() * deviation / deviation.square().sum()
@@ -38,13 +38,14 @@ def frechet_distance_infinity(
         shift = x[chosen].mean(0)
         variance = (x[chosen] - shift).square().sum() / (n - 1)
         overlap = trace_of_root(covariance_of(y[chosen]))
-        intercept += weight * (shift.square().sum() + root.square().sum() + variance - 2 * overlap)
+        intercept += weight * (shift.square().sum() + spread + variance - 2 * overlap)
         leverage[chosen] += weight / n
-    return intercept, (leverage * influence(x, root)).norm()
+    of_set, of_reference = influence(x + reference.mean, reference)
+    return intercept, torch.hypot((leverage * of_set).norm(), of_reference.norm() / len(of_reference))
 
 
 class FrechetDistanceInfinity(FeatureSetMetric):
-    """`fid_infinity/<set>`: `fid` extrapolated to infinitely many images of it; its error is given the test images.
+    """`fid_infinity/<set>`: `fid` extrapolated to infinitely many images of it, and its error.
 
     What is left out is the bias of the set's own number of images, which depends on the model (Chong & Forsyth 2020).
     The test images stay as many as they are, so their part of the bias remains, in every set alike: compare with
@@ -66,7 +67,7 @@ class FrechetDistanceInfinity(FeatureSetMetric):
 
     def prepare(self, evidence: Evidence) -> None:
         """Moments of the reference's features."""
-        self.reference = reference_moments(evidence)
+        self.reference = reference_in(evidence)
 
     def compute(self) -> dict[str, Estimate]:
         """The intercept and its error."""
@@ -74,7 +75,7 @@ class FrechetDistanceInfinity(FeatureSetMetric):
         n, size = features.shape
         sizes = self.sizes(n, size)
         few = f"subsets from {sizes[0]} images on for {size} features: with so few the distance is not linear in 1/n"
-        value, error = frechet_distance_infinity(*self.reference, features, sizes)
+        value, error = frechet_distance_infinity(self.reference, features, sizes)
         is_line = sizes[0] >= self.images_per_feature * size
         return {"fid_infinity": Estimate(value, error, "" if is_line else few)}
 

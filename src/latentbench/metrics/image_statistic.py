@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
+from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.metrics.base import CHUNK, Estimate, Evidence, ImageMetric, mean_of
+from latentbench.metrics.base import CHUNK, Estimate, Evidence, ImageMetric, mean_of, standard_error
 
 
 class ImageStatistic(ImageMetric):
     """For each name of `per_image`: `name/<set>`, the mean over images, and `name_ratio/<set>`, over test images'.
 
-    The error of a ratio is of other images of the set, the test images given.
+    The error of a ratio is to first order, of other images of the set and other test images.
     """
 
     @abstractmethod
@@ -24,7 +26,7 @@ class ImageStatistic(ImageMetric):
         self.keep(*self.names)
         for batch in evidence.reference.split(CHUNK):
             self.update(batch)
-        self.real = {name: mean_of(getattr(self, name)).value for name in self.names}
+        self.real = {name: dim_zero_cat(getattr(self, name)).double() for name in self.names}
 
     def update(self, images: Tensor) -> None:
         """Add a batch (B, C, H, W)."""
@@ -35,8 +37,11 @@ class ImageStatistic(ImageMetric):
         """Means and their ratios to real images'."""
         found = {}
         for name, real in self.real.items():
-            found[name] = mean_of(getattr(self, name))
-            found[f"{name}_ratio"] = found[name].over(real)
+            values = dim_zero_cat(getattr(self, name)).double()
+            found[name] = mean_of(values)
+            ratio = values.mean() / real.mean()
+            error = torch.hypot(standard_error(values), ratio * standard_error(real)) / real.mean()
+            found[f"{name}_ratio"] = Estimate(ratio, error)
         return found
 
 

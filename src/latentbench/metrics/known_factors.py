@@ -11,7 +11,7 @@ from tqdm import tqdm
 from latentbench.metrics.base import Estimate, Evidence, Measured, Metric, not_finite
 
 HALVES = 10  # of the images, that an error is told from: it is right to about a quarter of itself
-FEWEST = 50  # images, with whose halves something can be told
+FEWEST = 20  # images of other values than the most frequent
 
 
 class FactorMetric(Metric):
@@ -25,16 +25,21 @@ class FactorMetric(Metric):
         self.keep("codes", "factors")
 
     def refuses(self, evidence: Evidence) -> str | None:
-        """Needs an encoder, finite codes, and two known factors that vary: with one there is nothing to tell apart."""
+        """Needs an encoder, finite codes, and two known factors that vary: with one there is nothing to tell apart.
+
+        A factor varies if images of a second value are so many that any half of the images has some.
+        """
         if reason := evidence.model.lacks("encode", binary=evidence.data.is_binary):
             return reason
         factors = evidence.data.factors("test")
         if factors is None:
             return f"what the images of data={evidence.data.name} were made from is not known; of data=sprites it is"
-        if (varying := int((factors != factors[:1]).any(0).sum())) < 2:
-            return f"of the known factors {varying} vary among the test images: two or more are needed"
-        if (n := len(factors)) < FEWEST:
-            return f"{n} test images are too few: it takes {FEWEST}"
+        others = [len(factor) - int(factor.unique(return_counts=True)[1].max()) for factor in factors.T]
+        others = [n for n in others if n]
+        if len(others) < 2:
+            return f"of the known factors {len(others)} vary among the test images: two or more are needed"
+        if min(others) < FEWEST:
+            return f"a known factor has its most frequent value in all but {min(others)} test images: it takes {FEWEST}"
         return not_finite(evidence.codes, "codes")
 
     @torch.no_grad()

@@ -1,14 +1,14 @@
 """Whether samples are nearer to training images than to images that the model has not seen."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import whole_number
-from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, mean_of
+from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, standard_error
 from latentbench.metrics.feature_set import settled
 
 ROWS = 500  # samples whose distances to all images are held at once
@@ -25,21 +25,43 @@ def nearest_neighbour_ratio(samples: Tensor, training: Tensor, held_out: Tensor)
     Source: the three samples are those of Meehan et al. 2020, who compare distances of samples to training images with
     distances of held-out images to training images, and so take blurred samples, near to everything, for copies.
     """
-    return ratio_of_means(nearest_distances(samples, training), nearest_distances(samples, held_out)).value
+    return ratio_of_distances(nearest(samples, training), nearest(samples, held_out), len(training)).value
 
 
-def ratio_of_means(above: Tensor, below: Tensor) -> Estimate:
-    """Sum of values (N,) over the sum of others that belong to them, and its standard error, to first order."""
-    ratio = above.sum() / below.sum()
-    return Estimate(ratio, mean_of((above - ratio * below) / below.mean()).error)
+class Nearest(NamedTuple):
+    """What is nearest to each of N points among others."""
+
+    distance: Tensor  # (N,), exactly 0 to a copy; float64
+    number: Tensor  # (N,), which of the others
+    next_distance: Tensor  # (N,), to the second nearest; to the nearest where there is but one
 
 
-def nearest_distances(points: Tensor, others: Tensor) -> Tensor:
-    """Distance (N,) of each of (N, D) points to the nearest of (M, D) others, exactly 0 to a copy; in float64."""
+def nearest(points: Tensor, others: Tensor) -> Nearest:
+    """What is nearest to each of (N, D) points among (M, D) others."""
     halves = others.square().sum(1) / 2
-    nearest = torch.cat([torch.addmm(halves, rows, others.T, alpha=-1).argmin(1) for rows in points.split(ROWS)])
-    distances: Tensor = (points.double() - others[nearest].double()).norm(dim=1)
-    return distances
+    two = [
+        torch.addmm(halves, rows, others.T, alpha=-1).topk(min(2, len(others)), largest=False).indices
+        for rows in points.split(ROWS)
+    ]
+    first, *rest = torch.cat(two).T
+    distances = [(points.double() - others[number].double()).norm(dim=1) for number in (first, *rest)]
+    return Nearest(distances[0], first, distances[-1])
+
+
+def ratio_of_distances(to_training: Nearest, to_held_out: Nearest, m: int) -> Estimate:
+    """Sum of distances over sum of distances, with its standard error.
+
+    Its three parts are of other samples, to first order, and of other training and other held-out images, m of each, by
+    leaving out one at a time: a sample then falls to the second nearest.
+    """
+    above, below = to_training.distance, to_held_out.distance
+    ratio = above.sum() / below.sum()
+    variance = standard_error((above - ratio * below) / below.mean()).square()
+    for found, scale in ((to_training, 1.0), (to_held_out, ratio)):
+        further = below.new_zeros(m).index_add_(0, found.number, found.next_distance - found.distance)
+        moved = scale * further / below.sum()
+        variance = variance + (moved - moved.mean()).square().sum() * (m - 1) / m
+    return Estimate(ratio, variance.sqrt())
 
 
 class NearestNeighbourRatio(ImageMetric):
@@ -82,5 +104,5 @@ class NearestNeighbourRatio(ImageMetric):
         images: Tensor = dim_zero_cat(self.images)
         generator = torch.Generator().manual_seed(0)
         some = settled(images)[torch.randperm(len(images), generator=generator)[: self.samples].to(images.device)]
-        to_each = (nearest_distances(images[some], others) for others in (self.trained_on, self.held_out))
-        return {"memorization": ratio_of_means(*to_each)}
+        to_training, to_held_out = (nearest(images[some], others) for others in (self.trained_on, self.held_out))
+        return {"memorization": ratio_of_distances(to_training, to_held_out, len(self.trained_on))}

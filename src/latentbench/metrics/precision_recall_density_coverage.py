@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentbench.errors import whole_number
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Estimate, Evidence, Quantity, mean_of
+from latentbench.metrics.base import Estimate, Evidence, Quantity, standard_error
 from latentbench.metrics.feature_set import FeatureSetMetric
 
 ROWS = 250  # vectors whose distances to all others are held at once
@@ -18,7 +18,7 @@ ROUNDING = 1e-12
 
 
 class Neighbourhood(NamedTuple):
-    """How a set lies among another: of each of its vectors, or of each of the other's, or the means of these."""
+    """How a set lies among another."""
 
     precision: Tensor
     recall: Tensor
@@ -39,7 +39,7 @@ def precision_recall_density_coverage(real: Tensor, made: Tensor, k: int) -> Nei
     Source: Kynkaanniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.2. The package prdc leaves the
     border out, so that copies of images which are there more than k times lie outside of each other's balls.
     """
-    return Neighbourhood(*(of_each.mean() for of_each in among(real, squared_radii(real, k), made, k)))
+    return Neighbourhood(*(estimate.value for estimate in among(real, squared_radii(real, k), made, k).values()))
 
 
 def squared_radii(vectors: Tensor, k: int) -> Tensor:
@@ -51,28 +51,49 @@ def squared_radii(vectors: Tensor, k: int) -> Tensor:
     return radii.clamp(min=0)
 
 
-def among(real: Tensor, radii: Tensor, made: Tensor, k: int) -> Neighbourhood:
-    """What precision_recall_density_coverage are the means of, the squared radii of the real vectors known.
+def among(real: Tensor, radii: Tensor, made: Tensor, k: int) -> dict[str, Estimate]:
+    """The same with standard errors, the squared radii of the real vectors known; float64.
 
-    Shape: precision and density (M,), recall and coverage (N,), float64.
+    An error has two parts: of other vectors that are asked whether a ball has them, and of other balls, by leaving out
+    one at a time (radii as they are).
     """
     made_radii = squared_radii(made, k)
     real, made = real.double() - real.double().mean(0), made.double() - real.double().mean(0)
     squares = real.square().sum(1)
     rounding = ROUNDING * torch.maximum(squares.max(), made.square().sum(1).max())
-    balls = made.new_zeros(len(made))
-    covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
+    # How many balls each made vector lies in, and each real one; the last of each, which is the only one of one.
+    around_real, last_real = (made.new_zeros(len(made)) for _ in range(2))
+    within_real, around_made, last_within, last_made = (made.new_zeros(len(real)) for _ in range(4))
     for rows, distances in _blocks(real, made):
         inside = distances <= (radii[rows] - squares[rows] + rounding)[:, None]
-        balls += inside.sum(0)
-        covered[rows] = inside.any(1)
-        recalled[rows] = distances.sub_(made_radii).amin(1) <= rounding - squares[rows]
-    return Neighbourhood(
-        precision=(balls > 0).double(),
-        recall=recalled.double(),
-        density=balls / k,
-        coverage=covered.double(),
-    )
+        around_real += inside.sum(0)
+        last_real = torch.where(inside.any(0), rows.start + inside.int().argmax(0), last_real)
+        within_real[rows] = inside.sum(1).double()
+        last_within[rows] = inside.int().argmax(1).double()
+        near = distances.sub_(made_radii) <= (rounding - squares[rows])[:, None]
+        around_made[rows] = near.sum(1).double()
+        last_made[rows] = near.int().argmax(1).double()
+    density = around_real / k
+    of_balls = within_real * (len(real) / (k * len(made)))  # the same mean
+    return {
+        "precision": _share(around_real, last_real, len(real)),
+        "recall": _share(around_made, last_made, len(made)),
+        "density": Estimate(density.mean(), torch.hypot(standard_error(density), standard_error(of_balls))),
+        "coverage": _share(within_real, last_within, len(made)),
+    }
+
+
+def _share(balls: Tensor, last: Tensor, n: int) -> Estimate:
+    """Share of vectors that lie in one or more of n balls, their numbers of balls (N,) and the last of them given.
+
+    The first part of its error is that of (x + 2) / (N + 4), x of N, which none and all do not make 0 (Agresti & Coull
+    1998).
+    """
+    share = (balls > 0).double().mean()
+    middling = (share * len(balls) + 2) / (len(balls) + 4)
+    lost = last[balls == 1].long().bincount(minlength=n).double() / len(balls)  # without each ball
+    of_balls = (lost - lost.mean()).square().sum() * (n - 1) / n
+    return Estimate(share, (middling * (1 - middling) / (len(balls) + 4) + of_balls).sqrt())
 
 
 def _blocks(points: Tensor, others: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -123,5 +144,4 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
 
     def compute(self) -> dict[str, Estimate]:
         """The four shares."""
-        found = among(self.real, self.radii, self.whole(), self.k)
-        return {name: mean_of(of_each) for name, of_each in found._asdict().items()}
+        return among(self.real, self.radii, self.whole(), self.k)

@@ -124,7 +124,6 @@ class CriticGAN(GAN, ABC):
         whole_number("model.critic_steps", critic_steps, least=1)
         self.betas = (self.betas[0], number("model.beta2", beta2, least=0, below=1))
         self.critic_steps = critic_steps
-        self.batches = 0  # since training began, whatever the epoch
         # A bias would add alike to T(x) and T(G(z)): while no margin is kept, as ever without one, the loss does not
         # see it and Adam walks it about on rounding errors.
         self.verdict = nn.Linear(backbone.features, 1, bias=False)
@@ -142,8 +141,8 @@ class CriticGAN(GAN, ABC):
         generator, critic = self._players()
         terms = {"discriminator_loss": self.discriminator_loss(batch, self.generate(len(batch)).detach())}
         self._step(critic, terms["discriminator_loss"])
-        if self.batches % self.critic_steps == 0:
+        batches = self.current_epoch * self.trainer.num_training_batches + batch_idx  # since training began
+        if batches % self.critic_steps == 0:
             terms["generator_loss"] = self.generator_loss(self.generate(len(batch)))
             self._step(generator, terms["generator_loss"])
-        self.batches += 1
         self.note("train", terms, len(batch))

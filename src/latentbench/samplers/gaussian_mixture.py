@@ -17,6 +17,7 @@ class GaussianMixtureSampler(Sampler):
 
     def __init__(self, *, components: int) -> None:
         self.components = whole_number("sampler.gmm.components", components, least=1)
+        self.least = max(2, components)
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         """Fit in float64, each dimension in units of its own scale, which the covariance floor is relative to."""

@@ -1,0 +1,80 @@
+"""What a run that was cut off goes on from."""
+
+import contextlib
+import logging
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "last.ckpt"
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the state of the training after an epoch, at most every so many seconds, and after the last.
+
+    With it a run goes on as if it had never stopped: weights, optimizers, how far it is, and the random numbers to
+    come. Lightning calls this kind of callback after all others, when nothing of the epoch is left to do.
+    """
+
+    def __init__(self, run_dir: Path, *, seconds: float) -> None:
+        self.path = run_dir / FILE_NAME
+        self.seconds = seconds
+        self.saved = time.monotonic()
+        self.resumed: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """States of the generators of random numbers."""
+        on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"random": torch.get_rng_state(), "random_on_devices": on_devices}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the states up when training goes on: what Lightning prepares before may draw."""
+        self.resumed = state_dict
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on drawing where the checkpoint was made."""
+        if self.resumed:
+            torch.set_rng_state(self.resumed["random"])
+            if self.resumed["random_on_devices"]:
+                torch.cuda.set_rng_state_all(self.resumed["random_on_devices"])
+            self.resumed = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the state, whole or not at all."""
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        if time.monotonic() - self.saved < self.seconds and not is_last:
+            return
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, self.path)
+        self.saved = time.monotonic()
+
+
+def last(run_dir: Path) -> Path | None:
+    """The checkpoint of a run that was cut off; None if there is none that can be read."""
+    path = run_dir / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError) as error:
+        log.warning("%s cannot be read (%s): the run begins anew", path, error)
+        return None
+    return path
+
+
+def forget(run_dir: Path) -> None:
+    """Remove what is needed no more."""
+    for path in (run_dir / FILE_NAME, (run_dir / FILE_NAME).with_suffix(".part")):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

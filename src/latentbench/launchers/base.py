@@ -1,0 +1,67 @@
+"""The contract of a launcher: work through runs, one or many at a time, here or elsewhere."""
+
+import logging
+import logging.config
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from latentbench.configuration import CONF_DIR
+from latentbench.run import Job
+
+log = logging.getLogger(__name__)
+
+
+class Launcher(ABC):
+    """Works through runs. One that fails, or takes its process with it, costs that run alone."""
+
+    @abstractmethod
+    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
+        """Run all; how many came to what."""
+
+
+class SweepProgress:
+    """A sweep's bar: run k of n and the time left. Nothing is said of a run that is alone."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.total = len(jobs)
+        self.is_silent = jobs[0].is_alone
+        self.study = jobs[0].config.study
+        self.begun = self.done = 0
+
+    def __enter__(self) -> "SweepProgress":
+        """Open the bar."""
+        self.bar = tqdm(
+            total=self.total, desc=f"sweep {self.study}", unit="run", disable=True if self.is_silent else None
+        )
+        self.started = time.monotonic()
+        return self
+
+    def begin(self, job: Job) -> None:
+        """Say which run begins."""
+        self.begun += 1
+        if not self.is_silent:
+            log.info("run %d of %d: %s", self.begun, self.total, " ".join(job.overrides))
+
+    def end(self) -> None:
+        """One run further."""
+        self.bar.update()
+        self.done += 1
+        seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        if not self.is_silent and self.bar.disable and self.done < self.total:
+            log.info("about %d min %02d s left", *divmod(round(seconds), 60))
+
+    def __exit__(self, *error: object) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def set_up_logging() -> None:
+    """Messages as Hydra sets them up in the first process, in another one."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "hydra" / "job_logging" / "latentbench.yaml"))
+    assert isinstance(content, dict)
+    logging.config.dictConfig({str(key): value for key, value in content.items()})

@@ -1,0 +1,97 @@
+"""Several runs at a time on this machine."""
+
+import logging
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from latentbench.errors import whole_number
+from latentbench.launchers.base import Launcher, SweepProgress, set_up_logging
+from latentbench.leases import leased_device
+from latentbench.run import Job, attempt
+
+log = logging.getLogger(__name__)
+
+
+class Local(Launcher):
+    """`n_jobs` processes that each work through runs; on a machine with GPUs each leases one.
+
+    runs_per_device: how many processes, of all sweeps of this user on this machine, may use a GPU at once. A process
+    that the operating system kills costs the run it was at, which the same command takes up again, and is replaced.
+    Raises: UserError unless both are whole numbers, 1 or more.
+    """
+
+    def __init__(self, *, n_jobs: int, runs_per_device: int) -> None:
+        self.n_jobs = whole_number("launcher.n_jobs", n_jobs, least=1)
+        self.runs_per_device = whole_number("launcher.runs_per_device", runs_per_device, least=1)
+
+    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
+        """Run all."""
+        outcomes: Counter[str] = Counter()
+        waiting = list(reversed(jobs))
+        busy: dict[Connection, tuple[BaseProcess, Job]] = {}
+        with SweepProgress(jobs) as progress:
+            while waiting or busy:
+                while waiting and len(busy) < self.n_jobs:
+                    self._give(busy, self._worker(), waiting.pop(), progress)
+                for connection in wait(list(busy)):
+                    assert isinstance(connection, Connection)
+                    process, job = busy.pop(connection)
+                    outcome = _outcome(connection, process, job)
+                    outcomes[outcome] += 1
+                    progress.end()
+                    if outcome != "killed" and waiting:
+                        self._give(busy, (connection, process), waiting.pop(), progress)
+                    else:
+                        connection.close()
+        return outcomes
+
+    def _worker(self) -> tuple[Connection, BaseProcess]:
+        context = multiprocessing.get_context("spawn")  # a process that has used a GPU cannot be forked
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, self.runs_per_device), daemon=True)
+        process.start()
+        there.close()  # so that the end of the process is the end of what can be read
+        return here, process
+
+    def _give(
+        self,
+        busy: dict[Connection, tuple[BaseProcess, Job]],
+        worker: tuple[Connection, BaseProcess],
+        job: Job,
+        progress: SweepProgress,
+    ) -> None:
+        connection, process = worker
+        progress.begin(job)
+        connection.send(job)
+        busy[connection] = process, job
+
+
+def _outcome(connection: Connection, process: BaseProcess, job: Job) -> str:
+    """What became of a run, as its process says, or that the process is no more."""
+    try:
+        outcome: str = connection.recv()
+    except (EOFError, OSError):
+        process.join()
+        words = " ".join(job.overrides)
+        log.error("killed (exit code %s): %s; the same command goes on with it", process.exitcode, words)
+        return "killed"
+    return outcome
+
+
+def work(connection: Any, runs_per_device: int) -> None:
+    """Run what comes, and say what became of it, until nothing comes any more."""
+    os.environ["TQDM_DISABLE"] = "1"  # bars of several processes would write over each other
+    set_up_logging()
+    try:
+        with leased_device(torch.cuda.device_count(), runs_per_device=runs_per_device) as device:
+            while True:
+                connection.send(attempt(connection.recv(), device=device))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return

@@ -1,0 +1,164 @@
+"""A run that was cut off goes on as if it had never stopped; no two processes are at one run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from latentbench import checkpoints
+from latentbench.leases import held, is_held, leased_device
+from latentbench.record import load
+from test_command_line import latentbench
+
+SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
+EPOCHS = 6
+# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, schedules.
+METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
+
+
+def folder(root: Path) -> Path:
+    """The run's folder."""
+    (found,) = (root / "adhoc").iterdir()
+    return found
+
+
+def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
+    """What a run leaves: its metrics and weights."""
+    finished = latentbench(f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={root}", *more)
+    assert finished.code == 0, finished.err
+    of_run = folder(root)
+    return {"metrics": load(of_run / "record.json").metrics, "weights": (of_run / "model.safetensors").read_bytes()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(method, tmp_path / "whole")
+    keep = checkpoints.Checkpoints.on_train_epoch_end
+
+    def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        keep(self, trainer, model)
+        if trainer.current_epoch in (1, 3):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        for _ in range(2):
+            torch.manual_seed(random.randrange(2**31))
+            code = latentbench(
+                f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
+            ).code
+            assert code == 130
+            assert (folder(tmp_path / "cut") / checkpoints.FILE_NAME).is_file()
+    assert trained(method, tmp_path / "cut") == whole
+    assert not (folder(tmp_path / "cut") / checkpoints.FILE_NAME).exists(), "of a finished run nothing goes on"
+
+
+def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained("vae", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "forget", lambda run_dir: None)
+        patch.setattr("latentbench.run.forget", lambda run_dir: None)
+        trained("vae", tmp_path / "cut")
+    of_run = folder(tmp_path / "cut")
+    content = (of_run / checkpoints.FILE_NAME).read_bytes()
+    (of_run / checkpoints.FILE_NAME).write_bytes(content[: len(content) // 2])
+    (of_run / "record.json").unlink()
+    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}")
+    assert finished.code == 0
+    assert "last.ckpt cannot be read" in finished.err
+    assert "begins anew" in finished.err
+    assert load(of_run / "record.json").metrics == whole["metrics"]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+    whole = trained("vae", tmp_path)
+    of_run = folder(tmp_path)
+    (of_run / "record.json").unlink()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from pathlib import Path\n"
+         "from latentbench.leases import held\n"
+         "with held(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)", str(of_run / "lock")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    assert is_held(of_run / "lock")
+    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
+    assert (finished.code, "another process is at it" in finished.err) == (0, True)
+    assert not (of_run / "record.json").exists()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(of_run / "lock"), "the operating system drops it"
+    assert trained("vae", tmp_path) == whole
+
+
+def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
+    leases = [leased_device(2, runs_per_device=2, folder=tmp_path) for _ in range(4)]
+    assert [lease.__enter__() for lease in leases] == [0, 1, 0, 1]
+    leases[1].__exit__(None, None, None)
+    with leased_device(2, runs_per_device=2, folder=tmp_path) as device:
+        assert device == 1
+    with leased_device(0, runs_per_device=1, folder=tmp_path) as device:
+        assert device is None
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    with held(tmp_path / "lock") as first, held(tmp_path / "lock") as second:
+        assert (first, second) == (True, False)
+    assert not is_held(tmp_path / "lock")
+    assert not is_held(tmp_path / "no such lock")
+
+
+SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
+
+
+def sweep(root: Path, *more: str) -> subprocess.Popen[str]:
+    """A sweep in a process group of its own, to be killed as a whole."""
+    command = [sys.executable, "-m", "latentbench", *SWEEP, f"output_dir={root}", *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def numbers(root: Path) -> dict[str, Any]:
+    """Metrics of every run."""
+    return {path.parent.name: load(path).metrics for path in (root / "adhoc").glob("*/record.json")}
+
+
+def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "whole").wait() == 0
+    moments = random.Random(0)
+    for _ in range(4):
+        process = sweep(tmp_path / "cut", "launcher=local", "launcher.n_jobs=2")
+        time.sleep(moments.uniform(6, 14))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    last = sweep(tmp_path / "cut")
+    assert last.wait() == 0
+    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
+    assert len(numbers(tmp_path / "cut")) == 6
+
+
+def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=300", "method=vae", "seed=0,1")
+    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(workers) == 1
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "killed (exit code -9): " in err
+    assert "runs: 1 killed, 1 finished" in err
+    assert len(numbers(tmp_path)) == 1
