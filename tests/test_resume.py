@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from latentbench import checkpoints
+from latentbench.data.base import Batches
 from latentbench.leases import held, is_held, leased_device
 from latentbench.record import load
 from test_command_line import latentbench
@@ -80,6 +81,20 @@ def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
     assert "last.ckpt cannot be read" in finished.err
     assert "begins anew" in finished.err
     assert load(of_run / "record.json").metrics == whole["metrics"]
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained("vae", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("latentbench.run.forget", lambda run_dir: None)
+        patch.setattr("latentbench.run.git_commit", lambda: "another")
+        trained("vae", tmp_path / "cut")
+    (folder(tmp_path / "cut") / "record.json").unlink()
+    epochs = []
+    train = Batches.__iter__
+    monkeypatch.setattr(Batches, "__iter__", lambda self: epochs.append(1) or train(self))
+    assert trained("vae", tmp_path / "cut") == whole
+    assert len(epochs) >= EPOCHS
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:

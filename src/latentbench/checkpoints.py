@@ -22,18 +22,21 @@ class Checkpoints(Checkpoint):
 
     With it a run goes on as if it had never stopped: weights, optimizers, how far it is, and the random numbers to
     come. Lightning calls this kind of callback after all others, when nothing of the epoch is left to do.
+
+    code: the version that trains; another one does not go on from the checkpoint.
     """
 
-    def __init__(self, run_dir: Path, *, seconds: float) -> None:
+    def __init__(self, run_dir: Path, *, seconds: float, code: str | None) -> None:
         self.path = run_dir / FILE_NAME
+        self.code = code
         self.seconds = seconds
         self.saved = time.monotonic()
         self.resumed: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """States of the generators of random numbers."""
+        """The version of the code and the states of the generators of random numbers."""
         on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"random": torch.get_rng_state(), "random_on_devices": on_devices}
+        return {"code": self.code, "random": torch.get_rng_state(), "random_on_devices": on_devices}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the states up when training goes on: what Lightning prepares before may draw."""
@@ -60,15 +63,18 @@ class Checkpoints(Checkpoint):
         self.saved = time.monotonic()
 
 
-def last(run_dir: Path) -> Path | None:
-    """The checkpoint of a run that was cut off; None if there is none that can be read."""
+def last(run_dir: Path, *, code: str | None) -> Path | None:
+    """The checkpoint of a run that was cut off; None if there is none that can be read and is of the same code."""
     path = run_dir / FILE_NAME
     if not path.is_file():
         return None
     try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError, EOFError) as error:
+        states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, EOFError) as error:
         log.warning("%s cannot be read (%s): the run begins anew", path, error)
+        return None
+    if states[Checkpoints.__name__]["code"] != code:
+        log.warning("%s is of another version of latentbench: the run begins anew", path)
         return None
     return path
 

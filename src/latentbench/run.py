@@ -83,9 +83,11 @@ def run(config: DictConfig, options: Mapping[str, Any], *, device: int | None = 
         if not is_ours:
             log.info("%s: another process is at it", run_dir)
             return "run elsewhere"
-        if status_of(run_dir) == "finished" and not config.force:
-            log.info("%s is finished already (force=true runs it again)", run_dir)
-            return "finished before"
+        if status_of(run_dir) == "finished":
+            if not config.force:
+                log.info("%s is finished already (force=true runs it again)", run_dir)
+                return "finished before"
+            forget(run_dir)
         return carry_out(config, chosen, run_dir, device)
 
 
@@ -203,10 +205,11 @@ def fit(
     device: int | None = None,
 ) -> pl.Trainer:
     """Train for `trainer.max_epochs` epochs, from where the run was cut off if it was."""
+    code = git_commit()
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger,
-        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds)],
+        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=code)],
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         enable_progress_bar=False,
@@ -215,7 +218,7 @@ def fit(
         **({} if device is None else {"devices": [device]}),
     )
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=last(run_dir), weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=last(run_dir, code=code), weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     return trainer
