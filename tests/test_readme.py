@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config, option_files
 from latentbench.fits import table_of_fits
 from latentbench.record import Record
-from latentbench.tables import OWN_KEYS
+from latentbench.tables import FROM_RECORDS, NOT_PUBLISHED
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -85,7 +85,7 @@ def test_every_command_can_be_carried_out(arguments: tuple[str, ...]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     each = BasicSweeper.split_arguments(parsed, None)[0] if multirun else [overrides]
     for combination in each:
-        config = compose_config([*OWN_KEYS, *combination])
+        config = compose_config([FROM_RECORDS, NOT_PUBLISHED, *combination])
         check(config)
         assert OmegaConf.to_container(config.model, resolve=True)
 
