@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from latentbench import __main__, configuration, run, tables
+from latentbench import __main__, configuration, report, run, status, tables
 from latentbench.configuration import sentence
 
 NOT_A_KEY = "there is no such key"
@@ -329,7 +329,20 @@ def test_the_composed_config_can_be_shown_without_running(in_an_empty_folder: Pa
 def test_the_commands_are_installed_under_their_names() -> None:
     commands = {point.name: point.load() for point in entry_points(group="console_scripts")}
     assert commands["latentbench"] is __main__.main
+    assert commands["latentbench-status"] is status.main
     assert commands["latentbench-tables"] is tables.main
+    assert commands["latentbench-report"] is report.main
+
+
+@pytest.mark.parametrize("program", [__main__.main, status.main])
+def test_a_study_with_an_empty_grid_runs_nothing(program: Callable[[], Any], in_an_empty_folder: Path) -> None:
+    lines = ["# @package _global_", "# Nothing.", "study: empty", "hydra: {mode: MULTIRUN, sweeper: {params: null}}"]
+    (in_an_empty_folder / "sweep").mkdir()
+    (in_an_empty_folder / "sweep" / "empty.yaml").write_text("\n".join(lines))
+    finished = latentbench(f"hydra.searchpath=[file://{in_an_empty_folder}]", "sweep=empty", program=program)
+    assert "sweep=empty has an empty grid" in the_one_line(finished)
+    assert finished.code == 2
+    assert not list(in_an_empty_folder.glob("outputs/*/*"))
 
 
 def test_the_module_is_the_command() -> None:

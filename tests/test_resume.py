@@ -21,6 +21,7 @@ from test_command_line import latentbench
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
 EPOCHS = 6
+KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # 10 seconds each
 # Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, schedules.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
 
@@ -153,7 +154,7 @@ def numbers(root: Path) -> dict[str, Any]:
 def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
     assert sweep(tmp_path / "whole").wait() == 0
     moments = random.Random(0)
-    for _ in range(4):
+    for _ in range(KILLS):
         process = sweep(tmp_path / "cut", "launcher=local", "launcher.n_jobs=2")
         time.sleep(moments.uniform(6, 14))
         os.killpg(process.pid, signal.SIGKILL)

@@ -44,18 +44,26 @@ def main() -> None:
 
 
 def composed(arguments: Sequence[str]) -> list[Job]:
-    """Every run that a command asks for; nothing but `--cfg` and its like asks for none."""
+    """Every run that a command asks for; nothing but `--cfg` and its like asks for none.
+
+    Raises: UserError if a study varies nothing, and whatever Hydra makes of what it cannot compose.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes exceptions on; they are explained here
     jobs: list[Job] = []
+    empty: list[str] = []
 
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def app(config: DictConfig) -> None:
         of_hydra = HydraConfig.get()
         is_alone = of_hydra.mode == RunMode.RUN
+        if of_hydra.runtime.choices.get("sweep") and not of_hydra.sweeper.params:
+            empty.append(of_hydra.runtime.choices["sweep"])
         jobs.append(Job(config, dict(of_hydra.runtime.choices), list(of_hydra.overrides.task), is_alone))
 
     with mock.patch.object(sys, "argv", ["latentbench", *arguments]):  # which is where Hydra looks
         app()
+    if empty:
+        raise UserError(f"sweep={empty[0]} has an empty grid: say below hydra.sweeper.params what it varies")
     return jobs
 
 

@@ -56,9 +56,13 @@ class Checkpoints(Checkpoint):
         if time.monotonic() - self.saved < self.seconds and not is_last:
             return
         part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            trainer.save_checkpoint(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)  # of a full disk, which has to take a record yet
+            raise
         os.replace(part, self.path)
         self.saved = time.monotonic()
 

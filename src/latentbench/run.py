@@ -1,5 +1,6 @@
 """One run: seed, build, fit, evaluate, record."""
 
+import errno
 import inspect
 import io
 import logging
@@ -64,8 +65,12 @@ def attempt(job: Job, *, device: int | None = None) -> str:
         return "wrong"
     except Diverged as error:
         log.error("failed: %s", error)
-    except Exception:
-        log.exception("failed: %s", " ".join(job.overrides))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = job.config.output_dir
+            log.error("failed: %s: %s; the same command goes on when there is room", where, error.strerror)
+        else:
+            log.exception("failed: %s", " ".join(job.overrides))
     return "failed"
 
 

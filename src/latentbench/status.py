@@ -3,6 +3,7 @@
 import io
 import statistics
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        jobs = composed([*arguments, "--multirun"])
+        with tempfile.TemporaryDirectory() as nowhere:  # Hydra writes down what it composes
+            jobs = composed(
+                ["-m", f"hydra.sweep.dir={nowhere}", *(word for word in arguments if word not in ("-m", "--multirun"))]
+            )
         folders = list(dict.fromkeys(settle(job.config, job.options)[2] for job in jobs))
     except (UserError, HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         print(f"latentbench-status: {explain(error)}", file=sys.stderr)
