@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentbench.errors import UserError
 from latentbench.metrics import precision_recall_density_coverage as module
-from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio
+from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio, ratio_of_distances
 from latentbench.metrics.precision_recall_density_coverage import (
     Neighbourhood,
     precision_recall_density_coverage,
@@ -162,6 +162,28 @@ def test_memorization_is_of_training_against_as_many_test_images() -> None:
     assert numbers["memorization/real"] == pytest.approx(known)
     beyond = evidence(test[:60], data=data, images={"prior": train[60:]})
     assert part_of("metric", "memorization").measure(beyond).numbers["memorization/prior"] > 0.8, "only as many"
+
+
+def test_the_error_of_memorization_is_that_of_leaving_out_one_image_at_a_time() -> None:
+    torch.manual_seed(0)
+    samples, training, held_out = torch.randn(60, 3), torch.randn(40, 3), torch.randn(40, 3)
+
+    def ratio(of: Tensor, near: Tensor, far: Tensor) -> float:
+        above, below = (scipy.spatial.distance.cdist(of, others).min(1).sum() for others in (near, far))
+        return float(above / below)
+
+    def without(i: int, images: Tensor) -> Tensor:
+        return torch.cat([images[:i], images[i + 1 :]])
+
+    found = ratio_of_distances(nearest(samples, training), nearest(samples, held_out), 40)
+    left_out = [
+        [ratio(without(i, samples), training, held_out) for i in range(60)],
+        [ratio(samples, without(i, training), held_out) for i in range(40)],
+        [ratio(samples, training, without(i, held_out)) for i in range(40)],
+    ]
+    jackknife = sum((len(values) - 1) * np.var(values) for values in left_out)
+    # The samples' part is its first-order form, and so is that of the held-out images.
+    assert float(found.error) == pytest.approx(jackknife**0.5, rel=0.02)
 
 
 def test_the_images_that_memorization_looks_at_are_the_same_in_whichever_order_they_come() -> None:
