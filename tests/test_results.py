@@ -1,6 +1,7 @@
 """Published numbers are those of their records: every table under results/ and the one in the README."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from latentbench.summary import summarize
 from latentbench.tables import main, to_markdown
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "README.md"
 PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/*/records.jsonl"))
 README_COLUMNS = [
     "fid/prior", "fid/gmm", "fid/reconstruction", "coverage/prior", "sharpness_ratio/prior", "nll/test", "rate/test"
@@ -66,3 +68,18 @@ def readme_table() -> list[str]:
     """The lines between the two marks in README.md."""
     _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- table: results/quick/digits -->\n")
     return rest.partition("<!-- end of table -->")[0].strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    "section", RESULTS.read_text(encoding="utf-8").split("\n## ")[1:], ids=lambda s: s.split(":")[0]
+)
+def test_numbers_that_are_quoted_are_in_the_table(section: str) -> None:
+    study = section.partition(":")[0]
+    linked = re.findall(rf"\]\(({study}/[a-z_]+/table\.md)\)", section)
+    cells: set[str] = set()
+    for link in linked:
+        for line in (RESULTS.parent / link).read_text(encoding="utf-8").splitlines():
+            cells |= {cell.strip(" *\N{DAGGER}") for cell in line.split("|")}
+    quoted = [" ".join(number.split()) for number in re.findall(r"[\d.]+\s±\s[\d.]*\d", section)]
+    assert quoted
+    assert set(quoted) - cells == set()
