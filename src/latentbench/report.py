@@ -192,7 +192,7 @@ def _signed(difference: float) -> str:
 
 def _caption(key: str) -> str:
     """What a figure shows."""
-    return SAMPLES if key == "samples" else key.replace("_", " ").capitalize()
+    return SAMPLES if key == "samples" else key.replace("_", " ").capitalize().replace("Fid ", "FID ")
 
 
 def _within(value: float, error: float) -> str:
