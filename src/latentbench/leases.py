@@ -1,25 +1,34 @@
 """Locks that the operating system drops when the process that holds them dies, however it dies."""
 
 import contextlib
+import errno
 import fcntl
 import getpass
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 WAIT = 1.0  # seconds between two looks for a device that is free
 
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold the lock file for as long as the block lasts; False, and nothing is held, if another process has it."""
+    """Hold the lock file for as long as the block lasts; False, and nothing is held, if another process has it.
+
+    On a file system without locks (some network ones) it is as if nobody else were there.
+    """
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                yield False
+                return
+            log.warning("%s cannot be locked (%s): see to it that one command at a time is at it", path, error.strerror)
         yield True  # closing the file drops the lock
 
 

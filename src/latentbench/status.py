@@ -26,7 +26,7 @@ Usage:
   latentbench-status sweep=quick seed=0,1,2,3,4     as it was started: with the same arguments
 
 finished   there is a record of its numbers
-running    a process of this machine is at it
+running    a process is at it (of another machine, if the file system has locks: docs/launchers.md)
 cut off    begun; the same command as before goes on with it
 failed     with its reason; the same command tries again
 refused    parts that do not fit together, with the reason

@@ -8,10 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from latentbench.configuration import CONF_DIR
-from latentbench.run import Job
+from latentbench.errors import UserError
+from latentbench.record import status_of
+from latentbench.run import Job, settle
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +25,18 @@ class Launcher(ABC):
     @abstractmethod
     def launch(self, jobs: Sequence[Job]) -> Counter[str]:
         """Run all; how many came to what."""
+
+
+def is_finished(job: Job) -> bool:
+    """Whether there is nothing to do for it, said as the run itself would say it: it needs no place in a queue."""
+    try:
+        run_dir = settle(job.config, job.options)[2]
+    except (UserError, OmegaConfBaseException):  # which the run says
+        return False
+    if job.config.force or status_of(run_dir) != "finished":
+        return False
+    log.info("%s is finished already (force=true runs it again)", run_dir)
+    return True
 
 
 class SweepProgress:
