@@ -33,6 +33,7 @@ class Local(Launcher):
 
     def launch(self, jobs: Sequence[Job]) -> Counter[str]:
         """Run all."""
+        os.environ["TQDM_DISABLE"] = "1"  # bars of several workers would write over each other; read as they import tqdm
         outcomes: Counter[str] = Counter()
         waiting = list(reversed(jobs))
         busy: dict[Connection, tuple[BaseProcess, Job]] = {}
@@ -87,7 +88,6 @@ def _outcome(connection: Connection, process: BaseProcess, job: Job) -> str:
 
 def work(connection: Any, runs_per_device: int) -> None:
     """Run what comes, and say what became of it, until nothing comes any more."""
-    os.environ["TQDM_DISABLE"] = "1"  # bars of several processes would write over each other
     set_up_logging()
     try:
         with leased_device(torch.cuda.device_count(), runs_per_device=runs_per_device) as device:
