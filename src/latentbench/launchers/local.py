@@ -33,7 +33,7 @@ class Local(Launcher):
 
     def launch(self, jobs: Sequence[Job]) -> Counter[str]:
         """Run all."""
-        os.environ["TQDM_DISABLE"] = "1"  # bars of several workers would write over each other; read as they import tqdm
+        os.environ["TQDM_DISABLE"] = "1"  # for the workers, whose bars would write over each other
         outcomes: Counter[str] = Counter()
         waiting = list(reversed(jobs))
         busy: dict[Connection, tuple[BaseProcess, Job]] = {}
