@@ -148,7 +148,8 @@ def test_the_commands_of_an_installed_wheel_make_tables_and_a_page(elsewhere: Pa
 def test_every_package_that_is_imported_is_a_dependency() -> None:
     distributions = packages_distributions()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["inception"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["inception"], *extras["dashboard"]]
     declared = {re.split(r"[<>=!~;\[ ]", line)[0].lower().replace("_", "-") for line in lines}
     imported = set()
     for path in (ROOT / "src").rglob("*.py"):
