@@ -9,6 +9,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from latentbench import dashboard
 from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config, option_files
 from latentbench.fits import table_of_fits
 from latentbench.record import Record
@@ -17,7 +18,8 @@ from latentbench.tables import FROM_RECORDS, NOT_PUBLISHED
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
-COMMANDS = ("latentbench", "latentbench-tables", "latentbench-report", "make", "python", "pip")
+OURS = ("latentbench", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
+COMMANDS = (*OURS, "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="there is no README beside these tests")
@@ -46,7 +48,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def runs(text: str) -> list[list[str]]:
-    """Arguments of every `latentbench`, `latentbench-tables` and `latentbench-report` command."""
+    """Arguments of every command of ours."""
     given = [words for words in commands(text) if words[0].startswith("latentbench")]
     given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
     return [words[1:] for words in given]
@@ -80,7 +82,7 @@ def test_every_command_can_be_carried_out(arguments: tuple[str, ...]) -> None:
     if {"--help", "--cfg", "--hydra-help"} & set(arguments):
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
-    overrides = [word for word in arguments if word not in ("-m", "--multirun")]
+    overrides = dashboard.overrides([word for word in arguments if word not in ("-m", "--multirun")])
     assert [word for word in overrides if word.startswith("-")] == []
     parsed = OverridesParser.create().parse_overrides(overrides)
     each = BasicSweeper.split_arguments(parsed, None)[0] if multirun else [overrides]

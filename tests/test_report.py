@@ -201,10 +201,10 @@ def test_rows_and_runs_are_linked_both_ways(page: Page) -> None:
 def test_the_images_of_a_run_are_what_it_drew(study: Path, page: Page) -> None:
     alts = [attributes["alt"] for attributes in page.all("img")]
     assert alts == [
-        "vae, seed 0: samples, prior",
-        "vae, seed 0: samples, gmm",
+        "vae, seed 0: samples: latents drawn by prior, decoded",
+        "vae, seed 0: samples: latents drawn by gmm, decoded",
         "vae, seed 0: originals, and below each its reconstruction",
-        "vae, seed 0: two reconstructions, and the image half-way between them",
+        "vae, seed 0: two reconstructions, and between them the image half-way between their latents",
     ]
     kept = some_images(["real", "original", "reconstruction", "interpolation", "prior", "gmm"])
     prior, _, pairs, between = (decoded(attributes) for attributes in page.all("img"))

@@ -198,7 +198,11 @@ def test_the_images_lie_beside_the_record(vae: Path) -> None:
     folder = folder_of(the_record(vae), vae)
     with np.load(folder / "images.npz") as archive:
         pictures = dict(archive)
-    assert set(pictures) == {*SAMPLERS, "real", "reconstruction", "interpolation", "original"}
+    latents = {key: pictures.pop(key) for key in ("codes", "labels", "shares", "coordinates")}
+    assert {key: of.shape for key, of in latents.items()} == {
+        "codes": (360, 2), "labels": (360,), "shares": (2,), "coordinates": (8,),
+    }  # fmt: skip
+    assert set(pictures) == {*SAMPLERS, "real", "reconstruction", "interpolation", "original", "traversal"}
     for images in pictures.values():
         assert (images.dtype, images.shape) == (np.uint8, (64, 1, 8, 8))
     digits = Digits(binarize="none", batch_size=1, seed=0).splits.images["validation"][:64]
@@ -503,7 +507,8 @@ def test_an_offline_run_of_the_command_line_says_what_the_record_says(tmp_path: 
     read = summary(the_folder(folder_of(record, tmp_path / "outputs")))
     assert set(record["metrics"]) == {"mse/test", "psnr/test", "ssim/test", "rate/test"}
     assert {key: read["summary"][key] for key in record["metrics"]} == record["metrics"]
-    assert (read["name"], read["summary"]["status"], read["state"]) == (record["run_id"], "finished", "finished")
+    assert (read["summary"]["status"], read["state"]) == ("finished", "finished")
+    assert read["config"]["run_id"] == record["run_id"]
     assert read["config"]["choices"] == record["choices"]
     assert read["config"]["trainer"]["max_epochs"] == 1
     for term in ("loss", "distortion", "regularizer"):

@@ -31,7 +31,11 @@ CHOICES = {
     "regularizer": None,
     "sampler": ["gmm", "prior"],
     "seed": 0,
+    "beta": 1.0,
+    "latent_size": 8,
 }
+BETA = "\N{GREEK SMALL LETTER BETA}"
+NAME = f"vae digits {BETA}=1 d=8 s0"
 CONFIG = {"beta": 1.0, "prior": {"_target_": "some.Prior"}, "table": None}
 DIRECTIONS = {
     "fid": {"units": "squared feature distance", "higher_is_better": False},
@@ -142,9 +146,11 @@ def test_an_offline_run_says_what_the_record_says(tmp_path: Path) -> None:
     assert read["summary"]["status"] == "finished"
     assert read["summary"]["skipped/nll/test"] == "no likelihood"
     assert parse(read["summary"]["record"], "W&B") == RECORD
-    assert read["config"] == RECORD.config | {"choices": CHOICES}
+    assert read["config"] == RECORD.config | {
+        "choices": CHOICES, "run_id": RECORD.run_id, "variant": NAME.removesuffix(" s0"),
+    }  # fmt: skip
     assert read["tags"] == ["method=vae", "data=digits", "posterior=gaussian", "prior=normal"]
-    assert (read["name"], read["project"], read["state"]) == (RECORD.run_id, "latentbench", "finished")
+    assert (read["name"], read["project"], read["state"]) == (NAME, "latentbench", "finished")
     (run,) = rows(the_folder(tmp_path), "run")
     assert (run["run_group"], run["job_type"]) == (RECORD.study, "vae")
 
@@ -183,32 +189,54 @@ def test_the_curves_of_a_fit_have_the_epoch_as_their_axis(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_become_a_grid_each(tmp_path: Path, channels: int) -> None:
+def test_images_become_a_picture_each_that_says_what_it_shows(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, channels, 5, 6), dtype=np.uint8)
-    whole_run(tmp_path, {"prior": images, "original": images[:3]})
+    codes = {"codes": np.zeros((3, 2), np.float32), "labels": np.arange(3)}
+    whole_run(tmp_path, {"prior": images, "original": images[:3], "reconstruction": images[:3], "real": images} | codes)
     shown = summary(the_folder(tmp_path))["summary"]
-    assert shown["images/prior"]["caption"] == "prior"
-    assert shown["images/original"]["caption"] == "original"
+    captions = {key: value["caption"] for key, value in shown.items() if key.startswith("images/")}
+    assert captions == {
+        "images/prior": "samples: latents drawn by prior, decoded",
+        "images/reconstruction": "originals, and below each its reconstruction",
+        "images/real": "real images, which the model was not trained on",
+        "images/codes": "latents of 3 test images, coloured by label",
+    }
     file = the_folder(tmp_path) / "files" / shown["images/prior"]["path"]
-    picture = np.asarray(Image.open(file)).reshape(2 * 7, 8 * 8, channels)
-    np.testing.assert_array_equal(picture[1:6, 1:7], images[0].transpose(1, 2, 0))
-    np.testing.assert_array_equal(picture[8:13, 9:15], images[9].transpose(1, 2, 0))
-    assert (picture[7:, 16:] == 255).all()
+    picture = np.asarray(Image.open(file))
+    assert picture.shape == (2 * 6 - 1, 8 * 7 - 1, channels + 1)
+    np.testing.assert_array_equal(picture[:5, :6, :-1], images[0].transpose(1, 2, 0))
+    np.testing.assert_array_equal(picture[6:, 7:13, :-1], images[9].transpose(1, 2, 0))
+    assert (picture[6:, 14:, -1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("choices", "name"),
+    [
+        ({}, NAME),
+        ({"prior": "laplace", "beta": 0.5, "seed": 3}, f"vae prior=laplace digits {BETA}=0.5 d=8 s3"),
+        ({"method": "gan", "model": "gan", "posterior": None, "beta": None}, "gan digits d=8 s0"),
+        ({"method": "one_of_my_own"}, f"one_of_my_own digits {BETA}=1 d=8 s0"),
+    ],
+)
+def test_a_run_is_called_what_it_is(choices: dict[str, Any], name: str) -> None:
+    chosen = CHOICES | choices
+    assert f"{weights_and_biases.variant(chosen)} s{chosen['seed']}" == name
 
 
 def test_two_runs_of_one_process_are_two_runs(tmp_path: Path) -> None:
     whole_run(tmp_path / "a", run_id="a")
     whole_run(tmp_path / "b", run_id="b")
+    assert len({rows(the_folder(tmp_path / name), "run")[0]["run_id"] for name in ("a", "b")}) == 2
     for name in ("a", "b"):
         folder = the_folder(tmp_path / name)
-        assert [run["display_name"] for run in rows(folder, "run")] == [name]
+        assert summary(folder)["config"]["run_id"] == name
         assert len([row for row in rows(folder, "history") if "train/loss" in row["item"]]) == 3
 
 
 def test_a_run_left_open_is_not_continued(tmp_path: Path) -> None:
     start(a_logger(), tmp_path / "left", "left")
     whole_run(tmp_path / "next", run_id="next")
-    assert summary(the_folder(tmp_path / "next"))["name"] == "next"
+    assert summary(the_folder(tmp_path / "next"))["config"]["run_id"] == "next"
     assert rows(the_folder(tmp_path / "left"), "history") == []
 
 
@@ -332,7 +360,7 @@ def test_a_server_lost_on_the_way_holds_nobody_up(
     logger.finish(RECORD, {})
     logger.close(failed=False)
     folder = the_folder(tmp_path / "a", "run")
-    assert f"wandb sync {folder}" in caplog.text
+    assert f"wandb sync --include-online {folder}" in caplog.text
     assert summary(folder)["summary"]["fid/prior"] == 1.5
     whole_run(tmp_path / "b")
     assert "cannot open an online run" in caplog.text
@@ -351,11 +379,11 @@ def test_a_service_that_dies_costs_warnings_and_not_the_run(
         for method in ("log", "define_metric", "finish"):
             patch.setattr(wandb.Run, method, dead)
         for epoch in range(3):
-            curves.log_metrics({"train/loss": 1.0}, epoch)
+            curves.log_metrics({"train/loss": 1.0, "epoch": epoch}, epoch)
         logger.finish(RECORD, {})
         logger.close(failed=False)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3
     assert all("ConnectionResetError: Connection lost" in warning for warning in warnings)
     whole_run(tmp_path / "b", run_id="b")
-    assert summary(the_folder(tmp_path / "b"))["name"] == "b"
+    assert summary(the_folder(tmp_path / "b"))["config"]["run_id"] == "b"

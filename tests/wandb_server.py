@@ -30,6 +30,11 @@ def answer(operation: str, variables: dict[str, Any], runs: dict[str, dict[str, 
         runs.setdefault(variables["name"], node(variables))
         names = {"name": variables["name"], "displayName": variables.get("displayName")}
         return {"upsertBucket": {"bucket": {"id": "bucket", "project": PROJECT} | names, "inserted": True}}
+    if operation == "RunResumeStatus":
+        run = runs.get(variables["name"])
+        return {"model": PROJECT | {"bucket": run and resumed(run)}}
+    if operation == "UpsertView2":
+        return {"upsertView": {"view": {"id": "view", "name": variables["name"]}, "inserted": True}}
     if operation == "CreateRunFiles":
         return {"createRunFiles": {"runID": "bucket", "uploadHeaders": [], "files": []}}
     return {}
@@ -55,6 +60,14 @@ def node(variables: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def resumed(run: dict[str, Any]) -> dict[str, Any]:
+    """What a client that continues a run is told of it."""
+    last = json.dumps({"_step": run["historyLineCount"] - 1, "_runtime": 1})
+    kept = {key: run[key] for key in ("id", "name", "displayName", "summaryMetrics", "config", "historyLineCount")}
+    absent = {"eventsLineCount": 0, "logLineCount": 0, "eventsTail": "[]", "tags": []}
+    return kept | absent | {"historyTail": json.dumps([last]), "wandbConfig": json.dumps({"t": 1})}
+
+
 class WandbServer(ThreadingHTTPServer):
     """Keeps what clients send: GraphQL operations with their variables, and the rows of every file."""
 
@@ -63,6 +76,7 @@ class WandbServer(ThreadingHTTPServer):
     def __init__(self, *, refuse: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse = refuse
+        self.dies_after: int | None = None  # requests
         self.requests = 0
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.exit_codes: list[int | None] = []
@@ -86,12 +100,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests += 1
         body = self.rfile.read(int(self.headers["Content-Length"]))
         content = json.loads(body) if self.headers["Content-Type"] == "application/json" else {}
+        if self.server.dies_after is not None and self.server.requests > self.server.dies_after:
+            return self.connection.close()
         if self.server.refuse:
             return self._answer(401, {"errors": [{"message": "user is not logged in"}]})
         if self.path.endswith("/file_stream"):
             self.server.exit_codes.append(content.get("exitcode"))
             for file, chunk in (content.get("files") or {}).items():
                 self.server.streamed.setdefault(file, []).extend(json.loads(row) for row in chunk["content"])
+                if file == "wandb-history.jsonl":
+                    run = self.server.runs[self.path.split("/")[-2]]
+                    run["historyLineCount"] = chunk["offset"] + len(chunk["content"])
                 if file == "wandb-summary.json":
                     self.server.runs[self.path.split("/")[-2]]["summaryMetrics"] = chunk["content"][-1]
         if self.path != "/graphql":

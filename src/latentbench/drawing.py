@@ -4,12 +4,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from latentbench import figures
 from latentbench.columns import column_of, floors_of
+from latentbench.pictures import only_images
 from latentbench.record import Record
 from latentbench.records import images_of
 from latentbench.summary import Summary, label, mean_interval, scales, shown
@@ -74,7 +77,7 @@ def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple
         drawn: dict[str, dict[str, figures.Images]] = {}
         for index in indices:
             run = pictured(summary, index)
-            images = images_of_run(folder, run) if run else {}
+            images = only_images(kept_by_run(folder, run)) if run else {}
             if "real" in images:
                 drawn[_name(summary, index)] = images
             elif run:
@@ -95,14 +98,13 @@ def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple
     return rows, notes
 
 
-def images_of_run(folder: Path, run: Record) -> dict[str, figures.Images]:
-    """A run's images by name; none if the file is not there or cannot be read. `folder` is the study's."""
+def kept_by_run(folder: Path, run: Record) -> dict[str, NDArray[Any]]:
+    """What a run keeps to be seen; nothing if the file is not there or cannot be read. `folder` is the study's."""
     try:
         with np.load(images_of(folder, run), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
-    return {name: array for name, array in arrays.items() if array.ndim == 4 and array.dtype == np.uint8}
 
 
 def _joined(summary: Summary, x: str) -> str | None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData
 from latentbench.features.base import Features
+from latentbench.latents import as_bytes, shown_latents
 from latentbench.metrics.base import (
     CHUNK,
     INTERPOLATION,
@@ -34,7 +35,10 @@ ORIGINAL = "original"  # of the reconstructions that are shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was measured, how surely and what to mind; what was not and why; uint8 pictures (N, C, H, W) of each set."""
+    """What was measured, how surely and what to mind; what was not and why; uint8 pictures (N, C, H, W) of each set.
+
+    Among `images` are numbers too, which pictures of the latents are drawn from: `codes` and what belongs to them.
+    """
 
     metrics: dict[str, float]
     errors: dict[str, float]
@@ -83,7 +87,7 @@ def evaluate(
         errors={key: error for key, error in found.errors.items() if key in numbers and math.isfinite(error)},
         skipped=found.absent,
         warnings={key: text for key, text in found.warnings.items() if key in numbers},
-        images=pictures(evidence),
+        images=pictures(evidence, seed),
         facts=facts,
     )
 
@@ -152,9 +156,11 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def pictures(evidence: Evidence) -> dict[str, np.ndarray]:
-    """The first images of every set as uint8, and the originals of the reconstructions."""
+def pictures(evidence: Evidence, seed: int) -> dict[str, np.ndarray]:
+    """The first images of every set as uint8, the originals of reconstructions, and what is shown of the latents."""
     sets: dict[str, Tensor] = dict(evidence.images)
     if RECONSTRUCTION in sets:
         sets[ORIGINAL] = evidence.data.images("validation")
-    return {name: (images[:SHOWN].clamp(0, 1) * 255).round().byte().cpu().numpy() for name, images in sets.items()}
+    with seeded(seed, "pictures of latents"):
+        latents = shown_latents(evidence)
+    return {name: as_bytes(images[:SHOWN]) for name, images in sets.items()} | latents

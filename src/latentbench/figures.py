@@ -224,6 +224,29 @@ def _draw(axes: Axes, line: Line, look: dict[str, Any], *, band: bool) -> None:
         )
 
 
+def scatter(points: NDArray[Any], labels: NDArray[Any], *, names: tuple[str, str]) -> Figure:
+    """Points (N, 2), with a colour and a mark for each of the labels (N,) if there are several; names of the axes."""
+    figure = Figure(figsize=(3.6, 3.0), dpi=144, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(names[0], fontsize=FONT)
+    axes.set_ylabel(names[1], fontsize=FONT)
+    axes.tick_params(labelsize=FONT - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    known = np.unique(labels)
+    for index, label in enumerate(known):
+        x, y = points[labels == label].T
+        style = _look(index) | {"markersize": 3, "markeredgewidth": 0, "alpha": 0.75, "linestyle": "none"}
+        axes.plot(x, y, label=str(label), **style)
+    if len(known) > 1:
+        columns = math.ceil(len(known) / NAMES_PER_COLUMN)
+        figure.legend(
+            loc="outside right upper", ncols=columns, frameon=False, markerscale=1.5, handletextpad=0,
+            title="label", title_fontsize=FONT, fontsize=FONT,
+        )  # fmt: skip
+    return figure
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `<stem>.png` and `<stem>.pdf`, the same bytes every time; their paths."""
     paths = []

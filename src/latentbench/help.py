@@ -12,6 +12,7 @@ latentbench: what does a regularizer of the latent space give you?
   latentbench -m sweep=quick                             a study
   latentbench-tables sweep=quick                         its table and figures, from the records
   latentbench-report sweep=quick                         its web page, with every run
+  latentbench-dashboard sweep=quick entity=me            its workspace in Weights & Biases
   latentbench method=wae_mmd --cfg job                   show the composed config, run nothing
 
 Records land at <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: latentbench --hydra-help.

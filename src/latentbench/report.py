@@ -14,7 +14,6 @@ from typing import Any
 
 import jinja2
 import matplotlib
-import numpy as np
 from hydra.errors import HydraException
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
@@ -24,10 +23,10 @@ from PIL import Image
 from latentbench import __version__, configuration, tables
 from latentbench.columns import ARROWS, Column
 from latentbench.comparison import settings
-from latentbench.drawing import images_of_run
+from latentbench.drawing import kept_by_run
 from latentbench.errors import UserError
-from latentbench.figures import Images
 from latentbench.findings import Finding, baseline_name, findings, headline, name, sections
+from latentbench.pictures import Picture, pictures
 from latentbench.record import Record, write_whole
 from latentbench.rendering import CAPTION, PLUS_MINUS, grid
 from latentbench.summary import FLOOR, Summary, label, shown
@@ -46,7 +45,7 @@ Writes <output_dir>/<study>/report.html, which needs no other file and no networ
 
 table.baseline  a row's value, such as vae: which rows differ from that row by more than chance is said
 """
-PER_LINE, LINES = 8, 4  # images of a picture
+LINES = 4  # of images in a picture
 MINUS = "\N{MINUS SIGN}"
 SAMPLES = "What each row's first finished run draws and brings back, below real images."
 
@@ -70,16 +69,6 @@ class Row:
     head: list[str]
     cells: list[Cell]
     is_floor: bool
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Picture:
-    """Images of a run in one PNG, `source` its data URI."""
-
-    source: str
-    width: int
-    height: int
-    caption: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,7 +133,8 @@ def to_html(
         notes=summary.notes,
         figures={key: (_svg(figure, key), _caption(key)) for key, figure in made.items()},
         runs=summary.runs,
-        pictures={run.run_id: _pictures(images_of_run(folder, run)) for run in runs},
+        pictures={run.run_id: _pictures(folder, run) for run in runs},
+        source=_source,
         measures=_measures,
         settings=_settings,
     )
@@ -213,47 +203,17 @@ def _svg(figure: Figure, key: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(_caption(key))}" ', 1)
 
 
-def _pictures(images: Mapping[str, Images]) -> list[Picture]:
-    """What a run drew, what it brought back beside the originals, and what lies half-way between two of those."""
-    pictures = []
-    drawn = images.keys() - {"real", "original", "reconstruction", "interpolation"}
-    for key in sorted(drawn, key=lambda key: (key != "prior", key)):
-        lines = [images[key][start : start + PER_LINE] for start in range(0, PER_LINE * LINES, PER_LINE)]
-        pictures.append(_picture([line for line in lines if len(line)], f"samples, {key}"))
-    original, back, between = (images.get(key) for key in ("original", "reconstruction", "interpolation"))
-    if original is not None and back is not None:
-        lines = []
-        for start in range(0, PER_LINE * LINES // 2, PER_LINE):
-            lines += [of[start : start + PER_LINE] for of in (original, back) if len(of) > start]
-        pictures.append(_picture(lines, "originals, and below each its reconstruction"))
-    if back is not None and between is not None and len(between) > 1:
-        # an image of `interpolation` lies between its own and the one before
-        lines = [back[:PER_LINE], between[1 : PER_LINE + 1], back[1 : PER_LINE + 1]]
-        pictures.append(_picture(lines, "two reconstructions, and the image half-way between them"))
-    return pictures
+def _pictures(folder: Path, run: Record) -> list[Picture]:
+    """What a run drew and brought back, and its latents; real images are in the page's first figure."""
+    made = pictures(kept_by_run(folder, run), lines=LINES)
+    return [picture for key, picture in made.items() if key != "real"]
 
 
-def _picture(lines: Sequence[Images], caption: str) -> Picture:
-    """Lines of images below each other, with nothing between them."""
-    channels, height, width = lines[0].shape[1:]
-    gap = max(1, round(0.06 * width))
-    columns = max(map(len, lines))
-    shape = (len(lines) * (height + gap) - gap, columns * (width + gap) - gap, channels + 1)
-    canvas = np.zeros(shape, dtype=np.uint8)
-    for line, images in enumerate(lines):
-        for column, image in enumerate(images):
-            y, x = line * (height + gap), column * (width + gap)
-            canvas[y : y + height, x : x + width, :channels] = image.transpose(1, 2, 0)
-            canvas[y : y + height, x : x + width, channels] = 255
+def _source(picture: Picture) -> str:
+    """A picture as the data URI of a PNG."""
     content = io.BytesIO()
-    Image.fromarray(canvas).save(content, "PNG", optimize=True)
-    zoom = max(1, 28 // width)
-    return Picture(
-        source=f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}",
-        width=shape[1] * zoom,
-        height=shape[0] * zoom,
-        caption=caption,
-    )
+    Image.fromarray(picture.pixels).save(content, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def _measures(run: Record) -> tuple[list[str], dict[str, dict[str, str]]]:

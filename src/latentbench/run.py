@@ -115,10 +115,11 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, device:
         model = build_model(config, data)
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
+        checkpoint = last(run_dir, code=git_commit())
         lightning_logger = logger.start(
-            run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved
+            run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved, resumed=bool(checkpoint)
         )
-        trainer = fit(config, model, data, lightning_logger or False, run_dir, device=device)
+        trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint, device=device)
         clock.lap("fit")
         where = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
@@ -206,15 +207,15 @@ def fit(
     data: ImageData,
     logger: Any,
     run_dir: Path,
+    checkpoint: Path | None,
     *,
     device: int | None = None,
 ) -> pl.Trainer:
-    """Train for `trainer.max_epochs` epochs, from where the run was cut off if it was."""
-    code = git_commit()
+    """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one."""
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger,
-        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=code)],
+        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=git_commit())],
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         enable_progress_bar=False,
@@ -223,7 +224,7 @@ def fit(
         **({} if device is None else {"devices": [device]}),
     )
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=last(run_dir, code=code), weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     return trainer

@@ -130,13 +130,13 @@ def summarize_study(
     grid = config.hydra.sweeper.params or {}
     summary = summarize(
         records,
-        rows=_names(config, "table.rows") or [],
-        columns=_names(config, "table.columns"),
+        rows=names(config, "table.rows") or [],
+        columns=names(config, "table.columns"),
         order={str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()},
         baseline=OmegaConf.select(config, "table.baseline"),
     )
-    samples = _names(config, "table.samples") or []
-    made, missing = make_figures(summary, folder, samples=samples, plots=_plots(config))
+    samples = names(config, "table.samples") or []
+    made, missing = make_figures(summary, folder, samples=samples, plots=plots(config))
     return dataclasses.replace(summary, notes=[*left_out, *summary.notes, *missing]), made
 
 
@@ -161,7 +161,7 @@ def _write(config: DictConfig, records: list[Record], folder: Path, into: Path, 
     print("\nwritten:", *written, sep="\n  ")
 
 
-def _names(config: DictConfig, key: str) -> list[str] | None:
+def names(config: DictConfig, key: str) -> list[str] | None:
     """A list of names that may be given as one name."""
     value = OmegaConf.select(config, key)
     if value is None:
@@ -169,16 +169,16 @@ def _names(config: DictConfig, key: str) -> list[str] | None:
     return [value] if isinstance(value, str) else [str(name) for name in value]
 
 
-def _plots(config: DictConfig) -> dict[str, dict[str, str]]:
+def plots(config: DictConfig) -> dict[str, dict[str, str]]:
     """The axes of every figure that is wanted. Raises: UserError if one lacks its axes."""
-    plots = {}
+    found = {}
     for name, axes in (OmegaConf.select(config, "table.figures") or {}).items():
         if axes is None:
             continue
         if not OmegaConf.is_dict(axes) or set(axes) != {"x", "y"}:
             raise UserError(f"table.figures.{name}={axes}: name its axes, as {{x: beta, y: fid/prior}}")
-        plots[str(name)] = {str(axis): str(key) for axis, key in axes.items()}
-    return plots
+        found[str(name)] = {str(axis): str(key) for axis, key in axes.items()}
+    return found
 
 
 def _no_records(config: DictConfig, folder: Path, unusable: bool) -> str:

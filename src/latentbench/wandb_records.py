@@ -1,10 +1,15 @@
 """A study's records out of a Weights & Biases project, as `logger=wandb` leaves them there."""
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from latentbench.errors import UserError
 from latentbench.record import Record, parse
 from latentbench.records import left_out, usable
+
+if TYPE_CHECKING:
+    import wandb
 
 PATIENCE = 20  # seconds, for an answer
 
@@ -35,15 +40,27 @@ def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[li
 
 def _runs(entity: str | None, project: str, study: str) -> list[Any]:
     """The W&B runs of a study, the first logged first."""
+    path = "/".join(filter(None, (entity, project)))
+    with explained(f"from=wandb, {path}"):
+        found = connected().runs(path, filters={"group": study}, order="+created_at", per_page=200, lazy=False)
+        return list(found)
+
+
+def connected() -> "wandb.Api":
+    """W&B's API, logged in. Raises: UserError without a key, and what W&B raises."""
     import wandb  # here alone: it takes half a second to import, which every other table would wait for
 
-    path = "/".join(filter(None, (entity, project)))
+    wandb.setup(wandb.Settings(silent=True))
+    if not wandb.login(prompt=False, verify=True):
+        raise UserError("you are not logged in to W&B: `wandb login`, or set WANDB_API_KEY")
+    return wandb.Api(timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Raises: UserError, of one line, for whatever W&B raises: of many kinds, not all of them its own."""
     try:
-        wandb.setup(wandb.Settings(silent=True))
-        if not wandb.login(prompt=False, verify=True):
-            raise UserError("you are not logged in to W&B: `wandb login`, or set WANDB_API_KEY")
-        api = wandb.Api(timeout=PATIENCE)
-        return list(api.runs(path, filters={"group": study}, order="+created_at", per_page=200, lazy=False))
-    except Exception as error:  # W&B raises many kinds, not all of them its own
-        reason, *_ = str(error).splitlines()
-        raise UserError(f"from=wandb, {path}: {reason}") from error
+        yield
+    except Exception as error:
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{what}: {reason}") from error

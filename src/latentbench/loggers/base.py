@@ -15,13 +15,23 @@ class RunLogger(ABC):
 
     @abstractmethod
     def start(
-        self, *, run_dir: Path, study: str, run_id: str, choices: dict[str, Any], config: dict[str, Any]
+        self,
+        *,
+        run_dir: Path,
+        study: str,
+        run_id: str,
+        choices: dict[str, Any],
+        config: dict[str, Any],
+        resumed: bool = False,
     ) -> Logger | None:
-        """Open the run; returns the Lightning logger that takes the loss terms of every epoch, if there is one."""
+        """Open the run; returns the Lightning logger that takes the loss terms of every epoch, if there is one.
+
+        resumed: whether the training goes on from a checkpoint, and so from where its curves were left.
+        """
 
     @abstractmethod
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
-        """Show the final metrics and pictures; images: of what -> uint8 (N, C, H, W)."""
+        """Show the final metrics and pictures; images: as an Evaluation has them."""
 
     @abstractmethod
     def close(self, *, failed: bool) -> None:

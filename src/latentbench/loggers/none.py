@@ -12,7 +12,16 @@ from latentbench.record import Record
 class NoLogger(RunLogger):
     """Shows nothing: the record is all there is."""
 
-    def start(self, *, run_dir: Path, study: str, run_id: str, choices: dict[str, Any], config: dict[str, Any]) -> None:
+    def start(
+        self,
+        *,
+        run_dir: Path,
+        study: str,
+        run_id: str,
+        choices: dict[str, Any],
+        config: dict[str, Any],
+        resumed: bool = False,
+    ) -> None:
         """Nothing to open."""
 
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:

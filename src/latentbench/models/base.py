@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, UserError
+from latentbench.priors.base import Prior
 
 # What a metric may ask for: latents of images; their middle; units, to tell active ones; q(z|x) as a density over p's
 # space; that of each coordinate; KL(q || p); log p(x|z); log p(x); draws of p(x, z), and log p(x, z) with its gradient.
@@ -36,6 +38,8 @@ class GenerativeModel(pl.LightningModule):
     # Several optimizers of which each has parameters of its own: the steps are written out.
     automatic_optimization = False
 
+    prior: Prior
+
     def __init__(self, **learning_rates: float) -> None:
         super().__init__()
         for name, rate in learning_rates.items():
@@ -53,6 +57,11 @@ class GenerativeModel(pl.LightningModule):
     @abstractmethod
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """Where p has its latents."""
 
     @abstractmethod
     def images(self, z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
 from latentbench.distributions.draws import draws
+from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, number, whole_number
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
@@ -45,6 +46,12 @@ class GAN(GenerativeModel):
         """p(z), event shape (D,)."""
         p: Distribution = self.prior(None)
         return p
+
+    @property
+    def space(self) -> Space:
+        """Where p has its latents."""
+        assert self.prior.space is not None  # that would be an encoder's
+        return self.prior.space
 
     def images(self, z: Tensor) -> Tensor:
         """The generator's images (B, C, H, W)."""
