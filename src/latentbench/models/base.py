@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from latentbench.backbones.base import Backbone
 from latentbench.errors import Diverged, UserError
 
 # What a metric may ask for: latents of images; their middle; units, to tell active ones; q(z|x) as a density over p's
@@ -32,6 +33,8 @@ class GenerativeModel(pl.LightningModule):
     # Whether it is shown draws of binarized pixels, whose distribution it models; without one it is shown the
     # expected images, as its own images are compared with these.
     models_pixels: ClassVar[bool] = True
+
+    backbone: Backbone  # most of the work, and what several processes share
 
     # Several optimizers of which each has parameters of its own: the steps are written out.
     automatic_optimization = False
