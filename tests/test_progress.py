@@ -20,7 +20,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        run, "run", lambda config, options, device: asked.append(choices(config, options)) or "finished"
+        run, "run", lambda config, options, devices: asked.append(choices(config, options)) or "finished"
     )
     return asked
 
@@ -79,7 +79,7 @@ def test_one_run_alone_is_not_counted(stub: list[dict[str, Any]]) -> None:
 def test_a_sweep_says_in_the_end_what_became_of_its_runs(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_seed(config: Any, chosen: dict[str, Any], device: int | None) -> str:
+    def by_seed(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
         if config.seed == 1:
             raise Refused("it cannot be")
         if config.seed == 2:
@@ -100,7 +100,7 @@ def test_a_sweep_says_in_the_end_what_became_of_its_runs(
 def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
     error: Exception, code: int, stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def second_goes_wrong(config: Any, chosen: dict[str, Any], device: int | None) -> str:
+    def second_goes_wrong(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
         if config.seed == 1:
             raise error
         return "finished"

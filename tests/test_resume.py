@@ -15,7 +15,7 @@ import torch
 
 from latentbench import checkpoints
 from latentbench.data.base import Batches
-from latentbench.leases import held, is_held, leased_device
+from latentbench.leases import held, is_held, leased_devices
 from latentbench.record import load
 from test_command_line import latentbench
 
@@ -121,13 +121,31 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
 
 
 def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
-    leases = [leased_device(2, runs_per_device=2, folder=tmp_path) for _ in range(4)]
-    assert [lease.__enter__() for lease in leases] == [0, 1, 0, 1]
+    leases = [leased_devices(2, 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
+    assert [lease.__enter__() for lease in leases] == [[0], [1], [0], [1]]
     leases[1].__exit__(None, None, None)
-    with leased_device(2, runs_per_device=2, folder=tmp_path) as device:
-        assert device == 1
-    with leased_device(0, runs_per_device=1, folder=tmp_path) as device:
-        assert device is None
+    with leased_devices(2, 1, runs_per_device=2, folder=tmp_path) as devices:
+        assert devices == [1]
+
+
+def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(seconds: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("latentbench.leases.time.sleep", wait)
+    with leased_devices(3, 1, runs_per_device=1, folder=tmp_path) as one:
+        with pytest.raises(TimeoutError), leased_devices(3, 3, runs_per_device=1, folder=tmp_path):
+            pass
+        with leased_devices(3, 2, runs_per_device=1, folder=tmp_path) as two:
+            assert (one, two) == ([0], [1, 2]), "who had to wait holds nothing"
+        with leased_devices(3, 3, runs_per_device=2, folder=tmp_path) as three:
+            assert three == [1, 2, 0], "first those that nobody uses"
+
+
+def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> None:
+    for total, n in ((0, 1), (2, 3), (2, 0)):
+        with leased_devices(total, n, runs_per_device=1, folder=tmp_path) as devices:
+            assert devices is None
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ class Checkpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The version of the code and the states of the generators of random numbers."""
-        on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"code": self.code, "random": torch.get_rng_state(), "random_on_devices": on_devices}
+        on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None  # the one that trains
+        return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the states up when training goes on: what Lightning prepares before may draw."""
@@ -46,31 +46,39 @@ class Checkpoints(Checkpoint):
         """Go on drawing where the checkpoint was made."""
         if self.resumed:
             torch.set_rng_state(self.resumed["random"])
-            if self.resumed["random_on_devices"]:
-                torch.cuda.set_rng_state_all(self.resumed["random_on_devices"])
+            if self.resumed["random_on_device"] is not None:
+                torch.cuda.set_rng_state(self.resumed["random_on_device"])
             self.resumed = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the state, whole or not at all."""
-        is_last = trainer.current_epoch + 1 == trainer.max_epochs
-        if time.monotonic() - self.saved < self.seconds and not is_last:
+        is_due = time.monotonic() - self.saved >= self.seconds or trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.strategy.broadcast(is_due):  # by the first process's clock
             return
         part = self.path.with_suffix(".part")
         try:
             trainer.save_checkpoint(part)
+            self.saved = time.monotonic()
+            if not trainer.is_global_zero:
+                return
             with part.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError:
             part.unlink(missing_ok=True)  # of a full disk, which has to take a record yet
             raise
         os.replace(part, self.path)
-        self.saved = time.monotonic()
+
+
+def kept(run_dir: Path) -> Path | None:
+    """The checkpoint in a run's folder, if there is one."""
+    path = run_dir / FILE_NAME
+    return path if path.is_file() else None
 
 
 def last(run_dir: Path, *, code: str | None) -> Path | None:
     """The checkpoint of a run that was cut off; None if there is none that can be read and is of the same code."""
-    path = run_dir / FILE_NAME
-    if not path.is_file():
+    path = kept(run_dir)
+    if path is None:
         return None
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import getpass
+import itertools
 import logging
 import tempfile
 import time
@@ -41,22 +42,27 @@ def is_held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def leased_device(devices: int, *, runs_per_device: int, folder: Path | None = None) -> Iterator[int | None]:
-    """The number of a device that fewer than so many runs of this machine use; waits until there is one.
+def leased_devices(
+    total: int, n: int, *, runs_per_device: int, folder: Path | None = None
+) -> Iterator[list[int] | None]:
+    """The numbers of n devices that fewer than so many runs of this machine use each; waits until there are so many.
 
-    None where there are no devices. Runs spread: a device is taken for a second run when each has a first.
+    None where there are not so many at all. Runs spread: a device is taken for a second run when each has a first.
     folder: of the lock files, the user's own on this machine if none is given.
     """
-    if not devices:
+    if not 0 < n <= total:
         yield None
         return
     folder = folder or Path(tempfile.gettempdir()) / f"latentbench-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     while True:
-        for place in range(runs_per_device):
-            for device in range(devices):
-                with held(folder / f"device{device}.{place}") as free:
-                    if free:
-                        yield device
-                        return
+        with contextlib.ExitStack() as locks:  # all at once or none: two runs would wait for each other's
+            taken: list[int] = []
+            for place, device in itertools.product(range(runs_per_device), range(total)):
+                is_wanted = len(taken) < n and device not in taken
+                if is_wanted and locks.enter_context(held(folder / f"device{device}.{place}")):
+                    taken.append(device)
+            if len(taken) == n:
+                yield taken
+                return
         time.sleep(WAIT)

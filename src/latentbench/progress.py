@@ -20,7 +20,8 @@ class EpochBar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar."""
-        self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=None)
+        off = None if trainer.is_global_zero else True
+        self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=off)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One epoch further."""

@@ -5,14 +5,8 @@ import inspect
 import io
 import logging
 import os
-import platform
-import resource
-import subprocess
-import sys
-import time
 import warnings
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,22 +14,26 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class, instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save
 from threadpoolctl import threadpool_limits
 
-from latentbench.checkpoints import Checkpoints, forget, last
-from latentbench.configuration import CONF_DIR, check, choices, explain, run_id
+from latentbench.checkpoints import Checkpoints, forget, kept, last
+from latentbench.configuration import check, choices, explain, run_id
 from latentbench.data.base import ImageData
+from latentbench.environment import Clock, environment, git_commit
 from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluate import Evaluation, evaluate
 from latentbench.leases import held
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
+from latentbench.own_process import in_own_process
 from latentbench.progress import EpochBar
 from latentbench.record import FILE_NAME, Record, Status, described, status_of, write_whole
+from latentbench.shares import STRATEGY, Shares
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +49,31 @@ class Job(NamedTuple):
     is_alone: bool  # and not one of a sweep, of which a refused pair is a result like any other
 
 
-def attempt(job: Job, *, device: int | None = None) -> str:
+def attempt(job: Job, *, devices: Sequence[int] | None = None) -> str:
+    """Run it, over several devices in a process of its own, and say what became of it."""
+    if needs_own_process(job):
+        return in_own_process((job, devices), words=" ".join(job.overrides))
+    return attempt_here(job, devices=devices)
+
+
+def needs_own_process(job: Job) -> bool:
+    """Whether there is something to do over several devices."""
+    if job.config.trainer.get("strategy") != STRATEGY:
+        return False
+    try:
+        _, _, run_dir = settle(job.config, job.options)
+    except (UserError, OmegaConfBaseException):  # to be said without a process more
+        return False
+    return bool(job.config.force) or status_of(run_dir) != "finished"
+
+
+def attempt_here(job: Job, *, devices: Sequence[int] | None) -> str:
     """Run it and say what became of it, on one line if the user can mend it."""
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # of Lightning's own code
     warnings.filterwarnings("ignore", message=".*have no `validation_step`.*")  # a GAN has nothing to validate
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # every process has the means of whole batches
     try:
-        return run(job.config, job.options, device=device)
+        return run(job.config, job.options, devices=devices)
     except Refused as error:
         log.error("refused: %s", error)
         return "wrong" if job.is_alone else "refused"
@@ -74,10 +91,10 @@ def attempt(job: Job, *, device: int | None = None) -> str:
     return "failed"
 
 
-def run(config: DictConfig, options: Mapping[str, Any], *, device: int | None = None) -> str:
+def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int] | None = None) -> str:
     """Train and evaluate one model and leave its record; a finished run is not run again unless `force`.
 
-    options: as of a Job. device: which of several of its kind to use; None leaves it to Lightning.
+    options: as of a Job. devices: which of several of their kind to use; None leaves it to Lightning.
     A run that was cut off goes on from its last checkpoint; one that another process is at is left to that.
 
     Returns: what became of it. Raises, after the record of it is written: Refused, UserError or whatever failed.
@@ -93,10 +110,10 @@ def run(config: DictConfig, options: Mapping[str, Any], *, device: int | None = 
                 log.info("%s is finished already (force=true runs it again)", run_dir)
                 return "finished before"
             forget(run_dir)
-        return carry_out(config, chosen, run_dir, device)
+        return carry_out(config, chosen, run_dir, devices)
 
 
-def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, device: int | None) -> str:
+def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices: Sequence[int] | None) -> str:
     """The run itself."""
     name = run_dir.name
     resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
@@ -105,21 +122,19 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, device:
     logger: RunLogger = build(config.logger)
     failed = True
     try:
-        torch.set_num_threads(config.threads)
-        threadpool_limits(limits=config.threads)  # of scikit-learn's and numpy's libraries
-        data = build(config.data, seed=config.seed)
-        data.setup()
+        data = load(config)
         measures = build_measures(config, data)
         # After these, so that no choice of features or metrics moves the model's random numbers.
-        pl.seed_everything(config.seed, verbose=False)
-        model = build_model(config, data)
+        model = seeded_model(config, data)
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
         checkpoint = last(run_dir, code=git_commit())
+        if checkpoint is None:
+            forget(run_dir)  # all processes go on from what is there, or none does
         lightning_logger = logger.start(
             run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved, resumed=bool(checkpoint)
         )
-        trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint, device=device)
+        trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint, devices=devices)
         clock.lap("fit")
         where = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
@@ -145,6 +160,29 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, device:
         logger.close(failed=failed)
     log.info("\n".join([str(run_dir / FILE_NAME), *described(record)]))
     return "finished"
+
+
+def follow(job: Job, *, devices: Sequence[int] | None) -> None:
+    """Take part in the training of a run that another process carries out."""
+    config, _, run_dir = settle(job.config, job.options)
+    data = load(config)
+    fit(config, seeded_model(config, data), data, False, run_dir, kept(run_dir), devices=devices)
+
+
+def load(config: DictConfig) -> ImageData:
+    """The data set, as many threads as are set."""
+    torch.set_num_threads(config.threads)
+    threadpool_limits(limits=config.threads)  # of scikit-learn's and numpy's libraries
+    data: ImageData = build(config.data, seed=config.seed)
+    data.setup()
+    return data
+
+
+def seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
+    """The model, from where the run's random numbers begin."""
+    pl.seed_everything(config.seed, verbose=False)
+    os.environ.pop("PL_GLOBAL_SEED", None)  # by which Lightning's processes would begin them again
+    return build_model(config, data)
 
 
 def build(node: DictConfig, **parts: Any) -> Any:
@@ -209,20 +247,28 @@ def fit(
     run_dir: Path,
     checkpoint: Path | None,
     *,
-    device: int | None = None,
+    devices: Sequence[int] | None = None,
 ) -> pl.Trainer:
-    """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one."""
+    """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one.
+
+    Raises: UserError for several processes by another strategy than that of trainer=ddp.
+    """
+    is_shared = config.trainer.get("strategy") == STRATEGY
+    keeper = Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=git_commit())
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger,
-        callbacks=[EpochBar(), Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=git_commit())],
+        callbacks=[EpochBar(), Shares(), keeper],
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,  # terms are logged once an epoch anyhow; more would only warn of short epochs
-        **({} if device is None else {"devices": [device]}),
+        **({} if devices is None else {"devices": list(devices)}),
+        **({"plugins": LightningEnvironment()} if is_shared else {}),  # not by what a cluster's scheduler started
     )
+    if trainer.world_size > 1 and not is_shared:
+        raise UserError(f"trainer.devices={config.trainer.devices}: take trainer=ddp for a run over several devices")
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
@@ -257,53 +303,3 @@ def make_writable(run_dir: Path) -> None:
         raise UserError(f"output_dir: {run_dir} cannot be written ({error.strerror}): choose another") from error
     if not os.access(run_dir, os.W_OK):
         raise UserError(f"output_dir: {run_dir} cannot be written (no permission): choose another")
-
-
-def environment() -> dict[str, Any]:
-    """Code, packages and hardware a run was made with, and the process's peak memory so far."""
-    packages = (
-        "latentbench",
-        "torch",
-        "pytorch-lightning",
-        "torchmetrics",
-        "scikit-learn",
-        "numpy",
-        "hydra-core",
-    )
-    return {
-        "git_commit": git_commit(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "cpu_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        # Linux counts kilobytes, macOS bytes.
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (2**20 if sys.platform == "darwin" else 2**10),
-    }
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout the code is in, with `-dirty` for uncommitted changes; None for an installed wheel."""
-    checkout = CONF_DIR.parent
-    if not (checkout / ".git").exists():  # an installed package may lie inside somebody else's repository
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-class Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.last = time.monotonic()
-
-    def lap(self, phase: str) -> None:
-        """End a phase."""
-        now = time.monotonic()
-        self.seconds[phase] = round(now - self.last, 3)
-        self.last = now

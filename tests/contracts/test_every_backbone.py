@@ -25,7 +25,7 @@ def test_it_encodes_and_decodes_one_image_or_several(
 def test_an_image_is_encoded_and_decoded_alike_whatever_else_is_in_the_batch(
     backbone: str, shape: tuple[int, int, int]
 ) -> None:
-    made = part_of("backbone", backbone, shape=shape, latent_size=2).eval()
+    made = part_of("backbone", backbone, shape=shape, latent_size=2)  # as in training, where processes share a batch
     x, z = torch.rand(4, *shape), torch.randn(4, 2)
     # Single precision: sums of a few thousand terms of order 1, added in another order.
     torch.testing.assert_close(made.encode(x)[:1], made.encode(x[:1]), atol=1e-5, rtol=1e-4)

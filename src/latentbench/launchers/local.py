@@ -10,17 +10,18 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
+from omegaconf import ListConfig
 
 from latentbench.errors import whole_number
 from latentbench.launchers.base import Launcher, SweepProgress, set_up_logging
-from latentbench.leases import leased_device
+from latentbench.leases import leased_devices
 from latentbench.run import Job, attempt
 
 log = logging.getLogger(__name__)
 
 
 class Local(Launcher):
-    """`n_jobs` processes that each work through runs; on a machine with GPUs each leases one.
+    """`n_jobs` processes that each work through runs; on a machine with GPUs each leases what its run takes.
 
     runs_per_device: how many processes, of all sweeps of this user on this machine, may use a GPU at once. A process
     that the operating system kills costs the run it was at, which the same command takes up again, and is replaced.
@@ -89,9 +90,22 @@ def _outcome(connection: Connection, process: BaseProcess, job: Job) -> str:
 def work(connection: Any, runs_per_device: int) -> None:
     """Run what comes, and say what became of it, until nothing comes any more."""
     set_up_logging()
+    there = torch.cuda.device_count()
     try:
-        with leased_device(torch.cuda.device_count(), runs_per_device=runs_per_device) as device:
-            while True:
-                connection.send(attempt(connection.recv(), device=device))
+        while True:
+            job = connection.recv()
+            with leased_devices(there, devices_of(job, there), runs_per_device=runs_per_device) as devices:
+                outcome = attempt(job, devices=devices)
+            connection.send(outcome)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
+
+
+def devices_of(job: Job, there: int) -> int:
+    """How many of the GPUs a run takes."""
+    trainer = job.config.trainer
+    if trainer.accelerator == "cpu":
+        return 0
+    if isinstance(trainer.devices, ListConfig):
+        return len(trainer.devices)
+    return trainer.devices if type(trainer.devices) is int and trainer.devices >= 0 else there

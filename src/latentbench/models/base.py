@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from latentbench.backbones.base import Backbone
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, UserError
 from latentbench.priors.base import Prior
@@ -34,6 +35,8 @@ class GenerativeModel(pl.LightningModule):
     # Whether it is shown draws of binarized pixels, whose distribution it models; without one it is shown the
     # expected images, as its own images are compared with these.
     models_pixels: ClassVar[bool] = True
+
+    backbone: Backbone  # most of the work, and what several processes share
 
     # Several optimizers of which each has parameters of its own: the steps are written out.
     automatic_optimization = False
