@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from latentbench import __main__, configuration, report, run, status, tables
+from latentbench import __main__, configuration, dashboard, report, run, status, tables
 from latentbench.configuration import sentence
 
 NOT_A_KEY = "there is no such key"
@@ -327,11 +327,13 @@ def test_the_composed_config_can_be_shown_without_running(in_an_empty_folder: Pa
 
 
 def test_the_commands_are_installed_under_their_names() -> None:
-    commands = {point.name: point.load() for point in entry_points(group="console_scripts")}
+    points = entry_points(group="console_scripts")
+    commands = {point.name: point.load() for point in points if point.name.startswith("latentbench")}
     assert commands["latentbench"] is __main__.main
     assert commands["latentbench-status"] is status.main
     assert commands["latentbench-tables"] is tables.main
     assert commands["latentbench-report"] is report.main
+    assert commands["latentbench-dashboard"] is dashboard.main
 
 
 @pytest.mark.parametrize("program", [__main__.main, status.main])

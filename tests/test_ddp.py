@@ -35,7 +35,7 @@ DDP = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={PROCESSES}")
 CUT_OFF = ("vae", "svae", "wgan_gp")
 
 
-def trained(method: str, folder: Path, *how: str) -> dict[str, Any]:
+def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None) -> dict[str, Any]:
     """What a training leaves: weights, their last gradients, losses, and how many images the encoder was shown."""
     small = ("backbone=mlp", "backbone.hidden=[16]", f"trainer.max_epochs={EPOCHS}", "checkpoint_seconds=0")
     config = copy.deepcopy(composed(f"method={method}", *small, *how))
@@ -51,7 +51,7 @@ def trained(method: str, folder: Path, *how: str) -> dict[str, Any]:
         gradients.update({id(weight): weight.grad.detach().clone() for weight in weights})
 
     watch = register_optimizer_step_pre_hook(remember)
-    losses = fit(config, model, data, False, folder).callback_metrics
+    losses = fit(config, model, data, False, folder, checkpoint=checkpoint).callback_metrics
     watch.remove()
     of_weights = {name: gradients[id(weight)] for name, weight in model.named_parameters() if id(weight) in gradients}
     return {"weights": model.state_dict(), "gradients": of_weights, "losses": dict(losses), "shown": sum(shown)}
@@ -81,7 +81,9 @@ def in_a_process(rank: int, folder: Path, port: int) -> None:
         torch.save(trained(method, folder / f"{method} whole", *DDP), folder / f"{method} whole.{rank}")
         cut_off(method, folder / f"{method} cut off")
         torch.manual_seed(rank)
-        torch.save(trained(method, folder / f"{method} cut off", *DDP), folder / f"{method} cut off.{rank}")
+        checkpoint = folder / f"{method} cut off" / FILE_NAME
+        resumed = trained(method, checkpoint.parent, *DDP, checkpoint=checkpoint)
+        torch.save(resumed, folder / f"{method} cut off.{rank}")
 
 
 @pytest.fixture(scope="module")

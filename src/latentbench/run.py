@@ -134,7 +134,7 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
         lightning_logger = logger.start(
             run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved, resumed=bool(checkpoint)
         )
-        trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint, devices=devices)
+        trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint=checkpoint, devices=devices)
         clock.lap("fit")
         where = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
@@ -166,7 +166,7 @@ def follow(job: Job, *, devices: Sequence[int] | None) -> None:
     """Take part in the training of a run that another process carries out."""
     config, _, run_dir = settle(job.config, job.options)
     data = load(config)
-    fit(config, seeded_model(config, data), data, False, run_dir, kept(run_dir), devices=devices)
+    fit(config, seeded_model(config, data), data, False, run_dir, checkpoint=kept(run_dir), devices=devices)
 
 
 def load(config: DictConfig) -> ImageData:
@@ -245,8 +245,8 @@ def fit(
     data: ImageData,
     logger: Any,
     run_dir: Path,
-    checkpoint: Path | None,
     *,
+    checkpoint: Path | None = None,
     devices: Sequence[int] | None = None,
 ) -> pl.Trainer:
     """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one.
