@@ -24,7 +24,7 @@ bench: setup  ## run the study `quick` on the digits (no download) and print its
 	$(BIN)/latentbench-tables sweep=quick
 
 test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: setup  ## ruff, mypy --strict on src, the import rule
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from latentbench import status
 from latentbench.__main__ import composed
 from latentbench.checkpoints import FILE_NAME
 from latentbench.leases import held
-from latentbench.run import LOCK, settle
+from latentbench.run import LOCK, Job, settle
 from test_command_line import latentbench
 from test_run import files
 from test_tables import a_record
@@ -19,7 +19,8 @@ STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
     """A folder per run of the study."""
-    jobs = composed([*STUDY, f"output_dir={tmp_path}", "-m"])
+    jobs: list[Job] = []
+    latentbench(program=lambda: jobs.extend(composed([*STUDY, f"output_dir={tmp_path}", "-m"])))
     found = [settle(job.config, job.options)[2] for job in jobs]
     (tmp_path / "multirun.yaml").unlink()
     return found
