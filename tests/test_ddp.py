@@ -181,6 +181,8 @@ def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) ->
 def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     several = latentbench(*SMALL, "trainer.accelerator=cpu", "trainer.devices=2", f"output_dir={tmp_path}")
     assert (several.code, "take trainer=ddp for" in several.err) == (2, True)
+    machines = latentbench(*SMALL, "trainer.accelerator=cpu", "+trainer.num_nodes=2", f"output_dir={tmp_path}")
+    assert (machines.code, "devices of one machine" in machines.err) == (2, True)
     refused = latentbench(*SMALL, *DDP, "posterior=dirac", f"output_dir={tmp_path}")
     said = capfd.readouterr().err.splitlines()
     assert (refused.code, len(said), said[0].startswith("refused: ")) == (2, 1, True)

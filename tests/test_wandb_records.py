@@ -8,7 +8,8 @@ import pytest
 
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.record import Record
-from latentbench.tables import load_wandb_records, main
+from latentbench.tables import load_records, load_wandb_records, main
+from test_command_line import latentbench
 from test_tables import a_record
 from test_weights_and_biases import alone, server
 from wandb_server import WandbServer
@@ -57,6 +58,15 @@ def test_the_table_from_wandb_is_the_one_from_records(
     records, unusable = load_wandb_records(None, "latentbench", "s")
     assert sorted(records, key=lambda record: record.run_id) == sorted(some_records(), key=lambda record: record.run_id)
     assert unusable == []
+
+
+def test_a_sweep_with_a_refused_run_has_the_same_records_in_both_places(server: WandbServer, tmp_path: Path) -> None:
+    small = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=1", "study=s")
+    swept = latentbench("-m", "posterior=dirac,gaussian", *small, f"output_dir={tmp_path}")
+    assert swept.code == 0, swept.err
+    logged, _ = load_wandb_records(None, "latentbench", "s")
+    assert sorted(record.status for record in logged) == ["finished", "refused"]
+    assert load_records(tmp_path / "s") == (logged, [])
 
 
 def test_of_a_run_logged_again_the_last_finished_one_counts(server: WandbServer, tmp_path: Path) -> None:

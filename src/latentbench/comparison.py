@@ -39,10 +39,10 @@ def settings(record: Record) -> dict[str, Any]:
     """All that can change a run's result: its choices, then the keys of its config, joined by dots."""
     order = [*GROUPS, *SCALARS]
     chosen = sorted(record.choices, key=lambda key: order.index(key) if key in order else len(order))
-    config = {key: value for key, value in record.config.items() if key != "resolved"}
-    values = _flatten({key: record.choices[key] for key in chosen})
-    values |= {key: value for key, value in _flatten(config).items() if key not in values}
-    return {key: value for key, value in values.items() if _has_effect(key)}
+    values: dict[str, Any] = {}
+    _flatten({key: record.choices[key] for key in chosen}, values)
+    _flatten({key: value for key, value in record.config.items() if key != "resolved"}, values)
+    return values
 
 
 @functools.cache  # the records of a study have the same keys
@@ -51,14 +51,14 @@ def _has_effect(key: str) -> bool:
     return key not in ASKED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
 
 
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(content: dict[str, Any], into: dict[str, Any], prefix: str = "") -> None:
+    """Add the settings that are not there yet."""
     for key, value in content.items():
+        path = prefix + key
         if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = json.dumps(value) if isinstance(value, (list, dict)) else value
-    return flat
+            _flatten(value, into, f"{path}.")
+        elif path not in into and _has_effect(path):
+            into[path] = json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def row_keys(rows: Sequence[str], settled: list[dict[str, Any]]) -> tuple[list[str], list[str]]:

@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
+
 from latentbench.errors import UserError
 
 SCHEMA = 1
@@ -92,7 +94,7 @@ def load(path: Path) -> Record:
 def parse(text: str, source: str) -> Record:
     """The record that a JSON text holds. Raises: UserError naming its source if it is not of this schema."""
     try:
-        content = json.loads(text)
+        content = orjson.loads(text)  # a study may have ten thousand
     except ValueError as error:
         raise UserError(f"{source} is not valid JSON ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:

@@ -122,18 +122,19 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
     logger: RunLogger = build(config.logger)
     failed = True
     try:
+        checkpoint = last(run_dir, code=git_commit())
+        if checkpoint is None:
+            forget(run_dir)  # all processes go on from what is there, or none does
+        # Before anything can be refused, so that what is logged has the same runs as the records.
+        lightning_logger = logger.start(
+            run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved, resumed=bool(checkpoint)
+        )
         data = load(config)
         measures = build_measures(config, data)
         # After these, so that no choice of features or metrics moves the model's random numbers.
         model = seeded_model(config, data)
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
-        checkpoint = last(run_dir, code=git_commit())
-        if checkpoint is None:
-            forget(run_dir)  # all processes go on from what is there, or none does
-        lightning_logger = logger.start(
-            run_dir=run_dir, study=config.study, run_id=name, choices=chosen, config=resolved, resumed=bool(checkpoint)
-        )
         trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint=checkpoint, devices=devices)
         clock.lap("fit")
         where = trainer.strategy.root_device
@@ -251,7 +252,7 @@ def fit(
 ) -> pl.Trainer:
     """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one.
 
-    Raises: UserError for several processes by another strategy than that of trainer=ddp.
+    Raises: UserError for several machines, or several processes by another strategy than that of trainer=ddp.
     """
     is_shared = config.trainer.get("strategy") == STRATEGY
     keeper = Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=git_commit())
@@ -267,6 +268,8 @@ def fit(
         **({} if devices is None else {"devices": list(devices)}),
         **({"plugins": LightningEnvironment()} if is_shared else {}),  # not by what a cluster's scheduler started
     )
+    if trainer.num_nodes > 1:  # it would wait for the others for ever
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes}: a run takes devices of one machine; leave it at 1")
     if trainer.world_size > 1 and not is_shared:
         raise UserError(f"trainer.devices={config.trainer.devices}: take trainer=ddp for a run over several devices")
     try:
