@@ -39,7 +39,7 @@ def main() -> None:
     statistics = {
         "sharpness": laplacian_variance,
         "normalized\nsharpness": lambda images: over_contrast(laplacian_variance(images), images),
-        "high frequency\nenergy": high_frequency_share,
+        "high\nfrequency\nenergy": high_frequency_share,
         "noise": noise_level,
     }
     figure, axes = plt.subplots(
