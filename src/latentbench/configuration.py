@@ -24,6 +24,7 @@ GROUPS = (
     "objective", "schedule",
     "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
 )  # fmt: skip
+LISTED = ("sampler", "metric")  # of which a run has several options
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 # What cannot change a result has no part in a run's identity.
 WITHOUT_EFFECT = (
@@ -79,8 +80,14 @@ def explain(error: Exception) -> str:
             if key in known:
                 takers = " or ".join(option for option, keys in keys_of.items() if key in keys)
                 return f"{unknown[1]}: the chosen {part} has no such key; there is one with {part}={takers}"
+        group, _, option = part.partition(".")
+        if group in LISTED and (path := CONF_DIR / group / f"{option}.yaml").is_file():  # as metric.nll
+            known = [str(name) for name in OmegaConf.select(OmegaConf.load(path), option)]
+            if key in known:
+                return f"{unknown[1]}: {option} is not chosen; add it to {group}=[...]"
+        there = ", ".join(name for name in known if name not in ("_target_", "defaults")) or "none"
         near = difflib.get_close_matches(key, known, 1)
-        hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {there}"
         return f"{unknown[1]}: there is no such key; {hint}"
     return " ".join(lines) or type(error).__name__
 
@@ -88,7 +95,7 @@ def explain(error: Exception) -> str:
 def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Option of every group and value of every scalar; `chosen` is Hydra's `runtime.choices`."""
     groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
-    groups |= {group: sorted(config.get(group) or {}) for group in ("sampler", "metric")}
+    groups |= {group: sorted(config.get(group) or {}) for group in LISTED}
     return groups | {scalar: config[scalar] for scalar in SCALARS}
 
 
