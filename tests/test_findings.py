@@ -49,7 +49,7 @@ def test_rows_that_are_beaten_are_ruled_out_and_the_others_are_not() -> None:
     assert found.better == []
     assert headline(summary, [found]) == [
         "The seeds single out a best row in none of the main measures.",
-        "No row is better than vae by more than chance."
+        "No row is better than vae by more than chance in the main measure."
     ]  # fmt: skip
 
 
@@ -58,6 +58,30 @@ def test_a_row_that_beats_all_others_is_singled_out() -> None:
     found = the_finding(summary)
     assert (named(summary, found.best), named(summary, found.worse)) == (["vae"], ["ae"])  # higher is better
     assert headline(summary, [found])[0] == "The seeds single out a best row in 1 of 1 main measures: vae in psnr/test."
+
+
+def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
+    steady = {"vae": [10.0, 20.0, 30.0, 40.0], "ae": [9.0, 19.01, 28.99, 39.0], "gan": [12.0, 22.01, 31.99, 42.0]}
+    summary = a_summary(steady)
+    found = the_finding(summary)
+    assert (named(summary, found.better), named(summary, found.worse)) == (["ae"], ["gan"])
+    assert (named(summary, found.candidates), named(summary, found.ruled_out)) == (["ae"], ["gan", "vae"])
+
+
+def test_a_number_with_a_warning_is_named_and_not_judged() -> None:
+    values = {"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0], "gan": [20.0, 20.5, 21.0]}
+    records = [
+        a_record(
+            method, seed, {"fid/prior": v}, warnings={"fid/prior": "mind it"} if (method, seed) == ("ae", 1) else {}
+        )
+        for method, of in values.items()
+        for seed, v in enumerate(of)
+    ]
+    summary = summarize(records, rows=["method"], baseline="vae")
+    found = the_finding(summary)
+    assert (named(summary, found.minded), named(summary, found.best)) == (["ae"], ["vae"])
+    judged = {*found.candidates, *found.ruled_out, *found.better, *found.worse, *found.differences}
+    assert named(summary, sorted(judged)) == ["gan", "vae"]
 
 
 def test_one_seed_rules_nothing_out() -> None:

@@ -13,6 +13,7 @@ from latentbench.tables import main
 from test_figures import keep, noise
 from test_tables import a_record, broken_records
 
+KIND = "a part of it is missing or of another kind"
 NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
 
 
@@ -82,6 +83,36 @@ def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> No
     assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
 
 
+def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    before = files(here / "results")
+    keep(here / "few" / "s", a_record("vae"), prior=noise(0), real=noise(1))
+    capsys.readouterr()
+    assert main(["study=s", "publish=true", "output_dir=few"]) == 2
+    err = capsys.readouterr().err
+    assert "results/s/digits has 4 of its runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
+    assert files(here / "results") == before
+    assert main(["study=s", "publish=true", "output_dir=few", "force=true"]) == 0
+    assert {path.name for path in (here / "results" / "s" / "digits").iterdir()} == NAMES | {"vae-digits-b1-e50-s0"}
+
+
+def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    path = here / "results" / "s" / "digits" / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-100] + b"\xff\n")
+    before = files(here / "results")
+    capsys.readouterr()
+    assert main(["study=s", "publish=true", "output_dir=results"]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert "records.jsonl:5 is not valid JSON" in warning
+    assert "publish=true would lose what is left out: mend it, or delete it" in error
+    assert files(here / "results") == before
+    assert main(["study=s", "publish=true"]) == 2, "nor by others' records in its place"
+    assert "such as that of line 5: force=true" in capsys.readouterr().err
+
+
 def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
     record = keep(tmp_path / "runs", a_record(), prior=noise(0))
     publish([record], [record], tmp_path / "runs", tmp_path / "published" / "digits")
@@ -108,7 +139,19 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
         ('"schema": 1', '"scheme": 1', "is not a record"),
         ('"run_id"', '"runid"', "lacks or adds a key of schema 1"),
         ('"data": "digits"', '"data": "../digits"', "no folder's name"),
+        ('"data": "digits"', '"data": ".."', "no folder's name"),
+        ('"data": "digits"', '"data": ""', "no folder's name"),
         ('"run_id": "', '"run_id": "/', "no folder's name"),
+        ('"warnings": {}', '"warnings": null', KIND),
+        ('"warnings": {}', '"warnings": {"fid/prior": 1}', KIND),
+        ('"errors": {}', '"errors": null', KIND),
+        ('"errors": {}', '"errors": {"fid/prior": -1}', "fid/prior=-1, which is not a finite number that can be"),
+        ('"errors": {}', '"errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
+        ('"fid/prior": 10.0', '"fid/prior": 1e308', "fid/prior=1e+308, which is not"),
+        ('"fid/prior": 10.0', '"fid/prior": true', "fid/prior=True, which is not"),
+        ('"packages": {', '"packages": "x", "others": {', KIND),
+        ('"resolved": {', '"resolved": "x", "others": {', KIND),
+        ('"status": "finished"', '"status": "done"', KIND),
     ],
 )
 def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def a_study(folder: Path) -> Path:
     """Runs of every status, with and without images; two of them of one scale that only `vae` and `ae` finish."""
     everything = ["real", "original", "reconstruction", "interpolation", "prior", "gmm"]
     for seed in range(3):
-        kept = {"errors": {"fid/prior": 0.25}, "warnings": {"fid/prior": "few images"}}
+        kept = {"errors": {"fid/prior": 0.25}, "warnings": {"rate/test": "few images"}}
         metrics = {"fid/prior": 20.0 + seed, "fid/real": 4.0, "rate/test": 3.0, "sharpness_ratio/prior": 0.5 + seed / 9}
         keep(folder, a_record("vae", seed, metrics, **kept), some_images(everything) if seed == 0 else None)
         metrics = {"fid/prior": 100.0 + 1.25 * seed, "fid/real": 4.0, "sharpness_ratio/prior": 0.7 + seed / 9}
@@ -141,8 +141,9 @@ def test_the_numbers_are_those_of_the_table(study: Path, page: Page) -> None:
 def test_every_cell_sorts_by_its_unrounded_number(study: Path) -> None:
     page, summary = page_of(study)
     values = {attributes["data-value"] for attributes in page.all("td") if "data-value" in attributes}
-    means = summary.table.filter(like=".mean").to_numpy().ravel()
-    assert values - {""} == {repr(float(mean)) for mean in means if not np.isnan(mean)}
+    numbers = summary.table.filter(regex=r"\.mean$|^rank$").to_numpy().ravel()
+    seeds = summary.table["seeds"][list(summary.runs)]
+    assert values - {""} == {repr(float(number)) for number in [*numbers, *seeds] if not np.isnan(number)}
 
 
 def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> None:
@@ -156,7 +157,7 @@ def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> N
 def test_the_answer_is_short_and_says_what_is_not_known(page: Page) -> None:
     for sentence in (
         "The seeds single out a best row in 1 of 1 main measures: vae in fid/prior.",
-        "No row is better than vae by more than chance.",
+        "No row is better than vae by more than chance in the main measure.",
         "8 runs (1 failed, 6 finished, 1 refused), 4 rows, 3 seeds.",
         "vae 21 ± 2 (3 seeds) , the baseline itself.",
         "Every other row is ruled out as the best.",
@@ -174,8 +175,8 @@ def test_runs_that_did_not_finish_are_shown_with_their_reasons(page: Page) -> No
     assert "Seed 0 failed gan-digits-b1-e50-s0 the loss is nan after epoch 3" in page.text
     assert "Seed 0 refused iwae-digits-b1-e50-s0 beta must be 1" in page.text
     assert "skipped: rate/test of ae: no density" in page.text
-    assert "mind fid/prior of vae: few images" in page.text
-    assert "Warnings (1) fid/prior: few images" in page.text
+    assert "mind rate/test of vae: few images" in page.text
+    assert "Warnings (1) rate/test: few images" in page.text
     assert "Skipped (1) rate/test: no density" in page.text
 
 
@@ -246,7 +247,7 @@ def test_images_that_are_not_there_or_cannot_be_read_are_said_to_be_missing(tmp_
     path.write_bytes(path.read_bytes()[:200])
     page, _ = page_of(tmp_path)
     assert page.all("img") == []
-    assert page.text.count("No images of this run are here.") == 2
+    assert page.text.count("No images of this run are here;") == 2
     assert not zipfile.is_zipfile(path)
 
 
@@ -417,6 +418,23 @@ def test_a_table_is_sorted_by_click_and_by_key(address: str, key: str | None) ->
         ]
         browser.click(".sortable thead th:nth-child(1) button")
         assert browser.run(SORTED_BY)[:3] == ["ascending", "none", "none"]
+
+
+@needs_browser
+def test_settings_sort_as_numbers_and_rows_keep_their_name_on_a_phone(tmp_path: Path) -> None:
+    for beta in (0.1, 0.03, 1.0, 0.01, 10.0):
+        metrics = {"fid/prior": 1 / beta, "psnr/test": beta}
+        keep(tmp_path / "s", a_record("vae", 0, metrics, beta=beta))
+    keep(tmp_path / "s", a_record("ae", 0, {}, beta=0.3, status="refused", reason="no"))
+    assert main(["study=s", f"output_dir={tmp_path}", "table.rows=[method,beta]", "table.columns=null"]) == 0
+    cells = FIRST_COLUMN.replace("[0].innerText", "[arguments[0]].innerText")
+    with Browser(width=390) as browser:
+        browser.open((tmp_path / "s" / "report.html").as_uri())
+        browser.click(".sortable thead th:nth-child(2) button")
+        assert browser.run(cells, 1) == ["0.01", "0.03", "0.1", "0.3", "1", "10"]
+        assert browser.run(cells, 0)[0].split() == ["vae", "vae,", "beta=0.01"]
+        browser.click(".sortable thead th:nth-child(4) button")
+        assert browser.run(cells, 3) == ["1.0", "2.0", "3.0", "4.0", "5.0", ""]
 
 
 @needs_browser

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from latentbench.errors import UserError
 from latentbench.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
@@ -30,7 +31,10 @@ class Column:
 
 
 def columns_of(records: Sequence[Record], wanted: Sequence[str] | None) -> tuple[list[Column], list[str]]:
-    """The columns that some record has or says why not, and a note on those that none has."""
+    """The columns that some record has or says why not, and a note on those that none has.
+
+    Raises: UserError if none has any of those that are wanted.
+    """
     recorded = {key for record in records for key in record.metrics}
     known = recorded | {key for record in records for key in record.skipped}
     keys = sorted(recorded, key=lambda key: key.split("/")) if wanted is None else list(dict.fromkeys(wanted))
@@ -40,6 +44,8 @@ def columns_of(records: Sequence[Record], wanted: Sequence[str] | None) -> tuple
         there = ", ".join(sorted(recorded))
         unclear = [f"no record has {', '.join(absent)} (table.columns); there are: {there}"]
         keys = [key for key in keys if key in known]
+    if recorded and not keys:
+        raise UserError(*unclear or ["table.columns is empty: null shows every metric"])
     facts = _facts(records)
     unclear += [
         f"the records disagree on units or direction of {key}: its best is not marked"

@@ -85,6 +85,11 @@ def explain(error: Exception) -> str:
             known = [str(name) for name in OmegaConf.select(OmegaConf.load(path), option)]
             if key in known:
                 return f"{unknown[1]}: {option} is not chosen; add it to {group}=[...]"
+        whole = OmegaConf.load(CONF_DIR / "config.yaml")
+        if part and OmegaConf.is_dict(within := OmegaConf.select(whole, part)):  # as of table.figures
+            known = [str(name) for name in within]
+            if key in known:
+                return f"{unknown[1]} has no such key yet; add one by +{unknown[1]}.<name>=..."
         there = ", ".join(name for name in known if name not in ("_target_", "defaults")) or "none"
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {'.'.join(filter(None, [part, near[0]]))}?" if near else f"there are {there}"

@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configuration.check(config)
         if "project" not in config.logger:
             raise UserError("a dashboard is of runs in W&B: logger=wandb")
+        if not config.logger.project:
+            raise UserError("project= is empty: name the W&B project that the runs are in")
         sections = panels(config)
         lines = [line for name, shown in sections.items() for line in (name, *(f"  {panel}" for panel in shown))]
         if DRY_RUN in arguments:

@@ -1,7 +1,8 @@
 """What a study's table says in words, and no more: which row is best, which may be, and what differs from a baseline.
 
 Differences from the baseline are those that the table marks: paired by seed, with Holm's correction. Which rows may be
-the best is asked without a baseline, by Welch's t on their seeds: pairs of three seeds could rule out next to nothing.
+the best is asked without a baseline too, by Welch's t on their seeds: pairs of three seeds could rule out next to
+nothing. Nothing is said of a row whose number a run warns of, such as a loose bound: it is named beside the others.
 """
 
 import dataclasses
@@ -46,6 +47,7 @@ class Finding:
     """A column on one scale; rows are indices in the table.
 
     best: with the best mean; candidates: that cannot be ruled out as the best, those included; ruled_out: the others
+    minded: of whose number a run warns; such a row is none of the above
     differences: row -> its mean less that of its baseline, of every row that is tested against one
     better, worse: than their baseline by more than chance
     """
@@ -56,6 +58,7 @@ class Finding:
     best: list[int]
     candidates: list[int]
     ruled_out: list[int]
+    minded: list[int]
     differences: dict[int, float]
     better: list[int]
     worse: list[int]
@@ -87,9 +90,13 @@ def headline(summary: Summary, found: Sequence[Finding]) -> list[str]:
         sentences.append(
             f"Better than {than} by more than chance: {'; '.join(better)}."
             if better
-            else f"No row is better than {than} by more than chance."
+            else f"No row is better than {than} by more than chance in {_main(found)}."
         )
     return sentences
+
+
+def _main(found: Sequence[Finding]) -> str:
+    return "the main measures" if len(found) > 1 else "the main measure"
 
 
 def _where(finding: Finding) -> str:
@@ -125,32 +132,39 @@ def name(summary: Summary, index: int) -> str:
 
 
 def _finding(summary: Summary, column: Column, scale: str, rows: Sequence[int]) -> Finding:
-    values = {index: list(by_seed(summary.runs[index], column.key).values()) for index in rows}
-    values = {index: numbers for index, numbers in values.items() if numbers}
+    there = {index: list(by_seed(summary.runs[index], column.key).values()) for index in rows}
+    minded = [i for i, numbers in there.items() if numbers and any(column.key in r.warnings for r in summary.runs[i])]
+    values = {index: numbers for index, numbers in there.items() if numbers and index not in minded}
     means = {index: float(np.mean(numbers)) for index, numbers in values.items()}
     sign = 1.0 if column.higher_is_better else -1.0
-    share = LEVEL / max(1, len(values) - 1)
-    # The true best is ruled out only if one of the others wrongly beats it, which each does with its share of 5 %:
-    # whichever row it is, the candidates hold it with 95 % confidence.
-    ruled_out = [
-        index
-        for index, own in values.items()
-        if any(sign * (means[i] - means[index]) > welch_interval(values[i], own, share) for i in values)
-    ]
     differences = {
         index: means[index] - means[partner]
         for index, partner in summary.partners.items()
         if index in values and partner in values
     }
     clear = {i: sign * difference for i, difference in differences.items() if (i, column.key) in summary.different}
+    better = [index for index, gain in clear.items() if gain > 0]
+    worse = [index for index, gain in clear.items() if gain < 0]
+    share = LEVEL / max(1, len(values) - 1)
+    # The true best is ruled out only if one of the others wrongly beats it, which each does with its share of 5 %:
+    # whichever row it is, the candidates hold it with 95 % confidence. Nor is the best what the table marks as worse.
+    beaten = {*worse, *(summary.partners[index] for index in better)}
+    ruled_out = [
+        index
+        for index, own in values.items()
+        if index in beaten
+        or any(sign * (means[i] - means[index]) > welch_interval(values[i], own, share) for i in values)
+    ]
+    highest = max((sign * mean for mean in means.values()), default=0.0)  # the higher, the better
     return Finding(
         column=column,
         scale=scale,
         title=MAIN.get(column.key, column.key),
-        best=[index for index in values if (index, column.key) in summary.best],
+        best=[index for index, mean in means.items() if sign * mean == highest and len(values) > 1],
         candidates=[index for index in values if index not in ruled_out],
         ruled_out=ruled_out,
+        minded=minded,
         differences=differences,
-        better=[index for index, gain in clear.items() if gain > 0],
-        worse=[index for index, gain in clear.items() if gain < 0],
+        better=better,
+        worse=worse,
     )

@@ -18,7 +18,9 @@ Rows = Sequence[tuple[str, str, Sequence[Record]]]
 def measured(records: Sequence[Record]) -> list[str]:
     """What Frechet distances were measured in and how many images each set had: they mean nothing without."""
     facts = [record.config.get("resolved") or {} for record in records]
-    found = {(fact["features"], fact["images_per_set"]) for fact in facts if "images_per_set" in fact}
+    found = {
+        (fact["features"], fact["images_per_set"]) for fact in facts if {"features", "images_per_set"} <= fact.keys()
+    }
     return [
         f"FID: features {features}, {count} images of every set against {count} test images"
         for features, count in sorted(found)

@@ -86,12 +86,12 @@ def described(record: Record) -> list[str]:
 def load(path: Path) -> Record:
     """Read a record. Raises: UserError naming the file if it is not a record of this schema."""
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
         raise UserError(f"{path} cannot be read ({error})") from error
 
 
-def parse(text: str, source: str) -> Record:
+def parse(text: str | bytes, source: str) -> Record:
     """The record that a JSON text holds. Raises: UserError naming its source if it is not of this schema."""
     try:
         content = orjson.loads(text)  # a study may have ten thousand

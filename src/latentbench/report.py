@@ -22,7 +22,7 @@ from PIL import Image
 
 from latentbench import __version__, configuration, tables
 from latentbench.columns import ARROWS, Column
-from latentbench.comparison import settings
+from latentbench.comparison import MISSING, settings
 from latentbench.drawing import kept_by_run
 from latentbench.errors import UserError
 from latentbench.findings import Finding, baseline_name, findings, headline, name, sections
@@ -62,11 +62,20 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Head:
+    """What tells a row apart, or how many seeds it has and its rank: its text, and the number itself to sort by."""
+
+    text: str
+    is_number: bool
+    value: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
     """A line of a table; `index` is the row's in the summary."""
 
     index: int
-    head: list[str]
+    heads: list[Head]
     cells: list[Cell]
     is_floor: bool
 
@@ -100,6 +109,7 @@ def to_html(
     found = findings(summary)
     first, mark, rest = " ".join((question or "").split()).partition("? ")
     runs = [run for of_row in summary.runs.values() for run in of_row]
+    header, _ = grid(summary, str, str)
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -126,7 +136,7 @@ def to_html(
         than=baseline_name(summary),
         counts={column.key: summary.table[f"{column.key}.n"].to_dict() for column in summary.columns},
         keys=summary.keys,
-        heads=grid(summary, str, str)[0][: -len(summary.columns)],
+        heads=header[: len(header) - len(summary.columns)],
         tables=[(heading, columns, _rows(summary, found, columns)) for heading, columns in sections(summary).items()],
         arrows=ARROWS,
         caption=CAPTION,
@@ -142,9 +152,10 @@ def to_html(
 
 def _texts(summary: Summary) -> dict[tuple[int, str], str]:
     """(row, metric) -> the cell as every other table of the study has it."""
-    _, body = grid(summary, str, str)
+    header, body = grid(summary, str, str)
     keys = [column.key for column in summary.columns]
-    return {(i, key): cell for i, row in enumerate(body) for key, cell in zip(keys, row[-len(keys) :], strict=True)}
+    first = len(header) - len(keys)
+    return {(i, key): cell for i, row in enumerate(body) for key, cell in zip(keys, row[first:], strict=True)}
 
 
 def _rows(summary: Summary, found: Sequence[Finding], columns: Sequence[Column]) -> list[list[Row]]:
@@ -169,10 +180,23 @@ def _rows(summary: Summary, found: Sequence[Finding], columns: Sequence[Column])
                     verdict=verdicts.get(place, ""),
                 )
             )
-        row = Row(index=index, head=body[index][:width], cells=cells, is_floor=line["status"] == FLOOR)
+        heads = _heads(summary, index, body[index][:width])
+        row = Row(index=index, heads=heads, cells=cells, is_floor=line["status"] == FLOOR)
         if not row.is_floor or any(cell.value is not None for cell in cells):
             blocks.setdefault(tuple(line[key] for key in summary.scale), []).append(row)
     return list(blocks.values())
+
+
+def _heads(summary: Summary, index: int, texts: Sequence[str]) -> list[Head]:
+    """A line's first cells."""
+    columns = [*summary.keys, "seeds", "rank"][: len(texts)]
+    heads = []
+    for column, text in zip(columns, texts, strict=True):
+        values = summary.table[column].dropna()
+        is_number = all(isinstance(value, int | float) for value in values if value != MISSING)
+        there = is_number and text.strip() not in ("", MISSING)
+        heads.append(Head(text=text, is_number=is_number, value=float(values[index]) if there else None))
+    return heads
 
 
 def _signed(difference: float) -> str:

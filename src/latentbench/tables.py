@@ -24,7 +24,7 @@ from latentbench.comparison import frame
 from latentbench.drawing import make_figures, pictured
 from latentbench.errors import UserError
 from latentbench.record import Record, write_whole
-from latentbench.records import load_records, publish
+from latentbench.records import load_records, publish, published
 from latentbench.rendering import to_csv, to_latex, to_markdown, to_text
 from latentbench.summary import Summary, summarize
 from latentbench.wandb_records import load_wandb_records
@@ -40,7 +40,8 @@ Usage:
   latentbench-tables sweep=quick                    the study of sweeps/quick.yaml
   latentbench-tables study=mine output_dir=results  the records below results/mine
   latentbench-tables sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
-  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included
+  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included (force=true:
+                                                    in place of runs that are there and not among these)
   latentbench-tables sweep=quick 'table.rows=[method,latent_size]' 'table.columns=[fid/prior,nll/test]'
 
 Reads  <output_dir>/<study>/*/record.json (output_dir: outputs, study: adhoc unless said otherwise), and what was
@@ -89,9 +90,20 @@ def _tables(config: DictConfig) -> None:
     if not config.publish:
         _write(config, records, folder, folder, left_out)
         return
-    for data in sorted({record.choices["data"] for record in records}):
-        of_data = [record for record in records if record.choices["data"] == data]
-        _write(config, of_data, folder, PUBLISHED / config.study / data, [])
+    if left_out and config["from"] == "records":
+        raise UserError("publish=true would lose what is left out: mend it, or delete it")
+    of_data: dict[Path, list[Record]] = {}
+    for record in sorted(records, key=lambda record: str(record.choices["data"])):
+        of_data.setdefault(PUBLISHED / config.study / record.choices["data"], []).append(record)
+    for into, those in of_data.items():
+        lost = published(into) - {record.run_id for record in those}
+        if lost and not config.force:
+            raise UserError(
+                f"{into} has {len(lost)} of its runs that are not among these {len(those)}, such as {min(lost)}: "
+                "force=true publishes these in their place"
+            )
+    for into, those in of_data.items():
+        _write(config, those, folder, into, [])
 
 
 def read_records(config: DictConfig) -> tuple[Path, list[Record], list[str]]:
@@ -115,7 +127,7 @@ def _records(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]
         return load_records(folder)
     if config["from"] != "wandb":
         raise UserError(f"from={config['from']}: choose records or wandb")
-    if "project" not in config.logger:
+    if not config.logger.get("project"):
         raise UserError("from=wandb: name the project, as logger=wandb logger.entity=... logger.project=...")
     return load_wandb_records(config.logger.entity, config.logger.project, config.study)
 
