@@ -82,6 +82,8 @@ def test_a_number_with_a_warning_is_named_and_not_judged() -> None:
     assert (named(summary, found.minded), named(summary, found.best)) == (["ae"], ["vae"])
     judged = {*found.candidates, *found.ruled_out, *found.better, *found.worse, *found.differences}
     assert named(summary, sorted(judged)) == ["gan", "vae"]
+    assert named(summary, found.candidates) == ["vae"]
+    assert "single out a best row in none" in headline(summary, [found])[0], "ae may be better"
 
 
 def test_one_seed_rules_nothing_out() -> None:

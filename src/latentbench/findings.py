@@ -81,7 +81,7 @@ def headline(summary: Summary, found: Sequence[Finding]) -> list[str]:
     """What the findings say together, in sentences."""
     if not found:
         return ["There is nothing to compare: no measure of which more or less is better has numbers of two rows."]
-    single = [f"{name(summary, f.best[0])} in {_where(f)}" for f in found if len(f.candidates) == 1]
+    single = [f"{name(summary, f.best[0])} in {_where(f)}" for f in found if len(f.candidates) == 1 and not f.minded]
     where = f"{len(single)} of {len(found)} main measures: {_listed(single)}" if single else "none of the main measures"
     sentences = [f"The seeds single out a best row in {where}."]
     than = baseline_name(summary)
