@@ -1,5 +1,6 @@
 """The figures show what the records and the kept images say."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -157,7 +158,28 @@ def test_a_figure_against_a_setting_has_a_line_with_a_band_per_method(tmp_path: 
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "1", "10"]
     band = axes.collections[0].get_paths()[0].vertices
     half = 12.7062 / 2  # two values 1 apart
-    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.8 - half, 30.5 + half), abs=1e-3)
+    assert axes.get_yscale() == "log"
+    assert band[:, 1].max() == pytest.approx(30.5 + half, abs=1e-3)
+    assert band[:, 1].min() == axes.get_ylim()[0], "below 0 there is no place"
+    shares = [dataclasses.replace(r, metrics={"recall/prior": 1e-3 * r.metrics["fid/prior"]}) for r in records]
+    facts = {"metrics": {"recall": {"units": "of real", "higher_is_better": True}}}
+    shares = [dataclasses.replace(record, config=record.config | {"resolved": facts}) for record in shares]
+    figures, _ = drawn(summarize(shares, rows=["method", "beta"]), tmp_path, x="beta", y="recall/prior")
+    (axes,) = figures["plot"].axes
+    assert axes.get_yscale() == "linear"
+    band = axes.collections[0].get_paths()[0].vertices
+    ends = (1e-3 * (0.8 - half), 1e-3 * (30.5 + half))
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx(ends, abs=1e-6)
+
+
+def test_what_differs_between_data_sets_alone_joins_nothing(tmp_path: Path) -> None:
+    records = [
+        a_record(method, metrics={"rate/test": 1.0, "psnr/test": 2.0}, data=data, config={"data": {"batch_size": size}})
+        for data, size in (("digits", 32), ("mnist", 128))
+        for method in ("ae", "vae")
+    ]
+    figures, _ = drawn(summarize(records, rows=["method"]), tmp_path, x="rate/test", y="psnr/test")
+    assert figures["plot"].legends[0].get_title().get_text() == "mean, 95 % interval"
 
 
 def test_a_figure_of_metrics_joins_rows_that_differ_in_a_number(tmp_path: Path) -> None:

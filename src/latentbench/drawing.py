@@ -62,11 +62,11 @@ def _name(summary: Summary, index: int, without: str | None = None) -> str:
 
 
 def _axis(summary: Summary, key: str) -> figures.Axis:
-    """A metric or a setting on an axis; nats are logarithms already."""
+    """A metric or a setting on an axis; nats are logarithms already, and shares end at 1."""
     if key in summary.keys:
         return figures.Axis(key)
     column = column_of([run for runs in summary.runs.values() for run in runs], key)
-    return figures.Axis(column.heading, may_be_log=column.units != "nats")
+    return figures.Axis(column.heading, may_be_log=column.units not in ("nats", "of samples", "of real"))
 
 
 def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple[list[figures.SampleRow], list[str]]:
@@ -111,8 +111,9 @@ def _joined(summary: Summary, x: str) -> str | None:
     """The setting along which a figure joins its points: x if it is one, else the first of several numbers."""
     free = [x] if x in summary.keys else [key for key in summary.keys if key not in summary.scale]
     for key in free:
-        values = {summary.table.loc[index, key] for index in summary.runs}
-        if len(values) > 1 and all(isinstance(value, int | float) for value in values if value is not None):
+        of_scales = [{summary.table.loc[index, key] for index in indices} for indices in scales(summary).values()]
+        are_numbers = all(isinstance(v, int | float) for values in of_scales for v in values if v is not None)
+        if are_numbers and any(len(values) > 1 for values in of_scales):
             return key
     return None
 

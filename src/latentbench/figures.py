@@ -118,8 +118,9 @@ def plot(panels: Sequence[Panel], *, x: Axis, y: Axis, joined: str | None = None
     something that was set, so that it has no interval: a band instead of bars.
     """
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
-    columns = max(1, math.ceil(len(labels) / NAMES_PER_COLUMN))
-    figure = Figure(figsize=(1.3 * columns + max(4.0, 3.2 * len(panels)), 3.2), layout="constrained")
+    room = 1.5 if len(labels) > NAMES_PER_COLUMN else 1.0  # where many points lie together
+    columns = max(1, math.ceil(len(labels) / (room * NAMES_PER_COLUMN)))
+    figure = Figure(figsize=(1.3 * columns + room * max(4.0, 3.2 * len(panels)), room * 3.2), layout="constrained")
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), index + 1)
         axes.set_title(panel.title, fontsize=FONT)
@@ -210,7 +211,9 @@ def _draw(axes: Axes, line: Line, look: dict[str, Any], *, band: bool) -> None:
     if band and len(x) > 1:
         half = np.nan_to_num(y_interval)
         axes.plot(x, y, markersize=4, linewidth=1.2, alpha=0.9, **look)
-        axes.fill_between(x, y - half, y + half, color=look["color"], alpha=0.15, linewidth=0)
+        # On a logarithmic axis an end at 0 or below is at no place, and the band would fall off a cliff to reach it.
+        low = y - half if axes.get_yscale() == "linear" else np.maximum(y - half, axes.get_ylim()[0])
+        axes.fill_between(x, low, y + half, color=look["color"], alpha=0.15, linewidth=0)
         return
     joined = len(x) > 1
     axes.errorbar(
