@@ -119,6 +119,8 @@ WRONG = {
     "a misspelt key": ("latentsize=3", ["latentsize", NOT_A_KEY, "latent_size"]),
     "a key unlike any": ("nonsense=3", ["nonsense", NOT_A_KEY, "latent_size", "method", "seed"]),
     "a misspelt key of a part": ("trainer.max_epoch=3", ["trainer.max_epoch", NOT_A_KEY, "max_epochs"]),
+    "seconds in words": ("checkpoint_seconds=often", ["checkpoint_seconds=often", "number of seconds, 0 or more"]),
+    "an empty range": ("-m seed=range(0,0)", ["the grid is empty"]),
     "a misspelt key of a metric": ("metric.prdc.neighbours=3", ["metric.prdc.neighbours", NOT_A_KEY, "there are k"]),
     "a key of a metric without any": ("metric.fid.k=3", ["metric.fid.k", NOT_A_KEY, "there are none"]),
     "a key of a metric that is not chosen": ("metric=[fid] metric.nll.samples=3", ["nll", "add it to metric=[...]"]),

@@ -183,17 +183,35 @@ def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.Captur
     assert (several.code, "take trainer=ddp for" in several.err) == (2, True)
     machines = latentbench(*SMALL, "trainer.accelerator=cpu", "+trainer.num_nodes=2", f"output_dir={tmp_path}")
     assert (machines.code, "devices of one machine" in machines.err) == (2, True)
+    clipped = latentbench(*SMALL, "+trainer.gradient_clip_val=1", f"output_dir={tmp_path}")
+    assert (clipped.code, "trainer: Automatic gradient clipping" in clipped.err, clipped.err.count("\n")) == (
+        2,
+        True,
+        1,
+    )
+    halves = latentbench(*SMALL, "trainer.precision=bf16-true", f"output_dir={tmp_path}")
+    assert (halves.code, "take bf16-mixed" in halves.err) == (2, True)
+    no_place = tmp_path / "none"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentbench.own_process.tempfile.TemporaryDirectory", lambda **_: no_place.open())
+        failed = latentbench("-m", "seed=0,1", *SMALL, *DDP, f"output_dir={tmp_path}")
+    assert (failed.code, failed.err.count("no process for it"), "2 failed" in failed.err) == (1, 2, True)
     refused = latentbench(*SMALL, *DDP, "posterior=dirac", f"output_dir={tmp_path}")
     said = capfd.readouterr().err.splitlines()
     assert (refused.code, len(said), said[0].startswith("refused: ")) == (2, 1, True)
     assert "seed must be" in latentbench(*SMALL, *DDP, "seed=-1").err
 
 
-def test_a_run_takes_as_many_devices_as_its_trainer_says() -> None:
-    taken = {"trainer=default": 1, "trainer.devices=3": 3, "trainer.devices=[2,5]": 2, "trainer=ddp": 8}
-    taken |= {"trainer.devices=-1": 8, "trainer.accelerator=cpu": 0}
+def test_a_run_takes_as_many_devices_as_its_trainer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"id-{number}"))
+    taken = {"trainer=default": 1, "trainer.devices=3": 3, "trainer=ddp": 8, "trainer.devices=-1": 8}
     for override, n in taken.items():
-        assert devices_of(Job(composed(override), {}, [], True), 8) == n, override
+        names, wanted = devices_of(Job(composed(override), {}, [], True))
+        assert (names, wanted) == ({number: f"id-{number}" for number in range(8)}, n), override
+    of_two = devices_of(Job(composed("trainer.devices=[2,5]"), {}, [], True))
+    assert of_two == ({2: "id-2", 5: "id-5"}, 2), "these and no others"
+    assert devices_of(Job(composed("trainer.accelerator=cpu"), {}, [], True)) == ({}, 0)
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(16), nn.Dropout()])

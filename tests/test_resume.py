@@ -1,5 +1,6 @@
 """A run that was cut off goes on as if it had never stopped; no two processes are at one run."""
 
+import fcntl
 import os
 import random
 import signal
@@ -15,8 +16,11 @@ import torch
 
 from latentbench import checkpoints
 from latentbench.data.base import Batches
+from latentbench.environment import code_digest
+from latentbench.launchers.local import Local
 from latentbench.leases import held, is_held, leased_devices
 from latentbench.record import load
+from latentbench.status import state_of
 from test_command_line import latentbench
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
@@ -88,7 +92,7 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypa
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.run.forget", lambda run_dir: None)
-        patch.setattr("latentbench.run.git_commit", lambda: "another")
+        patch.setattr("latentbench.run.code_digest", lambda: "another")
         trained("vae", tmp_path / "cut")
     (folder(tmp_path / "cut") / "record.json").unlink()
     epochs = []
@@ -96,6 +100,52 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypa
     monkeypatch.setattr(Batches, "__iter__", lambda self: epochs.append(1) or train(self))
     assert trained("vae", tmp_path / "cut") == whole
     assert len(epochs) >= EPOCHS
+
+
+def test_every_change_of_the_code_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentbench.environment.PACKAGE", tmp_path)
+    (tmp_path / "models").mkdir()
+    digests = set()
+    for text in ("loss = 1", "loss = 2", "loss = 1"):
+        (tmp_path / "models" / "autoencoder.py").write_text(text)
+        digests.add(code_digest.__wrapped__())
+    assert len(digests) == 2
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert code_digest.__wrapped__() not in digests
+
+
+def test_the_reason_of_a_failure_is_gone_when_the_run_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("method=vae", *SMALL, "trainer.max_epochs=1", f"output_dir={tmp_path}")
+    with monkeypatch.context() as patch:
+        patch.setattr("latentbench.run.fit", lambda *_, **__: 1 / 0)
+        assert latentbench(*command).code == 1
+    assert state_of(folder(tmp_path))[0] == "failed"
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentbench.run.fit", interrupted)
+    assert latentbench(*command).code == 130
+    assert state_of(folder(tmp_path)) == ("to do", None)
+
+
+def test_a_look_at_a_run_does_not_keep_it_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held(tmp_path / "lock") as free:
+        assert free
+        looks = []
+
+        def another_ends(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                fcntl.flock(others, fcntl.LOCK_UN)
+
+        with (tmp_path / "other").open("a") as others:
+            fcntl.flock(others, fcntl.LOCK_EX)
+            monkeypatch.setattr("latentbench.leases.time.sleep", another_ends)
+            with held(tmp_path / "other", patience=60.0) as ours:
+                assert (ours, len(looks)) == (True, 3)
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
@@ -120,12 +170,40 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     assert trained("vae", tmp_path) == whole
 
 
+def named(total: int) -> dict[int, str]:
+    """Devices by number."""
+    return {number: f"GPU-{number}" for number in range(total)}
+
+
 def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
-    leases = [leased_devices(2, 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
+    leases = [leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
     assert [lease.__enter__() for lease in leases] == [[0], [1], [0], [1]]
     leases[1].__exit__(None, None, None)
-    with leased_devices(2, 1, runs_per_device=2, folder=tmp_path) as devices:
+    with leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) as devices:
         assert devices == [1]
+
+
+def test_a_device_is_the_same_to_processes_that_number_it_differently(tmp_path: Path) -> None:
+    with leased_devices({0: "a", 1: "b"}, 1, runs_per_device=1, folder=tmp_path) as one:
+        with leased_devices({0: "b", 1: "a"}, 1, runs_per_device=1, folder=tmp_path) as other:
+            assert (one, other) == ([0], [0])
+        with leased_devices({0: "c"}, 1, runs_per_device=1, folder=tmp_path) as third:
+            assert third == [0], "nobody has it: the number is another device's"
+
+
+def test_runs_of_others_count_whatever_places_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) for _ in range(2))
+    assert (first.__enter__(), second.__enter__()) == ([0], [0])
+    first.__exit__(None, None, None)
+
+    def wait(seconds: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("latentbench.leases.time.sleep", wait)
+    with pytest.raises(TimeoutError), leased_devices(named(1), 1, runs_per_device=1, folder=tmp_path):
+        pass
+    with leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) as devices:
+        assert devices == [0]
 
 
 def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,18 +211,18 @@ def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkey
         raise TimeoutError
 
     monkeypatch.setattr("latentbench.leases.time.sleep", wait)
-    with leased_devices(3, 1, runs_per_device=1, folder=tmp_path) as one:
-        with pytest.raises(TimeoutError), leased_devices(3, 3, runs_per_device=1, folder=tmp_path):
+    with leased_devices(named(3), 1, runs_per_device=1, folder=tmp_path) as one:
+        with pytest.raises(TimeoutError), leased_devices(named(3), 3, runs_per_device=1, folder=tmp_path):
             pass
-        with leased_devices(3, 2, runs_per_device=1, folder=tmp_path) as two:
+        with leased_devices(named(3), 2, runs_per_device=1, folder=tmp_path) as two:
             assert (one, two) == ([0], [1, 2]), "who had to wait holds nothing"
-        with leased_devices(3, 3, runs_per_device=2, folder=tmp_path) as three:
+        with leased_devices(named(3), 3, runs_per_device=2, folder=tmp_path) as three:
             assert three == [1, 2, 0], "first those that nobody uses"
 
 
 def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> None:
     for total, n in ((0, 1), (2, 3), (2, 0)):
-        with leased_devices(total, n, runs_per_device=1, folder=tmp_path) as devices:
+        with leased_devices(named(total), n, runs_per_device=1, folder=tmp_path) as devices:
             assert devices is None
 
 
@@ -196,3 +274,36 @@ def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path) -> None:
     assert "killed (exit code -9): " in err
     assert "runs: 1 killed, 1 finished" in err
     assert len(numbers(tmp_path)) == 1
+
+
+def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0")
+    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
+        time.sleep(0.05)
+    (lock,) = tmp_path.glob("adhoc/*/lock")
+    assert is_held(lock)
+    process.terminate()
+    process.wait()
+    until = time.monotonic() + 30
+    while is_held(lock):
+        assert time.monotonic() < until, "the worker is at its run still"
+        time.sleep(0.2)
+
+
+def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give = Local._give
+    given = []
+
+    def late(self: Local, busy: Any, worker: Any, *more: Any) -> None:
+        given.append(worker)
+        if len(given) == 2:
+            worker[1].kill()
+            worker[1].join()
+        give(self, busy, worker, *more)
+
+    monkeypatch.setattr(Local, "_give", late)
+    several = ("-m", "method=vae", "seed=0,1,2", *SMALL, "trainer.max_epochs=1", "launcher=local", "launcher.n_jobs=1")
+    finished = latentbench(*several, f"output_dir={tmp_path}")
+    assert finished.code == 1
+    assert "runs: 2 finished, 1 killed" in finished.err
+    assert "Traceback" not in finished.err

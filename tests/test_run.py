@@ -433,6 +433,13 @@ def test_a_refused_pair_is_recorded_with_its_reason(tmp_path: Path) -> None:
     assert the_one_line(finished) == f"refused: {record['reason']}"
 
 
+@pytest.mark.parametrize("method", ["vae", "gan", "svae"])
+def test_weights_of_double_precision_are_measured_as_all_others(method: str, tmp_path: Path) -> None:
+    finished = latentbench(f"method={method}", *SMALL, "metric=[fid,nll]", "trainer.precision=64-true")
+    assert finished.code == 0, finished.err
+    assert math.isfinite(the_record(tmp_path / "outputs")["metrics"]["fid/prior"])
+
+
 # The same seed gives the same numbers
 
 

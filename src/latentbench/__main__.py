@@ -19,6 +19,8 @@ from latentbench.errors import UserError
 from latentbench.help import help_text
 from latentbench.run import Job, build
 
+MULTIRUN = ("-m", "--multirun")
+
 
 def main() -> None:
     """Exit code 1: a run failed; 2: the command cannot be carried out as given."""
@@ -31,10 +33,6 @@ def main() -> None:
         outcomes = build(jobs[0].config.launcher).launch(jobs) if jobs else Counter[str]()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         stop(explain(error))
-    except ValueError as error:  # of Hydra, which does not say where
-        stop(f"{error} (in: {' '.join(sys.argv[1:])})")
-    except OSError as error:  # of Hydra, which makes a sweep's folder
-        stop(f"output_dir cannot be written ({error}): choose another")
     except KeyboardInterrupt:
         print("latentbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
@@ -46,7 +44,7 @@ def main() -> None:
 def composed(arguments: Sequence[str]) -> list[Job]:
     """Every run that a command asks for; nothing but `--cfg` and its like asks for none.
 
-    Raises: UserError if a study varies nothing, and whatever Hydra makes of what it cannot compose.
+    Raises: UserError if a grid is empty, and whatever Hydra makes of what it cannot compose.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra passes exceptions on; they are explained here
     jobs: list[Job] = []
@@ -61,7 +59,14 @@ def composed(arguments: Sequence[str]) -> list[Job]:
         jobs.append(Job(config, dict(of_hydra.runtime.choices), list(of_hydra.overrides.task), is_alone))
 
     with mock.patch.object(sys, "argv", ["latentbench", *arguments]):  # which is where Hydra looks
-        app()
+        try:
+            app()
+        except ValueError as error:  # of Hydra, which does not say where
+            raise UserError(f"{error} (in: {' '.join(arguments)})") from error
+        except OSError as error:  # of Hydra, which makes a sweep's folder
+            raise UserError(f"output_dir cannot be written ({error}): choose another") from error
+    if not jobs and all(word in MULTIRUN or not word.startswith("-") for word in arguments):
+        raise UserError("the grid is empty: a range or a list of choices in the command has no values")
     if empty:
         raise UserError(f"sweep={empty[0]} has an empty grid: say below hydra.sweeper.params what it varies")
     return jobs

@@ -23,10 +23,10 @@ class Checkpoints(Checkpoint):
     With it a run goes on as if it had never stopped: weights, optimizers, how far it is, and the random numbers to
     come. Lightning calls this kind of callback after all others, when nothing of the epoch is left to do.
 
-    code: the version that trains; another one does not go on from the checkpoint.
+    code: a digest of what trains; other code does not go on from the checkpoint.
     """
 
-    def __init__(self, run_dir: Path, *, seconds: float, code: str | None) -> None:
+    def __init__(self, run_dir: Path, *, seconds: float, code: str) -> None:
         self.path = run_dir / FILE_NAME
         self.code = code
         self.seconds = seconds
@@ -34,7 +34,7 @@ class Checkpoints(Checkpoint):
         self.resumed: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The version of the code and the states of the generators of random numbers."""
+        """The digest of the code and the states of the generators of random numbers."""
         on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None  # the one that trains
         return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device}
 
@@ -64,7 +64,8 @@ class Checkpoints(Checkpoint):
             with part.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError:
-            part.unlink(missing_ok=True)  # of a full disk, which has to take a record yet
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)  # of a full disk, which has to take a record yet
             raise
         os.replace(part, self.path)
 
@@ -75,18 +76,19 @@ def kept(run_dir: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def last(run_dir: Path, *, code: str | None) -> Path | None:
+def last(run_dir: Path, *, code: str) -> Path | None:
     """The checkpoint of a run that was cut off; None if there is none that can be read and is of the same code."""
     path = kept(run_dir)
     if path is None:
         return None
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+        trained_by = states[Checkpoints.__name__]["code"]
     except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, EOFError) as error:
         log.warning("%s cannot be read (%s): the run begins anew", path, error)
         return None
-    if states[Checkpoints.__name__]["code"] != code:
-        log.warning("%s is of another version of latentbench: the run begins anew", path)
+    if trained_by != code:
+        log.warning("%s is of other code of latentbench or torch: the run begins anew", path)
         return None
     return path
 

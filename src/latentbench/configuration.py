@@ -114,6 +114,8 @@ def check(config: DictConfig) -> None:
             raise UserError(f"{name}={value}: {name} must be a whole number, {least} or more{limit}")
     if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
         raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
+    if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
+        raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
     for name, number in numbers(OmegaConf.to_container(config, resolve=False)):
         if not math.isfinite(number):
             raise UserError(f"{name}={number}: give a finite number")

@@ -1,5 +1,7 @@
 """What a run is made with: code, packages, hardware, time."""
 
+import functools
+import hashlib
 import platform
 import resource
 import subprocess
@@ -10,7 +12,7 @@ from typing import Any
 
 import torch
 
-from latentbench.configuration import CONF_DIR
+from latentbench.configuration import CONF_DIR, PACKAGE
 
 
 def environment() -> dict[str, Any]:
@@ -47,6 +49,15 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@functools.cache  # a process goes on with the code that it began with
+def code_digest() -> str:
+    """SHA-256 of latentbench's own code and of the versions of torch and Lightning: what the next number hangs on."""
+    digest = hashlib.sha256(f"{torch.__version__} {version('pytorch-lightning')}".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 class Clock:

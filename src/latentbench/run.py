@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from latentbench.checkpoints import Checkpoints, forget, kept, last
 from latentbench.configuration import check, choices, explain, run_id
 from latentbench.data.base import ImageData
-from latentbench.environment import Clock, environment, git_commit
+from latentbench.environment import Clock, code_digest, environment
 from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluate import Evaluation, evaluate
 from latentbench.leases import held
@@ -52,7 +52,11 @@ class Job(NamedTuple):
 def attempt(job: Job, *, devices: Sequence[int] | None = None) -> str:
     """Run it, over several devices in a process of its own, and say what became of it."""
     if needs_own_process(job):
-        return in_own_process((job, devices), words=" ".join(job.overrides))
+        try:
+            return in_own_process((job, devices), words=" ".join(job.overrides))
+        except OSError as error:
+            log.error("failed: %s: no process for it (%s)", " ".join(job.overrides), error)
+            return "failed"
     return attempt_here(job, devices=devices)
 
 
@@ -101,7 +105,7 @@ def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int
     """
     config, chosen, run_dir = settle(config, options)
     make_writable(run_dir)
-    with held(run_dir / LOCK) as is_ours:
+    with held(run_dir / LOCK, patience=1.0) as is_ours:  # latentbench-status has it for a moment
         if not is_ours:
             log.info("%s: another process is at it", run_dir)
             return "run elsewhere"
@@ -110,6 +114,8 @@ def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int
                 log.info("%s is finished already (force=true runs it again)", run_dir)
                 return "finished before"
             forget(run_dir)
+        else:
+            (run_dir / FILE_NAME).unlink(missing_ok=True)  # the reason of the last time is none of this one
         return carry_out(config, chosen, run_dir, devices)
 
 
@@ -122,7 +128,7 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
     logger: RunLogger = build(config.logger)
     failed = True
     try:
-        checkpoint = last(run_dir, code=git_commit())
+        checkpoint = last(run_dir, code=code_digest())
         if checkpoint is None:
             forget(run_dir)  # all processes go on from what is there, or none does
         # Before anything can be refused, so that what is logged has the same runs as the records.
@@ -136,6 +142,8 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
         about["n_parameters"] = sum(parameter.numel() for parameter in model.parameters())
         clock.lap("setup")
         trainer = fit(config, model, data, lightning_logger or False, run_dir, checkpoint=checkpoint, devices=devices)
+        if config.trainer.precision == "64-true":
+            model.float()  # as the images are that it is measured with
         clock.lap("fit")
         where = trainer.strategy.root_device
         # Apple's GPUs have no float64, which sums of moments and likelihoods need.
@@ -252,10 +260,13 @@ def fit(
 ) -> pl.Trainer:
     """Train for `trainer.max_epochs` epochs, from the checkpoint of a run that was cut off if there is one.
 
-    Raises: UserError for several machines, or several processes by another strategy than that of trainer=ddp.
+    Raises: UserError for weights of half precision, several machines, several processes by another strategy than that
+    of trainer=ddp, or what Lightning cannot do with a model that steps its optimizers itself.
     """
+    if config.trainer.precision in ("bf16-true", "16-true"):
+        raise UserError(f"trainer.precision={config.trainer.precision}: weights of half precision; take bf16-mixed")
     is_shared = config.trainer.get("strategy") == STRATEGY
-    keeper = Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=git_commit())
+    keeper = Checkpoints(run_dir, seconds=config.checkpoint_seconds, code=code_digest())
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger,
@@ -276,6 +287,8 @@ def fit(
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     return trainer
 
 

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench import checkpoints
-from latentbench.__main__ import composed
+from latentbench.__main__ import MULTIRUN, composed
 from latentbench.configuration import explain
 from latentbench.errors import UserError
 from latentbench.leases import is_held
@@ -43,11 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         with tempfile.TemporaryDirectory() as nowhere:  # Hydra writes down what it composes
-            jobs = composed(
-                ["-m", f"hydra.sweep.dir={nowhere}", *(word for word in arguments if word not in ("-m", "--multirun"))]
-            )
+            jobs = composed(["-m", f"hydra.sweep.dir={nowhere}", *(word for word in arguments if word not in MULTIRUN)])
         folders = list(dict.fromkeys(settle(job.config, job.options)[2] for job in jobs))
-    except (UserError, HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"latentbench-status: {explain(error)}", file=sys.stderr)
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from latentbench.errors import Diverged, UserError
 from latentbench.launchers.base import set_up_logging
-from latentbench.own_process import OUTCOME, is_first
+from latentbench.own_process import OUTCOME, end_with, is_first
 from latentbench.record import write_whole
 from latentbench.run import attempt_here, follow
 
@@ -42,13 +42,6 @@ def main() -> None:
         time.sleep(PATIENCE)  # once this process ends, Lightning kills the first, whether it has said why or not
         sys.exit(1)
     os._exit(0)  # an ending that failed would be taken for a failure of the training
-
-
-def end_with(parent: int) -> None:
-    """End this process when the one that started it has ended: nobody waits for its result."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

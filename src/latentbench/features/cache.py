@@ -1,7 +1,6 @@
 """What is made of real images is made once: by this process, and on this machine where it takes long."""
 
 import contextlib
-import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -14,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from latentbench.environment import code_digest
 from latentbench.record import write_whole
 
-PACKAGE = Path(__file__).parents[1]
 WORTH_A_FILE = 1.0  # seconds of work
 MOST = 16  # results that a process remembers
 
@@ -56,18 +55,10 @@ def folder() -> Path:
 
 
 def _digest(what: str, content: Sequence[Tensor]) -> str:
-    about = [what, _digest_of_code(), torch.__version__, content[0].device.type]
+    about = [what, code_digest(), content[0].device.type]
     digest = hashlib.sha256(repr([*about, *((tuple(t.shape), str(t.dtype)) for t in content)]).encode())
     for tensor in content:
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-@functools.cache
-def _digest_of_code() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

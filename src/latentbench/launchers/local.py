@@ -1,8 +1,10 @@
 """Several runs at a time on this machine."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
@@ -15,6 +17,7 @@ from omegaconf import ListConfig
 from latentbench.errors import whole_number
 from latentbench.launchers.base import Launcher, SweepProgress, set_up_logging
 from latentbench.leases import leased_devices
+from latentbench.own_process import end_with
 from latentbench.run import Job, attempt
 
 log = logging.getLogger(__name__)
@@ -71,7 +74,8 @@ class Local(Launcher):
     ) -> None:
         connection, process = worker
         progress.begin(job)
-        connection.send(job)
+        with contextlib.suppress(OSError):  # of a process that is no more, which `_outcome` says
+            connection.send(job)
         busy[connection] = process, job
 
 
@@ -89,23 +93,25 @@ def _outcome(connection: Connection, process: BaseProcess, job: Job) -> str:
 
 def work(connection: Any, runs_per_device: int) -> None:
     """Run what comes, and say what became of it, until nothing comes any more."""
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     set_up_logging()
-    there = torch.cuda.device_count()
     try:
         while True:
             job = connection.recv()
-            with leased_devices(there, devices_of(job, there), runs_per_device=runs_per_device) as devices:
+            names, n = devices_of(job)
+            with leased_devices(names, n, runs_per_device=runs_per_device) as devices:
                 outcome = attempt(job, devices=devices)
             connection.send(outcome)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 
 
-def devices_of(job: Job, there: int) -> int:
-    """How many of the GPUs a run takes."""
-    trainer = job.config.trainer
-    if trainer.accelerator == "cpu":
-        return 0
+def devices_of(job: Job) -> tuple[dict[int, str], int]:
+    """The GPUs of which a run takes some, number -> name, and how many."""
+    trainer, there = job.config.trainer, torch.cuda.device_count()
+    if trainer.accelerator == "cpu" or not there:
+        return {}, 0
+    names = {device: str(torch.cuda.get_device_properties(device).uuid) for device in range(there)}
     if isinstance(trainer.devices, ListConfig):
-        return len(trainer.devices)
-    return trainer.devices if type(trainer.devices) is int and trainer.devices >= 0 else there
+        return {device: names[device] for device in trainer.devices if device in names}, len(trainer.devices)
+    return names, trainer.devices if type(trainer.devices) is int and trainer.devices >= 0 else there
