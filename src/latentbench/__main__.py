@@ -10,6 +10,7 @@ from unittest import mock
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -58,7 +59,11 @@ def composed(arguments: Sequence[str]) -> list[Job]:
             empty.append(of_hydra.runtime.choices["sweep"])
         jobs.append(Job(config, dict(of_hydra.runtime.choices), list(of_hydra.overrides.task), is_alone))
 
-    with mock.patch.object(sys, "argv", ["latentbench", *arguments]):  # which is where Hydra looks
+    with (
+        mock.patch.object(sys, "argv", ["latentbench", *arguments]),  # which is where Hydra looks
+        # It composes every run once more, lest one fail after others ran; here none runs before all are composed.
+        mock.patch.object(Sweeper, "validate_batch_is_legal"),
+    ):
         try:
             app()
         except ValueError as error:  # of Hydra, which does not say where
