@@ -65,7 +65,7 @@ def test_other_content_another_way_of_making_and_another_version_are_made_anew(
     kept("it", [content, content], make)
     kept("it", [content[:2], content[2:]], make)
     kept("another", [content], make)
-    monkeypatch.setattr(cache, "_digest_of_code", lambda: "another")
+    monkeypatch.setattr(cache, "code_digest", lambda: "another")
     kept("it", [content], make)
     assert make.times == len(others) + 5
 
