@@ -66,7 +66,8 @@ def _axis(summary: Summary, key: str) -> figures.Axis:
     if key in summary.keys:
         return figures.Axis(key)
     column = column_of([run for runs in summary.runs.values() for run in runs], key)
-    return figures.Axis(column.heading, may_be_log=column.units not in ("nats", "of samples", "of real"))
+    is_share = column.units in ("of samples", "of real") and not key.split("/")[0].endswith("_ratio")
+    return figures.Axis(column.heading, may_be_log=column.units != "nats" and not is_share)
 
 
 def _sample_rows(summary: Summary, folder: Path, blocks: Sequence[str]) -> tuple[list[figures.SampleRow], list[str]]:
