@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration import GROUPS, SCALARS, WITHOUT_EFFECT, preset
+from latentbench.configuration import GROUPS, LISTED, SCALARS, WITHOUT_EFFECT, preset
 from latentbench.record import Record
 
 MISSING = "\N{EN DASH}"  # of a setting that a run does not have
@@ -19,8 +19,6 @@ NOT_YARDSTICK = ("data.batch_size", "metric")
 MEANS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
 # What a method sets: rows in which it was set otherwise are not that method's.
 PRESET = ("model", "posterior", "prior", "regularizer", "objective", "schedule", "beta")
-# Which samplers and metrics were asked for changes no number that is there.
-ASKED = ("sampler", "metric")
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -48,7 +46,8 @@ def settings(record: Record) -> dict[str, Any]:
 @functools.cache  # the records of a study have the same keys
 def _has_effect(key: str) -> bool:
     """Whether a setting can change a number that is there."""
-    return key not in ASKED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
+    # Which samplers and metrics were asked for changes no number that is there.
+    return key not in LISTED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
 
 
 def _flatten(content: dict[str, Any], into: dict[str, Any], prefix: str = "") -> None:

@@ -109,7 +109,11 @@ def to_html(
     found = findings(summary)
     first, mark, rest = " ".join((question or "").split()).partition("? ")
     runs = [run for of_row in summary.runs.values() for run in of_row]
-    header, _ = grid(summary, str, str)
+    header, body = grid(summary, str, str)
+    width = len(header) - len(summary.columns)
+    keys = [column.key for column in summary.columns]
+    texts = {(i, key): cell for i, row in enumerate(body) for key, cell in zip(keys, row[width:], strict=True)}
+    heads = _heads(summary, [row[:width] for row in body])
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -130,14 +134,17 @@ def to_html(
         several_scales=len({finding.scale for finding in found}) > 1,
         names={index: name(summary, index) for index in summary.runs},
         labels={index: label(summary, index) for index in summary.runs},
-        texts=_texts(summary),
+        texts=texts,
         signed=_signed,
         partners=summary.partners,
         than=baseline_name(summary),
         counts={column.key: summary.table[f"{column.key}.n"].to_dict() for column in summary.columns},
         keys=summary.keys,
-        heads=header[: len(header) - len(summary.columns)],
-        tables=[(heading, columns, _rows(summary, found, columns)) for heading, columns in sections(summary).items()],
+        heads=header[:width],
+        tables=[
+            (heading, columns, _rows(summary, found, columns, heads, texts))
+            for heading, columns in sections(summary).items()
+        ],
         arrows=ARROWS,
         caption=CAPTION,
         notes=summary.notes,
@@ -150,18 +157,17 @@ def to_html(
     )
 
 
-def _texts(summary: Summary) -> dict[tuple[int, str], str]:
-    """(row, metric) -> the cell as every other table of the study has it."""
-    header, body = grid(summary, str, str)
-    keys = [column.key for column in summary.columns]
-    first = len(header) - len(keys)
-    return {(i, key): cell for i, row in enumerate(body) for key, cell in zip(keys, row[first:], strict=True)}
+def _rows(
+    summary: Summary,
+    found: Sequence[Finding],
+    columns: Sequence[Column],
+    heads: Sequence[list[Head]],
+    texts: Mapping[tuple[int, str], str],
+) -> list[list[Row]]:
+    """A table's lines, scale by scale, the floor first.
 
-
-def _rows(summary: Summary, found: Sequence[Finding], columns: Sequence[Column]) -> list[list[Row]]:
-    """A table's lines, scale by scale, the floor first."""
-    header, body = grid(summary, str, str)
-    texts, width = _texts(summary), len(header) - len(summary.columns)
+    heads: of every row of the summary; texts: (row, metric) -> the cell as every other table of the study has it
+    """
     differences = {(index, f.column.key): _signed(d) for f in found for index, d in f.differences.items()}
     verdicts = {(index, f.column.key): "better" for f in found for index in f.better}
     verdicts |= {(index, f.column.key): "worse" for f in found for index in f.worse}
@@ -180,23 +186,24 @@ def _rows(summary: Summary, found: Sequence[Finding], columns: Sequence[Column])
                     verdict=verdicts.get(place, ""),
                 )
             )
-        heads = _heads(summary, index, body[index][:width])
-        row = Row(index=index, heads=heads, cells=cells, is_floor=line["status"] == FLOOR)
+        row = Row(index=index, heads=heads[index], cells=cells, is_floor=line["status"] == FLOOR)
         if not row.is_floor or any(cell.value is not None for cell in cells):
             blocks.setdefault(tuple(line[key] for key in summary.scale), []).append(row)
     return list(blocks.values())
 
 
-def _heads(summary: Summary, index: int, texts: Sequence[str]) -> list[Head]:
-    """A line's first cells."""
-    columns = [*summary.keys, "seeds", "rank"][: len(texts)]
-    heads = []
-    for column, text in zip(columns, texts, strict=True):
-        values = summary.table[column].dropna()
-        is_number = all(isinstance(value, int | float) for value in values if value != MISSING)
-        there = is_number and text.strip() not in ("", MISSING)
-        heads.append(Head(text=text, is_number=is_number, value=float(values[index]) if there else None))
-    return heads
+def _heads(summary: Summary, texts: Sequence[Sequence[str]]) -> list[list[Head]]:
+    """The first cells of every row, whose texts are given."""
+    columns = []
+    for column, of_column in zip([*summary.keys, "seeds", "rank"], zip(*texts, strict=True), strict=False):
+        values = summary.table[column]
+        is_number = all(isinstance(value, int | float) for value in values.dropna() if value != MISSING)
+        cells = []
+        for value, text in zip(values, of_column, strict=True):
+            there = is_number and text.strip() not in ("", MISSING)
+            cells.append(Head(text=text, is_number=is_number, value=float(value) if there else None))
+        columns.append(cells)
+    return [list(of_row) for of_row in zip(*columns, strict=True)]
 
 
 def _signed(difference: float) -> str:
