@@ -10,8 +10,8 @@ import time
 import torch
 
 from latentbench.configuration import compose_config
-from latentbench.evaluate import gather, seeded
-from latentbench.run import build, build_measures, build_model
+from latentbench.evaluation.evaluate import gather, seeded
+from latentbench.running.build import build, build_measures, build_model
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from latentbench.configuration import CONF_DIR, option_files
 from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics.base import Evidence, ImageMetric
-from latentbench.run import build
+from latentbench.running.build import build
 
 IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from latentbench.configuration import compose_config
-from latentbench.record import Record
-from latentbench.records import load_records, publish
-from latentbench.rendering import to_csv, to_latex, to_markdown, to_text
-from latentbench.summary import summarize
+from latentbench.records.record import Record
+from latentbench.records.store import load_records, publish
+from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
+from latentbench.reporting.summary import summarize
 
 RECORDS, SEEDS = 10_000, 20
 PUBLISHED = Path(__file__).parents[1] / "results" / "quick"

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from latentbench.configuration import compose_config, option_files
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
-from latentbench.run import build, build_model, fit
+from latentbench.running.build import build, build_model
+from latentbench.running.train import fit
 
 ROUNDS = 3
 STEPS = 68  # two epochs of the digits in batches of 32; MNIST's batches are of 128

@@ -24,7 +24,7 @@ from latentbench.metrics.base import Evidence
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
-from latentbench.run import build, build_model
+from latentbench.running.build import build, build_model
 from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

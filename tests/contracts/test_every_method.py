@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration import identity
 from latentbench.data.base import ImageData
-from latentbench.run import build_model, fit
+from latentbench.running.build import build_model
+from latentbench.running.train import fit
 from options import composed, few_digits, node_of, noise_images, options
 
 FAST = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "trainer.max_epochs=1", "logger=none")

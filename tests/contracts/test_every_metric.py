@@ -7,9 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from latentbench.evaluate import Evaluation, evaluate
+from latentbench.evaluation.evaluate import Evaluation, evaluate
 from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric, Quantity
-from latentbench.run import build
+from latentbench.running.build import build
 from options import brief_sampler, composed, few_digits, node_of, options, part_of, untrained
 
 FEW = {"samples": 10, "temperatures": 3, "pilot": 2}  # of what takes long

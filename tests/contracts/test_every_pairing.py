@@ -17,7 +17,7 @@ from latentbench.models.base import Ability
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Regularizer
-from latentbench.run import build, build_model
+from latentbench.running.build import build, build_model
 from options import autoencoder, composed, few_digits, options, plain, some_images
 
 DATA = few_digits()

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration import check, choices, compose_config
 from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION
-from latentbench.run import build
+from latentbench.running.build import build
 from options import composed, options
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.evaluate import SHOWN, Evaluation, evaluate
+from latentbench.evaluation.evaluate import SHOWN, Evaluation, evaluate
 from options import brief_sampler, few_digits, options, part_of, untrained
 
 METRICS = [option for option in options("metric") if option != "nll"]

@@ -13,7 +13,8 @@ from torch.distributions import MultivariateNormal
 
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
-from latentbench.run import build_model, fit
+from latentbench.running.build import build_model
+from latentbench.running.train import fit
 from latentbench.schedules.base import Schedule
 from options import autoencoder, composed, few_digits, linear_autoencoder, options, part_of, plain, some_images
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latentbench.data.base import ImageData, Splits
 from latentbench.errors import UserError
-from latentbench.record import write_whole
+from latentbench.records.record import write_whole
 
 DEBIAN = Path("/usr/share/datasets")
 N_VALIDATION = 10_000  # of the official training images

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from latentbench.environment import code_digest
-from latentbench.record import write_whole
+from latentbench.records.provenance import code_digest
+from latentbench.records.record import write_whole
 
 WORTH_A_FILE = 1.0  # seconds of work
 MOST = 16  # results that a process remembers

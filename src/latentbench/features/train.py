@@ -11,7 +11,7 @@ from tqdm import tqdm
 from latentbench.configuration import compose_config
 from latentbench.data.base import ImageData, Split
 from latentbench.features.classifier import WEIGHTS, network
-from latentbench.record import write_whole
+from latentbench.records.record import write_whole
 
 EPOCHS = 30
 LEARNING_RATE = 2e-3

@@ -1,20 +1,17 @@
 """The contract of a launcher: work through runs, one or many at a time, here or elsewhere."""
 
 import logging
-import logging.config
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from latentbench.configuration import CONF_DIR
 from latentbench.errors import UserError
-from latentbench.record import status_of
-from latentbench.run import Job, settle
+from latentbench.records.record import status_of
+from latentbench.running.job import Job, settle
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +70,3 @@ class SweepProgress:
     def __exit__(self, *error: object) -> None:
         """Close the bar."""
         self.bar.close()
-
-
-def set_up_logging() -> None:
-    """Messages as Hydra sets them up in the first process, in another one."""
-    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "hydra" / "job_logging" / "latentbench.yaml"))
-    assert isinstance(content, dict)
-    logging.config.dictConfig({str(key): value for key, value in content.items()})

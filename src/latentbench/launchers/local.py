@@ -15,10 +15,12 @@ import torch
 from omegaconf import ListConfig
 
 from latentbench.errors import whole_number
-from latentbench.launchers.base import Launcher, SweepProgress, set_up_logging
-from latentbench.leases import leased_devices
-from latentbench.own_process import end_with
-from latentbench.run import Job, attempt
+from latentbench.launchers.base import Launcher, SweepProgress
+from latentbench.running.job import Job
+from latentbench.running.locks import leased_devices
+from latentbench.running.logging_setup import set_up_logging
+from latentbench.running.subprocess_run import end_with
+from latentbench.running.train import attempt
 
 log = logging.getLogger(__name__)
 

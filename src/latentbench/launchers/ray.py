@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from latentbench.errors import UserError, number
-from latentbench.launchers.base import Launcher, SweepProgress, is_finished, set_up_logging
-from latentbench.run import Job, attempt
+from latentbench.launchers.base import Launcher, SweepProgress, is_finished
+from latentbench.running.job import Job
+from latentbench.running.logging_setup import set_up_logging
+from latentbench.running.train import attempt
 
 log = logging.getLogger(__name__)
 

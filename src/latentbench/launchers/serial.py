@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from latentbench.launchers.base import Launcher, SweepProgress
-from latentbench.run import Job, attempt
+from latentbench.running.job import Job
+from latentbench.running.train import attempt
 
 
 class Serial(Launcher):

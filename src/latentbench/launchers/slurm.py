@@ -16,8 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from latentbench.errors import UserError, number, whole_number
-from latentbench.launchers.base import Launcher, SweepProgress, is_finished, set_up_logging
-from latentbench.run import Job, attempt
+from latentbench.launchers.base import Launcher, SweepProgress, is_finished
+from latentbench.running.job import Job
+from latentbench.running.logging_setup import set_up_logging
+from latentbench.running.train import attempt
 
 log = logging.getLogger(__name__)
 

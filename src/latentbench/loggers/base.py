@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.loggers import Logger
 
-from latentbench.record import Record
+from latentbench.records.record import Record
 
 
 class RunLogger(ABC):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from latentbench.loggers.base import RunLogger
-from latentbench.record import Record
+from latentbench.records.record import Record
 
 
 class NoLogger(RunLogger):

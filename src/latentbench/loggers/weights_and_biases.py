@@ -16,8 +16,8 @@ from pytorch_lightning.loggers import WandbLogger
 
 from latentbench.configuration import preset
 from latentbench.loggers.base import RunLogger
-from latentbench.pictures import Picture, pictures
-from latentbench.record import Record
+from latentbench.records.record import Record
+from latentbench.reporting.image_grids import Picture, pictures
 
 _log = logging.getLogger(__name__)
 

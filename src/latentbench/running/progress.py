@@ -1,0 +1,24 @@
+"""A bar: where a run is, and how long it will take."""
+
+import pytorch_lightning as pl
+from tqdm import tqdm
+
+
+class EpochBar(pl.Callback):
+    """One bar for the whole training, in epochs; silent where standard error is no terminal."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        off = None if trainer.is_global_zero else True
+        self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=off)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One epoch further."""
+        losses = {k.removeprefix("train/"): f"{v:.4g}" for k, v in trainer.callback_metrics.items() if "train/" in k}
+        self.bar.set_postfix(losses)
+        self.bar.update()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar, also after an exception."""
+        if hasattr(self, "bar"):
+            self.bar.close()

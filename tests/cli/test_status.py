@@ -1,0 +1,72 @@
+"""`latentbench-status` tells every state of a run, and touches nothing."""
+
+from pathlib import Path
+
+import pytest
+from test_command_line import latentbench
+from test_run import files
+from test_tables import a_record
+
+from latentbench.cli import status
+from latentbench.cli.app import composed
+from latentbench.running.checkpoints import FILE_NAME
+from latentbench.running.job import LOCK, Job, settle
+from latentbench.running.locks import held
+
+STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    """A folder per run of the study."""
+    jobs: list[Job] = []
+    latentbench(program=lambda: jobs.extend(composed([*STUDY, f"output_dir={tmp_path}", "-m"])))
+    found = [settle(job.config, job.options)[2] for job in jobs]
+    (tmp_path / "multirun.yaml").unlink()
+    return found
+
+
+def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path], tmp_path: Path) -> None:
+    finished, failed, refused, cut_off, running, _ = folders
+    a_record("vae", seconds={"fit": 50.0, "evaluate": 10.0}).save(finished)
+    a_record("vae", 1, {}, status="failed", reason="the loss is nan").save(failed)
+    a_record("ae", 0, {}, status="refused", reason="no density").save(refused)
+    for folder in (cut_off, running):
+        folder.mkdir(parents=True)
+        (folder / FILE_NAME).touch()
+    (running / LOCK).touch()
+    before = files(tmp_path)
+    with held(running / LOCK):
+        told = latentbench(*STUDY, f"output_dir={tmp_path}", program=status.main)
+    assert told.out.splitlines() == [
+        "1 finished, 1 running, 1 cut off, 1 failed, 1 refused, 1 to do, of 6 runs",
+        "about 3 min left with 1 at a time, 60 s a run",
+        f"cut off: {cut_off.name}",
+        f"running: {running.name}",
+        "failed: method=vae, 1 run: the loss is nan",
+        "refused: method=ae, 1 run: no density",
+    ]
+    assert (told.code, told.err) == (0, "")
+    assert files(tmp_path) == before
+
+
+def test_a_record_cut_short_is_of_a_run_that_is_to_do(folders: list[Path], tmp_path: Path) -> None:
+    a_record().save(folders[0])
+    content = (folders[0] / "record.json").read_bytes()
+    (folders[0] / "record.json").write_bytes(content[:50])
+    assert status.status_lines(folders) == ["6 to do, of 6 runs"]
+
+
+def test_the_command_that_started_a_sweep_can_be_given_as_it_was(folders: list[Path], tmp_path: Path) -> None:
+    assert latentbench("-m", *STUDY, f"output_dir={tmp_path}", program=status.main).out == "6 to do, of 6 runs\n"
+
+
+def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:
+    told = latentbench("sweep=nope", f"output_dir={tmp_path}", program=status.main)
+    assert told.code == 2
+    assert told.err.startswith("latentbench-status: sweep=nope: there is no such option")
+    assert told.err.count("\n") == 1
+
+
+def test_help_is_given() -> None:
+    assert "latentbench-status sweep=quick" in latentbench("--help", program=status.main).out

@@ -1,0 +1,206 @@
+"""What is shown of the latents is what the model has, and showing it moves no number."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.data.base import ImageData
+from latentbench.evaluation import evaluate as evaluation
+from latentbench.evaluation import latent_views as latents
+from latentbench.evaluation.latent_views import LINES, POINTS, STEPS, in_the_plane, shown_latents, varied
+from latentbench.metrics.base import Evidence
+from latentbench.models.base import GenerativeModel
+from latentbench.reporting.image_grids import pictures
+from latentbench.reporting.plots import scatter
+from options import few_digits, part_of, untrained
+
+SPACES = ("method=vae", "method=aae prior=uniform", "method=svae", "method=categorical_vae", "method=vq_vae")
+GANS = ("method=gan", "method=gan prior=categorical", "method=gan prior=hypersphere")
+
+
+def model_and_data(overrides: str, n: int = 40) -> tuple[GenerativeModel, ImageData]:
+    data = few_digits(n)
+    return untrained(data, "backbone.hidden=[16]", *overrides.split()).eval(), data
+
+
+def evidence_of(overrides: str, n: int = 40) -> Evidence:
+    model, data = model_and_data(overrides, n)
+    test = data.images("test")
+    features = part_of("features", "pixels", data_name=data.name, shape=data.shape)
+    return Evidence(
+        model=model, data=data, features=features, images={"real": test}, absent={}, reference=test, test=test
+    )
+
+
+@torch.no_grad()
+def shown(overrides: str, n: int = 40) -> tuple[dict[str, np.ndarray], Evidence]:
+    evidence = evidence_of(overrides, n)
+    return shown_latents(evidence), evidence
+
+
+# Codes in the plane
+
+
+def test_two_coordinates_are_shown_as_they_are() -> None:
+    kept, evidence = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(kept["codes"], evidence.codes.detach().numpy())
+    np.testing.assert_array_equal(kept["labels"], evidence.data.splits.labels["test"])
+    assert "shares" not in kept
+
+
+def test_one_coordinate_is_a_line() -> None:
+    kept, evidence = shown("method=vae latent_size=1")
+    np.testing.assert_array_equal(kept["codes"][:, :1], evidence.codes.detach().numpy())
+    assert (kept["codes"][:, 1] == 0).all()
+
+
+def test_more_are_shown_by_their_principal_components() -> None:
+    codes = (torch.randn(50, 5) * torch.tensor([1.0, 4.0, 0.5, 2.0, 1.0]) + 3).double()
+    points, shares = in_the_plane(codes)
+    u, s, _ = np.linalg.svd((codes - codes.mean(0)).numpy(), full_matrices=False)
+    np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), atol=1e-9)
+    assert shares is not None
+    np.testing.assert_allclose(shares, s[:2] ** 2 / (s**2).sum())
+    assert np.corrcoef(points[:, 0], codes[:, 1])[0, 1] > 0.9
+
+
+def test_codes_that_are_all_alike_are_one_point() -> None:
+    points, shares = in_the_plane(torch.ones(9, 4))
+    assert points.abs().max() < 1e-12
+    assert shares is not None
+    assert shares.tolist() == [0, 0]
+
+
+def test_of_many_test_images_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latents, "POINTS", 7)
+    kept, evidence = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(kept["codes"], evidence.codes.detach()[:7].numpy())
+    assert kept["labels"].shape == (7,)
+    assert POINTS <= 1000, "published folders stay small"
+
+
+def test_the_scatter_has_every_code_under_its_label() -> None:
+    codes, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 10
+    (axes,) = scatter(codes, labels, names=("a", "b")).axes
+    for label, line in enumerate(axes.lines):
+        np.testing.assert_array_equal(line.get_xydata(), codes[labels == label])
+    looks = {(line.get_color(), line.get_marker()) for line in axes.lines}
+    assert len(looks) == 10, "ten labels differ in colour or mark"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("a", "b")
+
+
+# Traversals
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("overrides", [*SPACES, *GANS])
+def test_a_line_varies_one_coordinate(overrides: str) -> None:
+    evidence = evidence_of(overrides)
+    model = evidence.model
+    given = latents.draws_of_prior(model) if "gan" in overrides else evidence.codes
+    z, coordinates = varied(model, given)
+    assert len(z) == len(coordinates) == len(set(coordinates.tolist())) == min(LINES, len(coordinates))
+    groups = 8 if any(word in overrides for word in ("categorical", "vq_vae")) else z.shape[-1]
+    parts, first = z.unflatten(-1, (groups, -1)), given[0].unflatten(-1, (groups, -1))
+    for line, index in zip(parts, coordinates.tolist(), strict=True):
+        assert len(line[:, index].unique(dim=0)) == z.shape[1]
+        others = torch.arange(groups) != index
+        if any(word in overrides for word in ("svae", "hypersphere")):
+            torch.testing.assert_close(line.flatten(1).norm(dim=1), given[0].norm().expand(len(line)))
+            cosine = torch.cosine_similarity(line[:, others].flatten(1), first[others].flatten()[None])
+            torch.testing.assert_close(cosine, torch.ones(len(line)))
+        else:
+            assert (line[:, others] == first[others]).all()
+    spread = given.unflatten(-1, (groups, -1)).var(0).sum(-1)[coordinates]
+    assert (spread.diff() <= 1e-6).all(), "the widest first"
+
+
+@torch.no_grad()
+def test_a_coordinate_goes_from_one_end_of_the_codes_to_the_other() -> None:
+    evidence = evidence_of("method=vae latent_size=3")
+    z, coordinates = varied(evidence.model, evidence.codes)
+    for line, index in zip(z, coordinates.tolist(), strict=True):
+        low, high = np.quantile(evidence.codes[:, index].numpy(), [0.01, 0.99])
+        np.testing.assert_allclose(line[:, index], np.linspace(low, high, STEPS), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("overrides", [*SPACES, *GANS])
+def test_the_images_of_a_traversal_are_decoded_line_by_line(overrides: str) -> None:
+    kept, evidence = shown(overrides)
+    lines = len(kept["coordinates"])
+    assert kept["traversal"].dtype == np.uint8
+    assert len(kept["traversal"]) % lines == 0
+    assert kept["traversal"].shape[1:] == evidence.data.shape
+    assert ("codes" in kept) == ("gan" not in overrides)
+
+
+def test_what_is_not_finite_is_not_shown() -> None:
+    evidence = evidence_of("method=vae")
+    for part, left in (("backbone.decoder", {"codes", "labels", "shares"}), ("head", set())):
+        with torch.no_grad():
+            for parameter in evidence.model.get_submodule(part).parameters():
+                parameter.fill_(torch.nan)
+            assert set(shown_latents(dataclasses.replace(evidence))) == left
+
+
+# Captions
+
+
+def test_captions_say_what_is_seen() -> None:
+    kept, _ = shown("method=vae")
+    made = pictures(kept, lines=8)
+    first, second = (f"{100 * share:.0f} %" for share in kept["shares"])
+    assert made["codes"].caption == (
+        "latents of 40 test images, coloured by label: their first two principal components, "
+        f"with {first} and {second} of the variance"
+    )
+    order = ", ".join(map(str, kept["coordinates"]))
+    assert f"coordinates {order} (counted from 0)" in made["traversal"].caption
+    assert "the codes of test images" in made["traversal"].caption
+    generated, _ = shown("method=gan")
+    assert "draws of the prior" in pictures(generated, lines=8)["traversal"].caption
+
+
+def test_one_label_is_no_colour() -> None:
+    kept = {"codes": np.zeros((3, 2), np.float32), "labels": np.zeros(3, np.int32)}
+    assert pictures(kept, lines=8)["codes"].caption == "latents of 3 test images"
+
+
+def test_a_traversal_is_pictured_line_by_line() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 1, 5, 5), dtype=np.uint8)
+    kept = {"traversal": images, "coordinates": np.array([4, 2])}
+    pixels = pictures(kept, lines=8)["traversal"].pixels
+    assert pixels.shape == (2 * 6 - 1, 3 * 6 - 1, 2)
+    np.testing.assert_array_equal(pixels[6:, :5, 0], images[3, 0])
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("overrides", ["method=vae", "method=vq_vae", "method=gan"])
+def test_what_is_shown_moves_no_number(overrides: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured() -> tuple[dict[str, float], torch.Tensor]:
+        torch.manual_seed(0)
+        model, data = model_and_data(overrides)
+        made = evaluation.evaluate(
+            model=model,
+            data=data,
+            samplers={"prior": part_of("sampler", "prior")},
+            features=part_of("features", "pixels", data_name=data.name, shape=data.shape),
+            metrics={name: part_of("metric", name) for name in ("kid", "sharpness", "rate", "active_units")},
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        return made.metrics, torch.rand(3)
+
+    def nothing(_: Any) -> dict[str, np.ndarray]:
+        return {}
+
+    metrics, random = measured()
+    monkeypatch.setattr(evaluation, "shown_latents", nothing)
+    without, unmoved = measured()
+    assert metrics == without
+    assert torch.equal(random, unmoved)

@@ -1,0 +1,247 @@
+"""Batches, their order and the number of processes do not change what a metric gives."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from latentbench.data.base import ImageData, Splits
+from latentbench.evaluation.evaluate import Evaluation, evaluate
+from latentbench.metrics.aggregate_posterior import AggregatePosterior
+from latentbench.metrics.base import Evidence, ImageMetric, ModelMetric
+from latentbench.models.base import GenerativeModel
+from options import SPLITS, GivenImages, evidence, few_digits, options, part_of, untrained
+
+N, PROCESSES = 60, 2
+SOME = ("fid", "kid", "prdc", "rate")
+
+
+def metric(option: str) -> Any:
+    """A metric as its YAML has it, with few draws."""
+    made = part_of("metric", option)
+    if hasattr(made, "samples"):
+        made.samples = min(made.samples, 5 if isinstance(made, ModelMetric) else 40)
+    return made
+
+
+@pytest.fixture(scope="module")
+def of_batches() -> list[str]:
+    """Metrics that are made of batches of images or of features."""
+    return [option for option in options("metric") if isinstance(metric(option), ImageMetric | ModelMetric)]
+
+
+def given() -> Evidence:
+    """Real images, blurred ones and a model."""
+    data = few_digits(N)
+    return evidence(
+        data.images("test"),
+        data=data,
+        model=untrained(data, "latent_size=2").eval(),
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        images={"prior": 0.9 * avg_pool2d(data.images("train"), 3, stride=1, padding=1)},
+    )
+
+
+def parts(made: Any, there: Evidence, size: int) -> list[tuple[Any, ...]]:
+    """What a metric is updated with, in batches."""
+    if isinstance(made, ModelMetric):
+        return [(there.model, batch) for batch in there.test.split(size)]
+    return [(batch,) for batch in made.seen(there, "prior").split(size)]
+
+
+def computed(
+    option: str, there: Evidence, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
+) -> dict[str, float]:
+    """What a metric gives of some of its batches. Draws belong to a batch, whoever makes them."""
+    made = metric(option)
+    if isinstance(made, ImageMetric):
+        made.prepare(there)
+    made.reset()
+    batches = list(enumerate(parts(made, there, size)))
+    for i, batch in batches[chosen] if isinstance(chosen, slice) else [batches[j] for j in chosen]:
+        torch.manual_seed(seed + i)
+        made.update(*batch)
+    found = {}
+    for name, (value, error, _) in made.compute().items():
+        found[name] = value.item()
+        if error is not None:
+            found[f"error of {name}"] = error.item()
+    return found
+
+
+def in_a_process(rank: int, folder: str, names: list[str]) -> None:
+    """Every metric of this process's batches, brought together with the other's."""
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
+    with torch.no_grad():
+        there = given()
+        found = {name: computed(name, there, 10, slice(rank, None, PROCESSES)) for name in names}
+    torch.save(found, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def alone(of_batches: list[str]) -> Iterator[dict[str, dict[str, float]]]:
+    """What every metric gives in one process."""
+    with torch.no_grad():
+        there = given()
+        yield {name: computed(name, there, 10, slice(None)) for name in of_batches}
+
+
+def same(found: dict[str, float], known: dict[str, float]) -> None:
+    """To rounding: sums of single-precision numbers in another order, and roots of numbers near 0."""
+    assert set(found) == set(known)
+    for name, value in known.items():
+        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+
+
+def test_two_processes_give_what_one_gives(
+    of_batches: list[str], alone: dict[str, dict[str, float]], tmp_path: Path
+) -> None:
+    torch.multiprocessing.spawn(in_a_process, (str(tmp_path), of_batches), nprocs=PROCESSES)
+    for rank, name in itertools.product(range(PROCESSES), of_batches):
+        same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
+
+
+def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None) -> Evaluation:
+    """What evaluate() gives of a model, an untrained one if none is given."""
+    return evaluate(
+        model=model or untrained(data),
+        data=data,
+        samplers={"prior": part_of("sampler", "prior"), "gmm": part_of("sampler", "gmm")},
+        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        metrics={name: metric(name) for name in names},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+
+
+def evaluated_in_a_process(rank: int, folder: str) -> None:
+    """The same while another process does it too."""
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
+    torch.save(evaluated(few_digits(N), *SOME).metrics, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_all_have_every_image_do_not_count_them_twice(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(evaluated_in_a_process, (str(tmp_path),), nprocs=PROCESSES)
+    for rank in range(PROCESSES):
+        assert torch.load(tmp_path / f"{rank}.pt") == evaluated(few_digits(N), *SOME).metrics
+
+
+def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_number() -> None:
+    digits = few_digits(N).splits
+    factors = {split: torch.randint(3, (N, 2)) for split in SPLITS}
+    made = []
+    for shuffle in (False, True):
+        order = {split: torch.randperm(N) if shuffle and split != "train" else torch.arange(N) for split in SPLITS}
+        parts = (digits.images, digits.labels, factors)
+        shuffled = Splits(*({split: of[split][order[split]] for split in SPLITS} for of in parts))
+        made.append(evaluated(GivenImages(shuffled, name="digits"), *options("metric")))
+    one, other = made
+    assert one.metrics == other.metrics
+    assert one.errors == other.errors
+    assert {key.split("/")[0] for key in one.metrics} > {"nll", "ais", "rate", "dci_informativeness", "mig", "parzen"}
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    "method", ["vae", "ae", "mixture_vae", "iaf_vae", "svae", "uniform_vae", "categorical_vae", "vq_vae"]
+)
+def test_of_networks_that_give_no_numbers_there_are_reasons_alone(part: str, method: str) -> None:
+    data = few_digits(N)
+    model: Any = untrained(data, f"method={method}")
+    with torch.no_grad():
+        next(getattr(model.backbone, part).parameters()).fill_(torch.nan)
+    made = evaluated(data, *options("metric"), model=model)
+    assert "images have" in made.skipped["fid/reconstruction"]
+    asks_no_encoder = {"ais", "ais_gap"}
+    of_codes = {"active_units", *AggregatePosterior.quantities, "rate", "prior_mmd"}
+    for key in made.metrics:
+        quantity, _, of_what = key.partition("/")
+        of_decoder = of_what == "prior" or quantity in asks_no_encoder
+        is_of_the_other = of_decoder if part == "encoder" else quantity in of_codes
+        assert of_what == "real" or is_of_the_other, key
+
+
+def test_the_order_of_batches_does_not_matter(of_batches: list[str], alone: dict[str, dict[str, float]]) -> None:
+    there = given()
+    with torch.no_grad():
+        for name in of_batches:
+            same(computed(name, there, 10, [3, 0, 5, 2, 4, 1]), alone[name])
+
+
+@pytest.mark.parametrize("size", [7, N])
+def test_the_size_of_batches_does_not_matter_where_nothing_is_drawn(size: int, of_batches: list[str]) -> None:
+    there = given()
+    with torch.no_grad():
+        for name in of_batches:
+            one, other = (computed(name, there, 10, slice(None), seed=seed) for seed in (0, 1000))
+            if one == other:
+                same(computed(name, there, size, slice(None)), one)
+
+
+def test_of_features_that_are_no_numbers_nothing_is_said_but_a_reason() -> None:
+    data = few_digits(N)
+    features = part_of("features", "classifier", data_name="digits", shape=data.shape)
+    dazzling = torch.full_like(data.images("test"), 1e38)
+    there = evidence(data.images("test"), data=data, features=features, images={"prior": dazzling})
+    for option in ("fid", "fid_infinity", "kid", "prdc"):
+        measured = metric(option).measure(there)
+        assert not measured.numbers
+        assert set(measured.absent.values()) == {f"{N} of {N} images have features that are not finite numbers"}
+
+
+def degenerate() -> dict[str, tuple[Tensor, Tensor]]:
+    """Kinds of sets that a metric could trip over: reference and set, of images that Sharpness can look at."""
+    some, alike = torch.rand(20, 1, 8, 8), torch.rand(1, 1, 8, 8)
+    dot = torch.zeros(20, 1, 8, 8)
+    dot[:, :, 4, 4] = torch.rand(20, 1)
+    return {
+        "samples all alike": (some, alike.repeat(20, 1, 1, 1)),
+        "everything alike": (alike.repeat(20, 1, 1, 1), alike.repeat(20, 1, 1, 1)),
+        "black": (some, torch.zeros_like(some)),
+        "everything black": (torch.zeros_like(some), torch.zeros_like(some)),
+        "one pixel that differs": (dot, dot.flip(0)),
+        "a copy": (some, some.flip(0)),
+        "one image": (some[:1], alike),
+        "two images": (some[:2], some[2:4]),
+    }
+
+
+@pytest.mark.parametrize("kind", degenerate())
+@pytest.mark.parametrize("features", ["pixels", "classifier"])
+def test_of_odd_sets_it_gives_numbers_that_are_finite_or_that_evaluate_gives_a_reason_for(
+    kind: str, features: str
+) -> None:
+    reference, images = degenerate()[kind]
+    data = few_digits(len(reference))
+    there = evidence(
+        reference,
+        data=data,
+        features=part_of("features", features, data_name="digits", shape=data.shape),
+        images={"prior": images, "real": reference.flip(0)},
+    )
+    for option in options("metric"):
+        made = metric(option)
+        if isinstance(made, ImageMetric):
+            measured = made.measure(there)  # raises nothing
+            keys = {f"{name}/prior" for name in made.quantities}
+            assert keys <= set(measured.numbers) | set(measured.absent)
+            assert all(len(reason.split()) > 3 for reason in measured.absent.values())
+            if kind == "a copy" and option in ("fid", "prdc", "kid"):
+                # A root of what rounding leaves of 0; shares of counts; nearer than another draw.
+                known = {"fid": 0, "precision": 1, "recall": 1, "coverage": 1}
+                for name in known.keys() & made.quantities.keys():
+                    assert measured.numbers[f"{name}/prior"] == pytest.approx(known[name], abs=1e-4)
+                assert option != "kid" or measured.numbers["kid/prior"] < 0

@@ -1,0 +1,153 @@
+"""A run that is cut off, or loses W&B on the way, is one W&B run in the end, with every point of its curves once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from test_command_line import latentbench
+from test_weights_and_biases import CHOICES, CONFIG, RECORD, a_logger, alone, rows, server, summary, the_folder
+
+from latentbench.loggers import weights_and_biases
+from latentbench.loggers.weights_and_biases import WeightsAndBiases
+from latentbench.records.record import Record, load
+from latentbench.running import checkpoints
+from wandb_server import WandbServer
+
+__all__ = ["alone", "server"]  # fixtures
+
+SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=6", "study=s")
+
+
+def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
+    logger = a_logger()
+    curves = logger.start(run_dir=run_dir, study="s", run_id="a", choices=CHOICES, config=CONFIG, resumed=resumed)
+    return logger, curves
+
+
+def part(run_dir: Path, epochs: range, *, resumed: bool, record: Record | None = None) -> None:
+    """A run, or what was left of one; without a record it is cut off."""
+    logger, curves = start(run_dir, resumed=resumed)
+    for epoch in epochs:
+        for stage in ("validation", "train"):
+            curves.log_metrics({f"{stage}/loss": 10.0 - epoch, "epoch": epoch}, epoch)
+    if record:
+        logger.finish(record, {})
+    logger.close(failed=record is None)
+
+
+def synced(*arguments: str | Path) -> None:
+    """`wandb sync`."""
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def points(history: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Of which stage and which epoch each row of curves is."""
+    return [(stage, row["epoch"]) for row in history for stage in ("train", "validation") if f"{stage}/loss" in row]
+
+
+def every_point(epochs: int) -> list[tuple[str, int]]:
+    return sorted((stage, epoch) for stage in ("train", "validation") for epoch in range(epochs))
+
+
+def test_the_parts_of_a_run_that_was_offline_become_one_run(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as offline:
+        offline.setenv("WANDB_MODE", "offline")
+        part(tmp_path, range(4), resumed=False)
+        part(tmp_path, range(2, 6), resumed=True, record=RECORD)  # from a checkpoint of epoch 1
+    folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2
+    synced(tmp_path / "wandb")
+    assert len(server.runs) == 1
+    history = server.streamed["wandb-history.jsonl"]
+    assert sorted(points(history)) == every_point(6)
+    assert [row["_step"] for row in history] == list(range(len(history)))
+    assert server.streamed["wandb-summary.json"][-1]["fid/prior"] == RECORD.metrics["fid/prior"]
+
+
+def test_the_parts_of_a_run_that_was_online_are_one_run(tmp_path: Path, server: WandbServer) -> None:
+    part(tmp_path, range(4), resumed=False)
+    part(tmp_path, range(2, 6), resumed=True, record=RECORD)
+    assert len(server.runs) == 1
+    assert sorted(points(server.streamed["wandb-history.jsonl"])) == every_point(6)
+
+
+def test_a_run_that_begins_anew_or_had_ended_is_another_run(tmp_path: Path, server: WandbServer) -> None:
+    part(tmp_path, range(2), resumed=False)
+    part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint to go on from
+    part(tmp_path, range(2), resumed=True, record=RECORD)  # it had failed after a checkpoint
+    assert len(server.runs) == 3
+    assert sorted(points(server.streamed["wandb-history.jsonl"])) == sorted(3 * every_point(2))
+
+
+@pytest.mark.parametrize("left", ["", '{"id": "abc"}', "{"])
+def test_what_was_cut_short_is_not_continued(tmp_path: Path, left: str) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "latentbench.json").write_text(left)
+    part(tmp_path, range(2), resumed=True, record=RECORD)
+    assert sorted(points([row["item"] for row in rows(the_folder(tmp_path), "history")])) == every_point(2)
+    assert not (tmp_path / "wandb" / "latentbench.json").exists()
+
+
+def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = (*SMALL, "checkpoint_seconds=0", f"output_dir={tmp_path}")
+    keep = checkpoints.Checkpoints.on_train_epoch_end
+
+    def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            raise KeyboardInterrupt
+        if trainer.current_epoch < 2:
+            keep(self, trainer, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        assert latentbench(*command).code == 130
+    assert latentbench(*command).code == 0
+    assert latentbench(*command, "force=true").code == 0
+    (run_dir,) = (tmp_path / "s").iterdir()
+    first, second, forced = sorted((run_dir / "wandb").glob("offline-run-*"))
+    ids = [rows(folder, "run")[0]["run_id"] for folder in (first, second, forced)]
+    assert ids[0] == ids[1] != ids[2]
+    history = [[row["item"] for row in rows(folder, "history")] for folder in (first, second, forced)]
+    assert sorted(points(history[0] + history[1])) == every_point(6)
+    assert sorted(points(history[2])) == every_point(6)
+    assert {path.name for path in run_dir.iterdir()} >= {"record.json", "wandb"}
+    assert not (run_dir / "wandb" / "latentbench.json").exists()
+
+
+def test_a_run_whose_server_dies_ends_whole_with_one_warning_and_can_be_synced(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(weights_and_biases.PATIENCE, "finish_timeout", 2)
+    keep = checkpoints.Checkpoints.on_train_epoch_end
+
+    def lose(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        keep(self, trainer, model)
+        if trainer.current_epoch == 2:
+            server.dies_after = server.requests
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", lose)
+    finished = latentbench(*SMALL, f"output_dir={tmp_path}")
+    assert finished.code == 0
+    (run_dir,) = (tmp_path / "s").iterdir()
+    record = load(run_dir / "record.json")
+    assert record.status == "finished"
+    warnings = [line for line in finished.err.splitlines() if "W&B" in line]
+    assert len(warnings) == 1
+    folder = the_folder(run_dir, "run")
+    assert f"wandb sync --include-online {folder}" in warnings[0]
+    assert json.loads(summary(folder)["summary"]["record"])["metrics"] == record.metrics
+    server.dies_after = None
+    server.streamed.clear()
+    synced("--include-online", folder)
+    assert sorted(points(server.streamed["wandb-history.jsonl"])) == every_point(6)
+    assert server.streamed["wandb-summary.json"][-1]["rate/test"] == record.metrics["rate/test"]
+    assert len(server.runs) == 1

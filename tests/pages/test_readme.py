@@ -1,0 +1,133 @@
+"""What the documents tell a reader to type can be typed, and what they point to is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from latentbench.cli.compatibility import table_of_fits
+from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config, option_files
+from latentbench.records.record import Record
+from latentbench.reporting import dashboard
+from latentbench.reporting.tables import FROM_RECORDS, NOT_PUBLISHED
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
+OURS = ("latentbench", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
+COMMANDS = (*OURS, "make", "python", "pip")
+INLINE = re.compile(r"`([^`\n]+)`")
+
+pytestmark = pytest.mark.skipif(not README.is_file(), reason="there is no README beside these tests")
+
+
+def block_lines(text: str) -> list[str]:
+    """Lines of code blocks, fenced or indented."""
+    fenced, lines = False, []
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            lines.append(line.strip().removeprefix("$ "))
+    return lines
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every command of code blocks and of `inline code`, in words; what has <placeholders> is none."""
+    found = []
+    for line in block_lines(text) + INLINE.findall(text):
+        if line.split(" ")[0] in COMMANDS and not re.search(r"[<>…]", line):
+            for part in re.split(r"\s&&\s", line):
+                words = shlex.split(part, comments=True)
+                found.append(words)
+    return found
+
+
+def runs(text: str) -> list[list[str]]:
+    """Arguments of every command of ours."""
+    given = [words for words in commands(text) if words[0].startswith("latentbench")]
+    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
+    return [words[1:] for words in given]
+
+
+ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.read_text(encoding="utf-8"))})
+
+
+def test_the_readme_names_every_option_that_makes_a_model_or_samples_it() -> None:
+    named = set(INLINE.findall(README.read_text(encoding="utf-8")))
+    of_model = ("prior", "posterior", "regularizer", "schedule", "objective", "model", "backbone", "likelihood")
+    groups = (*of_model, "method", "sampler")
+    assert not {path.stem for group in groups for path in option_files(group)} - named
+
+
+def test_the_readme_says_what_fits_together_as_the_code_does() -> None:
+    written = README.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
+    assert written.strip() == table_of_fits("github"), "between the marks belongs the text on the right"
+
+
+def test_the_commands_of_a_newcomer_are_in_the_readme() -> None:
+    typed = {tuple(words) for words in runs(README.read_text(encoding="utf-8"))}
+    assert () in typed
+    assert ("-m", "sweep=quick") in typed
+    assert ("sweep=quick",) in typed
+    assert ["make", "bench"] in commands(README.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("arguments", ALL_RUNS, ids=" ".join)
+def test_every_command_can_be_carried_out(arguments: tuple[str, ...]) -> None:
+    if {"--help", "--cfg", "--hydra-help"} & set(arguments):
+        return
+    multirun = bool({"-m", "--multirun"} & set(arguments))
+    overrides = dashboard.overrides([word for word in arguments if word not in ("-m", "--multirun")])
+    assert [word for word in overrides if word.startswith("-")] == []
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    each = BasicSweeper.split_arguments(parsed, None)[0] if multirun else [overrides]
+    for combination in each:
+        config = compose_config([FROM_RECORDS, NOT_PUBLISHED, *combination])
+        check(config)
+        assert OmegaConf.to_container(config.model, resolve=True)
+
+
+def test_a_study_that_is_named_has_a_grid() -> None:
+    for arguments in ALL_RUNS:
+        for word in arguments:
+            if word.startswith("sweep="):
+                assert compose_config([word]).hydra.sweeper.params, word
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_that_is_named_is_there(path: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {word for words in commands(path.read_text(encoding="utf-8")) if words[0] == "make" for word in words[1:]}
+    assert named - targets == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_everything_that_is_linked_is_there(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+def test_what_the_readme_says_of_a_record_is_so() -> None:
+    text = README.read_text(encoding="utf-8")
+    for key in Record.__dataclass_fields__:
+        assert f"`{key}`" in text, key
+
+
+def test_every_choice_and_every_value_is_in_the_readme() -> None:
+    text = README.read_text(encoding="utf-8")
+    # The model follows from the method.
+    for name in (*GROUPS, *SCALARS):
+        if name != "model":
+            assert re.search(rf"`{name}[`=]", text), name
+
+
+def test_every_data_set_is_in_the_readme() -> None:
+    text = README.read_text(encoding="utf-8")
+    for path in (CONF_DIR / "data").glob("*.yaml"):
+        assert f"`{path.stem}`" in text, path.stem

@@ -1,0 +1,177 @@
+"""What is published is what was recorded: every record, and the images that the figures show."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_figures import keep, noise
+from test_tables import a_record, broken_records
+
+from latentbench.errors import UserError
+from latentbench.records.record import Record, load, parse
+from latentbench.records.store import images_of, load_records, publish
+from latentbench.reporting.tables import main
+
+KIND = "a part of it is missing or of another kind"
+NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
+
+
+def some_runs(folder: Path) -> list[Record]:
+    """Two methods on two data sets with two seeds, one of them refused, in run folders."""
+    records = [
+        keep(folder, a_record(method, seed, data=data), real=noise(1), prior=noise(seed))
+        for method in ("ae", "vae")
+        for data in ("digits", "mnist")
+        for seed in range(2)
+    ]
+    refused = a_record("gan", metrics={}, status="refused", reason="no fit")
+    return [*records, keep(folder, refused)]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that commands run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_publishing_leaves_a_folder_per_data_set_with_all_that_its_tables_need(here: Path) -> None:
+    records = some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    assert {path.name for path in (here / "results" / "s").iterdir()} == {"digits", "mnist"}
+    digits = here / "results" / "s" / "digits"
+    pictured = {"ae-digits-b1-e50-s0", "vae-digits-b1-e50-s0"}
+    assert {path.name for path in digits.iterdir()} == NAMES | pictured
+    for run_id in pictured:
+        assert files(digits / run_id) == {"images.npz": (here / "outputs" / "s" / run_id / "images.npz").read_bytes()}
+    lines = (digits / "records.jsonl").read_text().splitlines()
+    assert [parse(line, "") for line in lines] == sorted(
+        (record for record in records if record.choices["data"] == "digits"), key=Record.line
+    )
+    assert len(lines) == 5
+    assert (digits / "table.md").read_text().startswith("# s on digits\n")
+    assert not (here / "outputs" / "s" / "table.md").exists()
+
+
+def test_what_was_published_is_published_the_same_from_itself(here: Path) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    before = files(here / "results")
+    assert main(["study=s", "output_dir=results", "publish=true"]) == 0
+    assert files(here / "results") == before
+
+
+def test_a_table_of_what_was_published_is_that_of_the_runs(here: Path) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    assert main(["study=s"]) == 0
+    assert main(["study=s", "output_dir=results"]) == 0
+    for name in ("table.md", "table.csv", "table.tex"):
+        assert (here / "results" / "s" / name).read_bytes() == (here / "outputs" / "s" / name).read_bytes()
+
+
+def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> None:
+    old, new = (keep(tmp_path, a_record(seed=seed), prior=noise(seed)) for seed in range(2))
+    into = tmp_path / "results"
+    publish([old], [old], tmp_path, into)
+    publish([new], [new], tmp_path, into)
+    assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
+
+
+def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    before = files(here / "results")
+    keep(here / "few" / "s", a_record("vae"), prior=noise(0), real=noise(1))
+    capsys.readouterr()
+    assert main(["study=s", "publish=true", "output_dir=few"]) == 2
+    err = capsys.readouterr().err
+    assert "results/s/digits has 4 of its runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
+    assert files(here / "results") == before
+    assert main(["study=s", "publish=true", "output_dir=few", "force=true"]) == 0
+    assert {path.name for path in (here / "results" / "s" / "digits").iterdir()} == NAMES | {"vae-digits-b1-e50-s0"}
+
+
+def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    some_runs(here / "outputs" / "s")
+    assert main(["study=s", "publish=true"]) == 0
+    path = here / "results" / "s" / "digits" / "records.jsonl"
+    path.write_bytes(path.read_bytes()[:-100] + b"\xff\n")
+    before = files(here / "results")
+    capsys.readouterr()
+    assert main(["study=s", "publish=true", "output_dir=results"]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert "records.jsonl:5 is not valid JSON" in warning
+    assert "publish=true would lose what is left out: mend it, or delete it" in error
+    assert files(here / "results") == before
+    assert main(["study=s", "publish=true"]) == 2, "nor by others' records in its place"
+    assert "such as that of line 5: force=true" in capsys.readouterr().err
+
+
+def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
+    record = keep(tmp_path / "runs", a_record(), prior=noise(0))
+    publish([record], [record], tmp_path / "runs", tmp_path / "published" / "digits")
+    found = [images_of(tmp_path / kind, record) for kind in ("runs", "published")]
+    first, second = (np.load(path)["prior"] for path in found)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
+    broken_records(tmp_path / "broken")
+    texts = [" ".join(path.read_text().split()) for path in sorted(tmp_path.glob("broken/*/record.json"))]
+    good = a_record()
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.line(), *texts]))
+    records, unusable = load_records(tmp_path)
+    assert records == [good]
+    assert [line.partition("records.jsonl:")[2][0] for line in unusable] == ["2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema": 1', '"schema": 0', "is a record of schema 0 and this version reads schema 1: run it again"),
+        ('"schema": 1', '"scheme": 1', "is not a record"),
+        ('"run_id"', '"runid"', "lacks or adds a key of schema 1"),
+        ('"data": "digits"', '"data": "../digits"', "no folder's name"),
+        ('"data": "digits"', '"data": ".."', "no folder's name"),
+        ('"data": "digits"', '"data": ""', "no folder's name"),
+        ('"run_id": "', '"run_id": "/', "no folder's name"),
+        ('"warnings": {}', '"warnings": null', KIND),
+        ('"warnings": {}', '"warnings": {"fid/prior": 1}', KIND),
+        ('"errors": {}', '"errors": null', KIND),
+        ('"errors": {}', '"errors": {"fid/prior": -1}', "fid/prior=-1, which is not a finite number that can be"),
+        ('"errors": {}', '"errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
+        ('"fid/prior": 10.0', '"fid/prior": 1e308', "fid/prior=1e+308, which is not"),
+        ('"fid/prior": 10.0', '"fid/prior": true', "fid/prior=True, which is not"),
+        ('"packages": {', '"packages": "x", "others": {', KIND),
+        ('"resolved": {', '"resolved": "x", "others": {', KIND),
+        ('"status": "finished"', '"status": "done"', KIND),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:
+    text = a_record().line()
+    assert old in text
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text(text.replace(old, new, 1))
+    records, (line,) = load_records(tmp_path)
+    assert records == []
+    assert message in line
+    assert "run/record.json" in line
+
+
+def test_a_record_without_errors_is_of_this_schema_still(tmp_path: Path) -> None:
+    record = a_record(errors={"fid/prior": 0.5})
+    assert parse(record.line(), "") == record
+    older = record.line().replace('"errors": {"fid/prior": 0.5}, ', "")
+    assert "errors" not in older
+    assert parse(older, "") == dataclasses.replace(record, errors={})
+    record.save(tmp_path)
+    assert load(tmp_path / "record.json") == record
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path)

@@ -1,0 +1,242 @@
+"""The figures show what the records and the kept images say."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_tables import a_record
+
+from latentbench.records.record import Record
+from latentbench.reporting.plots import Axis, Figure, Images, Line, Panel, Point, SampleRow, plot, samples, save
+from latentbench.reporting.summary import Summary
+from latentbench.reporting.tables import make_figures, summarize
+
+SHARP = {"fid/prior": 9.0, "sharpness_ratio/prior": 0.5, "fid/real": 1.0}
+BLOCKS = ("prior", "gmm", "reconstruction")
+X, Y = Axis("x"), Axis("y")
+
+
+def drawn(summary: Summary, folder: Path, **axes: str) -> tuple[dict[str, Figure], list[str]]:
+    """The figures of a study, one of the given axes among them."""
+    return make_figures(summary, folder, samples=BLOCKS, plots={"plot": axes} if axes else {})
+
+
+def a_panel(*points: Point, floor: float | None = None) -> Panel:
+    """A panel with a line for every point."""
+    return Panel(title="", lines=[Line(f"method{i}", [point]) for i, point in enumerate(points)], y_floor=floor)
+
+
+def noise(seed: int, channels: int = 1) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (64, channels, 8, 8), dtype=np.uint8)
+
+
+def keep(folder: Path, record: Record, **images: Images) -> Record:
+    record.save(folder / record.run_id)
+    if images:
+        np.savez_compressed(folder / record.run_id / "images.npz", **images)
+    return record
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return np.asarray(Image.open(content).convert("RGB"))
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def shown(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+
+
+def test_samples_shows_the_images_it_is_given() -> None:
+    image = noise(0)
+    figure = samples([SampleRow("vae", {"prior": image})], {"prior": "samples"}, per_block=3)
+    assert texts(figure) == ["samples", "vae"]
+    (strip,) = shown(figure)
+    for index in range(3):
+        np.testing.assert_array_equal(strip[:, 9 * index : 9 * index + 8], image[index, 0])
+    assert figure.axes[0].images[0].get_interpolation() == "nearest"
+    assert pixels(figure).std() > 20
+
+
+def test_colour_images_stay_in_colour() -> None:
+    red = np.zeros((64, 3, 8, 8), dtype=np.uint8)
+    red[:, 0] = 255
+    drawn = pixels(samples([SampleRow("vae", {"prior": red})], {"prior": "samples"}, per_block=8))
+    assert (drawn == (255, 0, 0)).all(axis=-1).mean() > 0.1
+
+
+def test_the_grid_has_real_images_above_the_lowest_seed_of_every_row(tmp_path: Path) -> None:
+    real, original = noise(1), noise(2)
+    same = {"real": real, "original": original}
+    records = [
+        keep(tmp_path, a_record("vae", 1), **same, prior=noise(3)),
+        keep(tmp_path, a_record("vae", 0), **same, prior=noise(4), gmm=noise(5), reconstruction=noise(6)),
+        keep(tmp_path, a_record("gan", 0), real=real, prior=noise(7)),
+    ]
+    figure = drawn(summarize(records, rows=["method"]), tmp_path)[0]["samples"]
+    assert [text for text in texts(figure) if "sample" not in text and "recon" not in text] == [
+        "real images", "gan", "vae",
+    ]  # fmt: skip
+    firsts = [strip[:, :8] for strip in shown(figure)]
+    expected = [real, noise(7), noise(4), real, noise(5), original, noise(6)]  # block by block
+    assert len(firsts) == len(expected)
+    for first, images in zip(firsts, expected, strict=True):
+        np.testing.assert_array_equal(first, images[0, 0])
+
+
+def test_reconstructions_of_other_images_are_not_shown(tmp_path: Path) -> None:
+    records = [
+        keep(tmp_path, a_record(m), real=noise(1), original=noise(i), reconstruction=noise(9), prior=noise(8))
+        for i, m in enumerate(("ae", "vae"))
+    ]
+    figures, notes = drawn(summarize(records, rows=["method"]), tmp_path)
+    assert any("vae reconstructed other images" in note for note in notes)
+    assert len(figures["samples"].axes) == 3 + 2  # prior of all, reconstructions of ae and what it saw
+
+
+def test_many_blocks_have_fewer_images_each(tmp_path: Path) -> None:
+    blocks = [f"sampler{i}" for i in range(6)]
+    record = keep(tmp_path, a_record(), real=noise(0), **{block: noise(1) for block in blocks})
+    summary = summarize([record], rows=["method"])
+    for chosen, each in ((blocks[:4], 8), (blocks, 4)):
+        figures, _ = make_figures(summary, tmp_path, samples=chosen, plots={})
+        assert len(figures["samples"].axes) == 2 * len(chosen)
+        assert {strip.shape[1] for strip in shown(figures["samples"])} == {9 * each}
+
+
+def test_what_cannot_be_drawn_is_noted(tmp_path: Path) -> None:
+    record = keep(tmp_path, a_record())
+    (tmp_path / record.run_id / "images.npz").write_bytes(b"PK\x03\x04 cut")
+    summary = summarize([record], rows=["method"])
+    figures, notes = drawn(summary, tmp_path, x="sharpness_ratio/prior", y="fid/prior")
+    assert figures == {}
+    assert notes == [
+        f"figure samples: no images of {record.run_id}",
+        "no figure plot: no row has both sharpness_ratio/prior and fid/prior",
+    ]
+
+
+def test_points_are_means_with_intervals_on_a_panel_per_data_set(tmp_path: Path) -> None:
+    records = [
+        a_record(data=data, seed=seed, metrics=SHARP | {"fid/prior": 8.0 + 2 * seed})
+        for data in ("digits", "mnist")
+        for seed in range(2)
+    ]
+    summary = summarize(records, rows=["method"], columns=["fid/real"])
+    figures, _ = drawn(summary, tmp_path, x="sharpness_ratio/prior", y="fid/prior")
+    axes = figures["plot"].axes
+    assert [a.get_title() for a in axes] == ["digits", "mnist"]
+    (bars,) = axes[0].containers
+    _, _, (_, upright) = bars.lines
+    assert (0.5, 9.0) in {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes[0].lines}
+    # two values d apart: t(0.975, 1) * d / 2
+    assert upright.get_segments()[0][:, 1] == pytest.approx([9 - 12.7062, 9 + 12.7062], abs=1e-3)
+    heights = {tuple(line.get_ydata()) for line in axes[0].lines}
+    assert (1.0, 1.0) in heights  # the floor
+
+
+def test_a_figure_against_a_setting_has_a_line_with_a_band_per_method(tmp_path: Path) -> None:
+    records = [
+        a_record(method, seed, {"fid/prior": fid * beta + seed}, beta=beta)
+        for method, fid in (("vae", 1.0), ("dip_vae_i", 3.0))
+        for beta in (10.0, 0.1, 1.0)
+        for seed in range(2)
+    ]
+    figures, _ = drawn(summarize(records, rows=["method", "beta"]), tmp_path, x="beta", y="fid/prior")
+    (axes,) = figures["plot"].axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_xdata()) for line in lines] == [[0.1, 1.0, 10.0]] * 2
+    assert list(lines[0].get_ydata()) == pytest.approx([0.8, 3.5, 30.5])
+    assert [text.get_text() for text in figures["plot"].legends[0].get_texts()] == ["dip_vae_i", "vae"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "1", "10"]
+    band = axes.collections[0].get_paths()[0].vertices
+    half = 12.7062 / 2  # two values 1 apart
+    assert axes.get_yscale() == "log"
+    assert band[:, 1].max() == pytest.approx(30.5 + half, abs=1e-3)
+    assert band[:, 1].min() == axes.get_ylim()[0], "below 0 there is no place"
+    shares = [dataclasses.replace(r, metrics={"recall/prior": 1e-3 * r.metrics["fid/prior"]}) for r in records]
+    facts = {"metrics": {"recall": {"units": "of real", "higher_is_better": True}}}
+    shares = [dataclasses.replace(record, config=record.config | {"resolved": facts}) for record in shares]
+    figures, _ = drawn(summarize(shares, rows=["method", "beta"]), tmp_path, x="beta", y="recall/prior")
+    (axes,) = figures["plot"].axes
+    assert axes.get_yscale() == "linear"
+    band = axes.collections[0].get_paths()[0].vertices
+    ends = (1e-3 * (0.8 - half), 1e-3 * (30.5 + half))
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx(ends, abs=1e-6)
+
+
+def test_what_differs_between_data_sets_alone_joins_nothing(tmp_path: Path) -> None:
+    records = [
+        a_record(method, metrics={"rate/test": 1.0, "psnr/test": 2.0}, data=data, config={"data": {"batch_size": size}})
+        for data, size in (("digits", 32), ("mnist", 128))
+        for method in ("ae", "vae")
+    ]
+    figures, _ = drawn(summarize(records, rows=["method"]), tmp_path, x="rate/test", y="psnr/test")
+    assert figures["plot"].legends[0].get_title().get_text() == "mean, 95 % interval"
+
+
+def test_a_figure_of_metrics_joins_rows_that_differ_in_a_number(tmp_path: Path) -> None:
+    records = [
+        a_record(method, metrics={"rate/test": 1 / beta, "psnr/test": beta}, beta=beta)
+        for method in ("vae", "dip_vae_i")
+        for beta in (1.0, 4.0)
+    ]
+    figures, _ = drawn(summarize(records, rows=["method", "beta"]), tmp_path, x="rate/test", y="psnr/test")
+    figure = figures["plot"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dip_vae_i", "vae"]
+    assert figure.legends[0].get_title().get_text() == "mean, 95 % interval,\njoined along beta"
+    assert figure.axes[0].get_xlabel() == "rate/test (nats)"
+    assert figure.axes[0].get_ylabel() == "psnr/test ↑ (dB)"
+    assert [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [[1.0, 0.25]] * 2
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "4"] * 2
+
+
+def test_a_setting_that_is_no_number_or_differs_nowhere_is_no_axis(tmp_path: Path) -> None:
+    summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])
+    for x in ("method", "latent_size", "colour"):
+        assert (
+            drawn(summary, tmp_path, x=x, y="fid/prior")[1][-1] == f"no figure plot: no row has both {x} and fid/prior"
+        )
+
+
+@pytest.mark.parametrize(("fids", "scale"), [((2.0, 10.0), "linear"), ((2.0, 100.0), "log"), ((0.0, 9.0), "linear")])
+def test_values_far_apart_get_a_log_axis(fids: tuple[float, float], scale: str) -> None:
+    panel = a_panel(*(Point(1.0, np.nan, fid, np.nan) for fid in fids))
+    (axes,) = plot([panel], x=X, y=Y).axes
+    assert axes.get_yscale() == scale
+    low, high = axes.get_ylim()
+    assert low <= fids[0]
+    assert fids[1] < high
+    assert plot([panel], x=X, y=Axis("y", may_be_log=False)).axes[0].get_yscale() == "linear"
+
+
+def test_an_interval_far_wider_than_the_means_does_not_set_the_axis() -> None:
+    (axes,) = plot([a_panel(Point(1.0, np.nan, 5.0, 1000.0), Point(1.0, np.nan, 6.0, 0.1))], x=X, y=Y).axes
+    assert axes.get_ylim()[1] < 20
+
+
+def test_every_row_has_its_own_mark() -> None:
+    panel = a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(20)), floor=1.0)
+    (legend,) = plot([panel], x=X, y=Y).legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"method{i}" for i in range(20)]
+    assert len({(mark.get_marker(), mark.get_color()) for mark in legend.get_lines()}) == 20
+
+
+def test_figures_are_written_whole_and_the_same_each_time(tmp_path: Path) -> None:
+    panel = a_panel(Point(0.5, 0.1, 9.0, 1.0), floor=1.0)
+    paths = save(plot([panel], x=X, y=Y), tmp_path / "plot.v1")
+    assert [path.name for path in paths] == ["plot.v1.png", "plot.v1.pdf"]
+    before = [path.read_bytes() for path in paths]
+    assert before[1].startswith(b"%PDF")
+    assert b"CreationDate" not in before[1]
+    assert np.asarray(Image.open(paths[0]).convert("L")).std() > 5
+    save(plot([panel], x=X, y=Y), tmp_path / "plot.v1")
+    assert [path.read_bytes() for path in paths] == before
+    assert len(list(tmp_path.iterdir())) == 2

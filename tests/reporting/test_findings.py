@@ -1,0 +1,177 @@
+"""What is said of a table is no more than its seeds say."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from test_tables import a_record
+
+from latentbench.reporting.findings import QUESTIONS, Finding, findings, headline, main_columns, name, sections
+from latentbench.reporting.significance import welch_interval
+from latentbench.reporting.summary import Summary, summarize
+from options import options, part_of
+
+
+def a_summary(values: dict[str, list[float]], key: str = "fid/prior") -> Summary:
+    """A table of one column: method -> a number per seed."""
+    records = [a_record(method, seed, {key: v}) for method, of in values.items() for seed, v in enumerate(of)]
+    return summarize(records, rows=["method"], baseline="vae")
+
+
+def named(summary: Summary, indices: list[int]) -> list[str]:
+    return [name(summary, index) for index in indices]
+
+
+def the_finding(summary: Summary) -> Finding:
+    (found,) = findings(summary)
+    return found
+
+
+def test_the_interval_of_a_difference_is_welchs() -> None:
+    random = np.random.default_rng(0)
+    values, others = random.normal(0, 1, 4), random.normal(3, 5, 7)
+    expected = scipy.stats.ttest_ind(values, others, equal_var=False).confidence_interval(0.95)
+    mean, interval = values.mean() - others.mean(), welch_interval(list(values), list(others), 0.025)
+    assert (mean - interval, mean + interval) == pytest.approx(tuple(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize(("values", "others"), [([1.0], [2.0, 3.0]), ([1.0, 1.0], [2.0, 2.0])])
+def test_seeds_that_tell_nothing_have_no_interval(values: list[float], others: list[float]) -> None:
+    assert np.isnan(welch_interval(values, others, 0.025))
+
+
+def test_rows_that_are_beaten_are_ruled_out_and_the_others_are_not() -> None:
+    summary = a_summary({"ae": [50.0, 51.0, 52.0], "gan": [11.0, 9.0, 13.0], "vae": [10.0, 11.0, 12.5]})
+    found = the_finding(summary)
+    assert named(summary, found.best) == ["gan"]
+    assert named(summary, found.candidates) == ["gan", "vae"]
+    assert named(summary, found.ruled_out) == ["ae"]
+    assert named(summary, found.worse) == ["ae"]
+    assert found.better == []
+    assert headline(summary, [found]) == [
+        "The seeds single out a best row in none of the main measures.",
+        "No row is better than vae by more than chance in the main measure."
+    ]  # fmt: skip
+
+
+def test_a_row_that_beats_all_others_is_singled_out() -> None:
+    summary = a_summary({"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0]}, "psnr/test")
+    found = the_finding(summary)
+    assert (named(summary, found.best), named(summary, found.worse)) == (["vae"], ["ae"])  # higher is better
+    assert headline(summary, [found])[0] == "The seeds single out a best row in 1 of 1 main measures: vae in psnr/test."
+
+
+def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
+    steady = {"vae": [10.0, 20.0, 30.0, 40.0], "ae": [9.0, 19.01, 28.99, 39.0], "gan": [12.0, 22.01, 31.99, 42.0]}
+    summary = a_summary(steady)
+    found = the_finding(summary)
+    assert (named(summary, found.better), named(summary, found.worse)) == (["ae"], ["gan"])
+    assert (named(summary, found.candidates), named(summary, found.ruled_out)) == (["ae"], ["gan", "vae"])
+
+
+def test_a_number_with_a_warning_is_named_and_not_judged() -> None:
+    values = {"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0], "gan": [20.0, 20.5, 21.0]}
+    records = [
+        a_record(
+            method, seed, {"fid/prior": v}, warnings={"fid/prior": "mind it"} if (method, seed) == ("ae", 1) else {}
+        )
+        for method, of in values.items()
+        for seed, v in enumerate(of)
+    ]
+    summary = summarize(records, rows=["method"], baseline="vae")
+    found = the_finding(summary)
+    assert (named(summary, found.minded), named(summary, found.best)) == (["ae"], ["vae"])
+    judged = {*found.candidates, *found.ruled_out, *found.better, *found.worse, *found.differences}
+    assert named(summary, sorted(judged)) == ["gan", "vae"]
+    assert named(summary, found.candidates) == ["vae"]
+    assert "single out a best row in none" in headline(summary, [found])[0], "ae may be better"
+
+
+def test_one_seed_rules_nothing_out() -> None:
+    summary = a_summary({"ae": [1.0], "vae": [1000.0]})
+    found = the_finding(summary)
+    assert found.ruled_out == found.better == found.worse == []
+    assert named(summary, found.candidates) == ["ae", "vae"]
+
+
+def test_the_candidates_hold_the_best_row_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    means = {"a": 0.0, "b": 0.5, "c": 0.5, "d": 1.0}
+    held = []
+    for _ in range(300):
+        summary = a_summary({method: list(random.normal(mean, 1.0, 4)) for method, mean in means.items()})
+        held.append("a" in named(summary, the_finding(summary).candidates))
+    assert np.mean(held) > 0.93
+
+
+def test_differences_from_the_baseline_hold_together() -> None:
+    random = np.random.default_rng(2)
+    held = []
+    for _ in range(300):
+        summary = a_summary({method: list(random.normal(5.0, 1.0, 4)) for method in ("ae", "gan", "iwae", "vae")})
+        found = the_finding(summary)
+        held.append(not found.better and not found.worse)
+    assert np.mean(held) > 0.93
+
+
+def test_rows_are_compared_with_their_own_baseline_as_the_table_does() -> None:
+    records = [
+        a_record(method, seed, {"fid/prior": fid * size + seed + 0.1 * seed * seed * (method == "ae")}, beta=size)
+        for size in (2, 8)
+        for method, fid in (("ae", 1.0), ("vae", 5.0))
+        for seed in range(4)
+    ]
+    summary = summarize(records, rows=["method", "beta"], baseline="vae")
+    found = the_finding(summary)
+    assert found.better == [i for i, _ in sorted(summary.different)] == list(found.differences)
+    gained = {name(summary, index): difference for index, difference in found.differences.items()}
+    assert gained == pytest.approx({"ae, beta=2": -8 + 0.35, "ae, beta=8": -32 + 0.35})
+    assert "Better than their baseline by more than chance: ae, beta=2 and ae, beta=8" in " ".join(
+        headline(summary, [found])
+    )
+
+
+def test_without_a_baseline_nothing_is_said_of_differences() -> None:
+    summary = summarize([a_record("ae"), a_record("vae", 0)], rows=["method"])
+    found = the_finding(summary)
+    assert (found.differences, found.better, found.worse) == ({}, [], [])
+    assert len(headline(summary, [found])) == 1
+
+
+def test_data_sets_are_compared_apart() -> None:
+    records = [
+        a_record(method, seed, {"fid/prior": fid + seed}, data=data)
+        for data in ("digits", "mnist")
+        for method, fid in (("ae", 1.0), ("vae", 9.0))
+        for seed in range(2)
+    ]
+    summary = summarize(records, rows=["method"])
+    assert [(found.scale, named(summary, found.best)) for found in findings(summary)] == [
+        ("digits", ["ae"]), ("mnist", ["ae"])
+    ]  # fmt: skip
+
+
+def test_runs_that_failed_are_not_compared() -> None:
+    records = [a_record("ae"), a_record("vae"), a_record("gan", metrics={}, status="failed", reason="x")]
+    found = the_finding(summarize(records, rows=["method"], columns=["fid/prior"]))
+    assert len(found.candidates) == 2
+
+
+def test_without_a_direction_there_is_nothing_to_say() -> None:
+    summary = a_summary({"ae": [1.0], "vae": [2.0]}, "rate/test")
+    assert findings(summary) == []
+    assert headline(summary, [])[0].startswith("There is nothing to compare")
+    assert list(sections(summary)) == ["What do the latents hold?"]
+
+
+def test_main_columns_are_those_known_else_the_first_with_a_direction() -> None:
+    metrics = {"psnr/test": 1.0, "fid/gmm": 1.0, "fid/prior": 1.0, "fid/real": 1.0, "rate/test": 1.0}
+    summary = summarize([a_record(metrics=metrics)], rows=["method"])
+    assert [column.key for column in main_columns(summary)] == ["fid/prior", "fid/gmm"]
+    other = summarize([a_record(metrics={"psnr/test": 1.0, "rate/test": 1.0})], rows=["method"])
+    assert [column.key for column in main_columns(other)] == ["psnr/test"]
+
+
+@pytest.mark.parametrize("option", options("metric"))
+def test_every_quantity_answers_a_question(option: str) -> None:
+    stems = {stem for of in QUESTIONS.values() for stem in of}
+    assert {quantity.removesuffix("_ratio") for quantity in part_of("metric", option).quantities} - stems == set()

@@ -1,0 +1,85 @@
+"""Published numbers are those of their records: every table under results/ and the one in the README."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from latentbench.configuration import compose_config
+from latentbench.records.store import load_records
+from latentbench.reporting.summary import summarize
+from latentbench.reporting.tables import main, to_markdown
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "README.md"
+PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/*/records.jsonl"))
+README_COLUMNS = [
+    "fid/prior", "fid/gmm", "fid/reconstruction", "coverage/prior", "sharpness_ratio/prior", "nll/test", "rate/test"
+]  # fmt: skip
+
+
+def of_study(folder: Path) -> str:
+    """`<study>/<data>` of a published folder."""
+    return str(folder.relative_to(ROOT / "results"))
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=of_study)
+def test_a_published_folder_is_made_from_its_records(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([f"sweep={published.parent.name}", f"output_dir={ROOT / 'results'}", "publish=true"]) == 0
+    made = tmp_path / "results" / of_study(published)
+    assert contents(made) == contents(published)
+    assert figures(made) == figures(published)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What of a published folder is the same on every machine: records, tables and images."""
+    paths = [path for path in folder.rglob("*") if path.suffix in (".jsonl", ".md", ".csv", ".tex", ".npz")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def figures(folder: Path) -> set[str]:
+    """The figures by name: their bytes are the fonts' and matplotlib's."""
+    return {path.name for path in folder.iterdir() if path.suffix in (".png", ".pdf")}
+
+
+def test_every_study_that_is_published_is_found() -> None:
+    studies = {path.name for path in (ROOT / "results").iterdir() if path.is_dir()}
+    assert studies == {folder.parent.name for folder in PUBLISHED}
+    assert {"quick/digits", "regularizers/digits"} <= set(map(of_study, PUBLISHED))
+
+
+def test_the_readme_shows_the_published_table() -> None:
+    records, unreadable = load_records(ROOT / "results" / "quick")
+    assert len(records) == 27
+    assert not unreadable
+    table = compose_config(["sweep=quick"]).table
+    order = {"method": list(dict.fromkeys(line.split("|")[1].strip() for line in readme_table()[2:]))}
+    whole = summarize(records, rows=["method"], columns=table.columns, order=order, baseline=table.baseline)
+    part = [column for key in README_COLUMNS for column in whole.columns if column.key == key]
+    made = to_markdown(dataclasses.replace(whole, columns=part), title="quick")
+    assert readme_table() == [line for line in made.splitlines() if line.startswith("|")]
+
+
+def readme_table() -> list[str]:
+    """The lines between the two marks in README.md."""
+    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("<!-- table: results/quick/digits -->\n")
+    return rest.partition("<!-- end of table -->")[0].strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    "section", RESULTS.read_text(encoding="utf-8").split("\n## ")[1:], ids=lambda s: s.split(":")[0]
+)
+def test_numbers_that_are_quoted_are_in_the_table(section: str) -> None:
+    study = re.split(r"\W", section)[0]  # also of "beta on Fashion-MNIST"
+    linked = re.findall(rf"\]\(({study}/[a-z_]+/table\.md)\)", section)
+    cells: set[str] = set()
+    for link in linked:
+        for line in (RESULTS.parent / link).read_text(encoding="utf-8").splitlines():
+            cells |= {cell.strip(" *\N{DAGGER}") for cell in line.split("|")}
+    quoted = [" ".join(number.split()) for number in re.findall(r"[\d.]+\s±\s[\d.]*\d", section)]
+    assert quoted
+    assert set(quoted) - cells == set()

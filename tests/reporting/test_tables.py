@@ -1,0 +1,535 @@
+"""A study's table says what its records say: nothing averaged that differs, nothing left out in silence."""
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from latentbench.errors import UserError
+from latentbench.records.record import Record
+from latentbench.reporting.formats import decimals
+from latentbench.reporting.summary import Summary, mean_interval
+from latentbench.reporting.tables import (
+    frame,
+    load_records,
+    main,
+    summarize,
+    to_csv,
+    to_latex,
+    to_markdown,
+    to_text,
+)
+
+FACTS = {
+    "fid": {"units": "", "higher_is_better": False},
+    "psnr": {"units": "dB", "higher_is_better": True},
+    "rate": {"units": "nats", "higher_is_better": None},
+}
+
+
+def a_record(
+    method: str = "vae",
+    seed: int = 0,
+    metrics: dict[str, float] | None = None,
+    *,
+    beta: float = 1.0,
+    data: str = "digits",
+    max_epochs: int = 50,
+    config: dict[str, Any] | None = None,
+    **kept: Any,
+) -> Record:
+    """A record as a run writes it; `config` is merged over a small one, `kept` over the record's own keys."""
+    choices = {"method": method, "data": data, "seed": seed, "beta": beta, "latent_size": 8}
+    choices |= {
+        "posterior": "dirac" if method == "ae" else "gaussian",
+        "study": "s",
+        "sampler": ["gmm", "prior"],
+    }
+    whole = {
+        "seed": seed,
+        "beta": beta,
+        "study": "s",
+        "data": {"name": data, "root": f"/seed{seed}", "batch_size": 32},
+        "trainer": {"max_epochs": max_epochs},
+        "logger": {"name": f"logger{seed}"},
+        "resolved": {"metrics": FACTS, "device": f"device{seed}"},
+    }
+    record = Record(
+        run_id=f"{method}-{data}-b{beta:g}-e{max_epochs}-s{seed}",
+        study="s",
+        status="finished",
+        choices=choices,
+        config=whole | (config or {}),
+        environment={"git_commit": "c0ffee", "packages": {"latentbench": "0.1.0"}},
+        metrics={"fid/prior": 10.0 + seed} if metrics is None else metrics,
+    )
+    return dataclasses.replace(record, **kept)
+
+
+def row(summary: Summary, **values: Any) -> pd.Series:
+    """The one table row of a setting."""
+    table = summary.table[summary.table["status"] != "floor"]
+    for key, value in values.items():
+        table = table[table[key] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def markdown_row(summary: Summary, name: str) -> list[str]:
+    lines = to_markdown(summary, title="s").splitlines()
+    return [cell.strip() for cell in next(line for line in lines if line.startswith(f"| {name}")).split("|")[1:-1]]
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 30])
+def test_the_interval_is_students(n: int) -> None:
+    values = np.random.default_rng(n).normal(7.0, 3.0, n)
+    low, high = scipy.stats.t.interval(0.95, n - 1, loc=values.mean(), scale=scipy.stats.sem(values))
+    mean, interval, count = mean_interval(list(values))
+    assert count == n
+    assert (mean - interval, mean + interval) == pytest.approx((low, high), rel=1e-9)
+
+
+def test_one_value_has_no_interval() -> None:
+    mean, interval, n = mean_interval([4.0])
+    assert (mean, n) == (4.0, 1)
+    assert np.isnan(interval)
+    summary = summarize([a_record(metrics={"fid/prior": 4.0})], rows=["method"])
+    assert markdown_row(summary, "vae") == ["vae", "1", "4.00"]
+
+
+def test_only_seeds_are_averaged_over() -> None:
+    summary = summarize([a_record(seed=seed) for seed in range(3)], rows=["method"])
+    assert summary.keys == ["method"]  # paths, loggers and resolved facts differ, and do not matter
+    assert row(summary, method="vae")[["fid/prior.mean", "fid/prior.n", "seeds"]].tolist() == [11.0, 3, 3]
+
+
+def test_runs_that_differ_in_a_choice_are_rows_of_their_own() -> None:
+    records = [a_record(seed=s, beta=b, metrics={"fid/prior": b}) for s in range(2) for b in (1.0, 4.0)]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == ["method", "beta"]
+    assert row(summary, beta=1.0)["fid/prior.mean"] == 1.0
+    assert row(summary, beta=4.0)["fid/prior.mean"] == 4.0
+    assert "runs differ in beta too" in to_text(summary)
+
+
+def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
+    records = [a_record(seed=0, max_epochs=1), a_record(seed=1, max_epochs=50)]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == ["method", "trainer.max_epochs"]
+    assert row(summary, **{"trainer.max_epochs": 1})["fid/prior.mean"] == 10.0
+    assert row(summary, **{"trainer.max_epochs": 50})["fid/prior.mean"] == 11.0
+
+
+def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:
+    records = [a_record(seed=0), a_record(seed=1, config={"prior": {"components": 10}})]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == ["method", "prior.components"]
+    assert sorted(map(str, summary.table["prior.components"])) == ["10", "\N{EN DASH}"]
+
+
+def test_what_a_row_key_implies_is_no_further_key() -> None:
+    summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])  # the posteriors differ as well
+    assert summary.keys == ["method"]
+    assert summary.notes == []
+    assert summarize([a_record("ae"), a_record("vae")], rows=["beta"]).keys == ["beta", "method"]
+
+
+def test_a_repeated_run_is_not_a_second_seed() -> None:
+    copy = a_record(metrics={"fid/prior": 99.0}, run_id="copy")
+    summary = summarize([a_record(), copy, a_record(seed=1)], rows=["method"])
+    assert row(summary, method="vae")[["fid/prior.mean", "fid/prior.n", "runs"]].tolist() == [10.5, 2, 2]
+    assert "copy (finished) repeats vae-digits-b1-e50-s0 (finished)" in to_text(summary, width=500)
+
+
+def test_a_finished_run_is_preferred_to_its_failed_repetition() -> None:
+    failed = a_record(run_id="first", status="failed", metrics={}, reason="killed")
+    summary = summarize([failed, a_record()], rows=["method"])
+    assert row(summary, method="vae")["status"] == "finished"
+    assert row(summary, method="vae")["runs"] == 1
+
+
+def test_copies_of_a_run_folder_come_after_it(tmp_path: Path) -> None:
+    record = a_record()
+    dataclasses.replace(record, metrics={"fid/prior": 99.0}).save(tmp_path / "a copy")
+    record.save(tmp_path / record.run_id)
+    records, _ = load_records(tmp_path)
+    assert [found.metrics["fid/prior"] for found in records] == [10.0, 99.0]
+
+
+def test_a_row_per_seed_can_be_asked_for() -> None:
+    summary = summarize([a_record(seed=seed) for seed in range(2)], rows=["method", "seed"])
+    assert summary.table["fid/prior.mean"].tolist() == [10.0, 11.0]
+
+
+@pytest.mark.parametrize("rows", [[], ["colour"]])
+def test_rows_that_no_record_has_are_refused(rows: list[str]) -> None:
+    with pytest.raises(UserError, match=r"table\.rows"):
+        summarize([a_record()], rows=rows)
+
+
+def test_the_best_follows_the_direction_and_is_never_the_floor() -> None:
+    records = [
+        a_record("ae", metrics={"fid/prior": 3.0, "fid/real": 1.0, "psnr/test": 20.0, "rate/test": 1.0}),
+        a_record("vae", metrics={"fid/prior": 2.0, "fid/real": 1.5, "psnr/test": 10.0, "rate/test": 2.0}),
+    ]
+    columns = ["fid/prior", "fid/real", "psnr/test", "rate/test"]
+    summary = summarize(records, rows=["method"], columns=columns)
+    assert markdown_row(summary, "ae") == ["ae", "1", "1.5", "3.00", "1.00", "**20.0**", "1.00"]
+    assert markdown_row(summary, "vae") == ["vae", "1", "1.5", "**2.00**", "1.50", "10.0", "2.00"]
+    header = markdown_row(summary, "method")
+    metrics = ["fid/prior ↓", "fid/real ↓", "psnr/test ↑ (dB)", "rate/test (nats)"]
+    assert header == ["method", "seeds", "mean rank", *metrics]
+
+
+def test_a_metric_without_known_direction_has_no_best() -> None:
+    records = [a_record(m, metrics={"odd/x": v}) for m, v in (("ae", 1.0), ("vae", 2.0))]
+    assert summarize(records, rows=["method"]).best == set()
+    other = {"resolved": {"metrics": {"fid": {"units": "", "higher_is_better": True}}}}
+    summary = summarize([a_record("ae"), a_record("vae", config=other)], rows=["method"])
+    assert summary.best == set()
+    assert any("disagree" in note for note in summary.notes)
+
+
+def test_every_data_set_has_its_floor_and_its_best() -> None:
+    records = [
+        a_record(method, data=data, metrics={"fid/prior": fid, "fid/real": real, "sharpness_ratio/prior": 0.5})
+        for data, real in (("digits", 1.0), ("mnist", 5.0))
+        for method, fid in (("ae", real + 8), ("vae", real + 2))
+    ]
+    summary = summarize(records, rows=["method"], columns=["fid/prior", "sharpness_ratio/prior"])
+    assert summary.table["status"].tolist() == ["floor", "finished", "finished"] * 2
+    floors = summary.table[summary.table["status"] == "floor"]
+    assert floors["data"].tolist() == ["digits", "mnist"]
+    assert floors["fid/prior.mean"].tolist() == [1.0, 5.0]
+    assert floors["sharpness_ratio/prior.mean"].tolist() == [1.0, 1.0]
+    assert summary.best == {(2, "fid/prior"), (5, "fid/prior")}  # vae's, on either
+
+
+def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
+    summary = summarize([a_record("ae", data="digits"), a_record("vae", data="mnist")], rows=["method"])
+    assert summary.keys == ["method", "data"]
+    assert summary.best == set()
+
+
+def test_real_images_prepared_otherwise_share_no_floor() -> None:
+    binary = {"data": {"name": "digits", "binarize": "threshold"}}
+    grey = {"data": {"name": "digits", "binarize": "none"}}
+    records = [
+        a_record("ae", config=grey, metrics={"fid/prior": 3.0, "fid/real": 1.0}),
+        a_record("vae", config=binary, metrics={"fid/prior": 2.0, "fid/real": 9.0}),
+    ]
+    summary = summarize(records, rows=["method"], columns=["fid/prior"])
+    assert summary.keys == ["method", "data.binarize"]
+    assert summary.table.loc[summary.table["status"] == "floor", "fid/prior.mean"].tolist() == [1.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        ({"data": {"name": "digits", "batch_size": 64}}, ["method", "data.batch_size"]),  # how to train
+        ({"metric": {"fid": {"images": 100}, "nll": {"samples": 9}}}, ["method"]),  # one metric more
+        ({"metric": {"fid": {"images": 999}}}, ["method", "metric.fid.images"]),
+    ],
+)
+def test_rows_measured_otherwise_have_no_common_best(config: dict[str, Any], keys: list[str]) -> None:
+    usual = {"data": {"name": "digits", "batch_size": 32}, "metric": {"fid": {"images": 100}}}
+    records = [a_record("ae", config=usual), a_record("vae", config=usual | config)]
+    records[1].choices["metric"] = ["fid", "nll"]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == keys
+    assert bool(summary.best) == (summary.scale == [])
+
+
+def choosing(record: Record, **choices: Any) -> Record:
+    """The record of a run with other choices."""
+    return dataclasses.replace(record, choices=record.choices | choices)
+
+
+def test_rows_that_were_not_given_the_same_means_say_so() -> None:
+    ae = choosing(a_record("ae"), backbone="mlp")
+    for key, vae in {
+        "latent_size": choosing(a_record("vae"), backbone="mlp", latent_size=2),
+        "backbone": choosing(a_record("vae"), backbone="conv"),
+        "trainer.max_epochs": choosing(a_record("vae", max_epochs=1), backbone="mlp"),
+    }.items():
+        assert summarize([ae, vae], rows=["method"]).keys == ["method", key]
+
+
+def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
+    vae = choosing(a_record("vae"), prior="normal")
+    laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")
+    assert summarize([vae, laplace_vae], rows=["method"]).keys == ["method"]
+    other = choosing(vae, prior="laplace")
+    assert summarize([other, laplace_vae], rows=["method"]).keys == ["method", "prior"]
+    assert summarize([a_record("vae"), a_record("beta_vae", beta=2.0)], rows=["method"]).keys == ["method", "beta"]
+
+
+def test_a_part_that_a_model_does_not_have_makes_no_column() -> None:
+    records = [choosing(a_record("vae"), likelihood="bernoulli"), choosing(a_record("gan"), likelihood=None, beta=None)]
+    assert summarize(records, rows=["method"]).keys == ["method"]
+
+
+def test_floors_that_differ_within_a_seed_are_noted() -> None:
+    records = [a_record(m, metrics={"fid/prior": 3.0, "fid/real": f}) for m, f in (("ae", 1.0), ("vae", 2.0))]
+    assert "runs of one seed differ in fid/real" in to_text(summarize(records, rows=["method"]))
+    other_seed = [records[0], a_record("vae", seed=1, metrics={"fid/prior": 3.0, "fid/real": 2.0})]
+    assert "differ in fid/real" not in to_text(summarize(other_seed, rows=["method"]))
+
+
+def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
+    skipped = {"rate/test": "no density"}
+    records = [
+        *(a_record("bad", s, {}, status="refused", reason="no fit") for s in range(3)),
+        a_record("vae", 0, {"fid/prior": 1.0, "rate/test": 5.0}),
+        a_record("vae", 1, {"fid/prior": 2.0}, skipped=skipped),
+        a_record("vae", 2, {}, status="failed", reason="diverged"),
+        a_record("ae", 0, {"fid/prior": 3.0}, skipped=skipped),
+        a_record("aa", 0, {"fid/prior": 4.0}),
+    ]
+    summary = summarize(records, rows=["method"], columns=["fid/prior", "rate/test"])
+    assert markdown_row(summary, "bad") == ["bad", "0 of 3", "refused", "refused"]
+    assert markdown_row(summary, "ae")[-1] == "\N{EN DASH}"  # skipped
+    assert markdown_row(summary, "aa")[-1] == ""  # not measured
+    assert markdown_row(summary, "vae")[1::2] == ["2 of 3", "5.00 (n=1)"]
+    assert {
+        "failed: method=vae, 1 run: diverged",
+        "refused: method=bad, 3 runs: no fit",
+        "skipped: rate/test of ae; vae: no density",
+    } == set(summary.notes)
+
+
+def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
+    skipped = {"rate/test": "no density"}
+    records = [a_record("gan", beta=beta, skipped=skipped) for beta in (1.0, 4.0)]
+    records += [a_record("ae", beta=1.0), a_record("ae", beta=4.0, skipped=skipped)]
+    notes = summarize(records, rows=["method", "beta"], columns=["fid/prior", "rate/test"]).notes
+    assert "skipped: rate/test of ae, beta=4; gan: no density" in notes
+
+
+def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
+    warned = {"warnings": {"nll/test": "not flat", "parzen/prior": "not shown"}}
+    records = [
+        a_record("vae", 0, {"nll/test": 1.0}, **warned),
+        a_record("vae", 1, {"nll/test": 1.0}, warnings={"nll/test": "not flat by another number"}),
+        a_record("vq_vae", 0, {"nll/test": 1.0}, warnings={"nll/test": "not flat either"}),
+        a_record("rae", 0, {"nll/test": 1.0}),
+    ]
+    notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
+    (note,) = [note for note in notes if note.startswith("mind")]
+    assert re.fullmatch(r"mind nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
+
+
+def test_a_study_without_a_finished_run_has_a_table() -> None:
+    summary = summarize([a_record(metrics={}, status="failed", reason="x")], rows=["method"], columns=["fid/prior"])
+    assert markdown_row(summary, "vae") == ["vae", "0 of 1", "failed"]
+    assert "0 of 1" in to_text(summarize([a_record(metrics={}, status="failed")], rows=["method"]))
+
+
+def test_a_column_that_no_record_has_is_noted() -> None:
+    summary = summarize([a_record()], rows=["method"], columns=["fid/priro", "fid/prior"])
+    assert [column.key for column in summary.columns] == ["fid/prior"]
+    assert "no record has fid/priro" in to_latex(summary)
+
+
+def test_versions_that_differ_are_noted() -> None:
+    other = {"git_commit": "badcafe", "packages": {"latentbench": "0.2.0"}}
+    notes = summarize([a_record(), a_record(seed=1, environment=other)], rows=["method"]).notes
+    assert any("2 git commits: badcafe (1 run), c0ffee (1 run)" in note for note in notes)
+    assert any("2 latentbench versions: 0.1.0 (1 run), 0.2.0 (1 run)" in note for note in notes)
+    assert summarize([a_record(), a_record(seed=1)], rows=["method"]).notes == []
+
+
+def test_the_csv_keeps_every_digit() -> None:
+    third = 1 / 3
+    values = [third, 2.0, 7e-9]
+    records = [a_record(seed=s, metrics={"fid/prior": v, "fid/real": third}) for s, v in enumerate(values)]
+    records.append(a_record("ae", metrics={"fid/prior": 1.0}))
+    summary = summarize(records, rows=["method", "latent_size"], columns=["fid/prior"])
+    table = pd.read_csv(io.StringIO(to_csv(summary)), float_precision="round_trip").set_index("method")
+    assert (table.loc["vae", "fid/prior.mean"], table.loc["vae", "fid/prior.ci95"]) == mean_interval(values)[:2]
+    assert table.loc["vae", ["seeds", "fid/prior.n", "latent_size"]].tolist() == [3, 3, 8]
+    assert table[table["status"] == "floor"]["fid/prior.mean"].tolist() == [np.mean([third] * 3)]
+    assert pd.isna(table.loc["ae", "fid/prior.ci95"])
+    assert len(next(csv.reader(io.StringIO(to_csv(summary))))) == 9
+
+
+def test_latex_is_escaped_and_whole() -> None:
+    records = [
+        a_record(
+            "a_b&c%",
+            seed=s,
+            metrics={"fid/prior": -5.0 - s, "odd_stem/x": 1.0},
+            skipped={"rate/test": "50% & more"},
+        )
+        for s in range(2)
+    ]
+    latex = to_latex(
+        summarize([*records, a_record("z")], rows=["method"], columns=["fid/prior", "odd_stem/x", "rate/test"])
+    )
+    table = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
+    assert table.startswith("\\begin{tabular}{lrrrr}\n\\toprule\n")
+    assert table.endswith("\\bottomrule\n\\end{tabular}")
+    assert r"method & seeds & fid/prior $\downarrow$ & odd\_stem/x & rate/test (nats) \\" in table
+    assert r"a\_b\&c\% & 2 & \textbf{$-$5.5 $\pm$ 6.4} & 1.00 $\pm$ 0.00 & -- \\" in table
+    assert table.isascii()
+
+
+def test_markdown_survives_pipes_and_stars() -> None:
+    text = to_markdown(
+        summarize([a_record("a|b*"), a_record("beta_vae")], rows=["method"]), title="s", question="Why\n so?"
+    )
+    assert r"| a\|b\* " in text
+    assert "| beta_vae " in text
+    assert text.startswith("# s\n\nWhy so?\n\n|")
+
+
+def test_a_wide_table_is_wrapped_into_blocks() -> None:
+    metrics = {f"metric_{i}/of_what": float(i) for i in range(12)}
+    text = to_text(summarize([a_record(metrics=metrics)], rows=["method"]), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"metric_{i}/of_what" in text for i in range(12))
+    assert sum(line.startswith("vae ") for line in text.splitlines()) > 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "interval", "expected"),
+    [(12.3456, 0.4321, 1), (12.3456, 0.1321, 2), (1234.0, 321.0, -2), (0.012345, np.nan, 4), (0.0, 0.0, 0)],
+)
+def test_decimals_follow_the_interval(mean: float, interval: float, expected: int) -> None:
+    assert decimals(mean, interval) == expected
+
+
+def test_no_cell_loses_its_interval_to_rounding() -> None:
+    metrics = {"ae": (100.0, 140.0), "gan": (90.0, 140.0), "vae": (0.012, 0.0124)}
+    records = [a_record(m, s, {"fid/prior": v}) for m, pair in metrics.items() for s, v in enumerate(pair)]
+    assert markdown_row(summarize(records, rows=["method"]), "vae")[-1] == "**0.012 ± 0.003**"
+
+
+def test_the_frame_has_a_row_per_run() -> None:
+    runs = frame([a_record(seed=0), a_record(seed=1, max_epochs=3)])
+    assert runs["seed"].tolist() == [0, 1]
+    assert runs["trainer.max_epochs"].tolist() == [50, 3]
+    assert runs["fid/prior"].tolist() == [10.0, 11.0]
+
+
+def broken_records(folder: Path) -> None:
+    good = json.dumps(dataclasses.asdict(a_record(seed=7)))
+    contents = {
+        "cut": good[:-20],
+        "schema": good.replace('"schema": 1', '"schema": 99'),
+        "nan": good.replace('"fid/prior": 17.0', '"fid/prior": NaN'),
+        "word": good.replace('"fid/prior": 17.0', '"fid/prior": "low"'),
+        "seedless": good.replace('"seed": 7', '"sead": 7'),
+    }
+    for name, content in contents.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "record.json").write_text(content)
+
+
+def test_records_that_cannot_be_used_are_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        a_record(seed=seed).save(tmp_path / "s" / f"run{seed}")
+    broken_records(tmp_path / "s")
+    assert main([f"output_dir={tmp_path}", "study=s"]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    markdown = (tmp_path / "s" / "table.md").read_text()
+    for name in ("cut", "schema", "nan", "word", "seedless"):
+        assert sum(f"/{name}/record.json" in line for line in warnings) == 1
+        assert f"/{name}/record.json" in markdown
+    assert pd.read_csv(tmp_path / "s" / "table.csv")["fid/prior.mean"].tolist() == [10.5]
+
+
+def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        a_record(seed=seed, beta=4.0).save(tmp_path / "quick" / f"run{seed}")
+    arguments = ["sweep=quick", f"output_dir={tmp_path}", "table.rows=beta", "table.columns=[fid/prior]"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "10 ± 6" in printed
+    written = {path.name for path in (tmp_path / "quick").glob("table.*")}
+    assert written == {"table.md", "table.csv", "table.tex"}
+    assert all(str(tmp_path / "quick" / name) in printed for name in written)
+    assert "Why regularize" in (tmp_path / "quick" / "table.md").read_text()
+    before = {path: path.read_bytes() for path in (tmp_path / "quick").glob("*.*")}
+    assert main(arguments) == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "quick").glob("*.*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
+        (["sweep=quick"], "/quick; `latentbench -m sweep=quick output_dir="),
+        (["study=mine"], "/mine; `latentbench study=mine output_dir="),
+        (["study=s", "table.rows=[colour]"], "no record has 'colour'"),
+        (["study=s", "table=null"], "table.rows is empty"),
+        (["study=s", "+table.figures.mine=fid/prior"], "table.figures.mine=fid/prior: name its axes, as {x: beta,"),
+        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: name its axes"),
+        (["study=s", "table.figures={a: {x: beta, y: fid/prior}}"], "add one by +table.figures.<name>="),
+        (["study=s", "table.colums=[fid/prior]"], "table.colums: there is no such key; did you mean table.columns?"),
+        (["study=s", "publish=maybe"], "publish=maybe: publish must be true or false"),
+        (["study=s", "table.columns=[fid/nobody]"], "no record has fid/nobody (table.columns); there are: fid/prior"),
+        (["study=s", "table.columns=[]"], "table.columns is empty: null shows every metric"),
+        (["study=s", "from=paper"], "from=paper: choose records or wandb"),
+        (["study=s", "method=nope"], "method=nope: there is no such option; choose one of aae"),
+        (["beta=="], "beta=="),
+        (["colour=red"], "colour"),
+        (["question=${nowhere}", "study=s"], "nowhere"),
+        (["study=a/b"], "study=a/b"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_record().save(tmp_path / "s" / "run")
+    assert main([f"output_dir={tmp_path}", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("grid", ["null", "{}"])
+def test_a_study_with_an_empty_grid_has_a_table_of_what_was_run(
+    grid: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_record().save(tmp_path / "quick" / "run")
+    assert main(["sweep=quick", f"output_dir={tmp_path}", f"hydra.sweeper.params={grid}"]) == 0
+    assert "10.0" in capsys.readouterr().out
+
+
+def test_a_metric_that_nobody_recorded_costs_its_column_and_its_figure_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_record().save(tmp_path / "s" / "run")
+    arguments = ["table.columns=[fid/prior,fid/nobody]", "+table.figures.f={x: beta, y: fid/nobody}"]
+    assert main(["study=s", f"output_dir={tmp_path}", *arguments]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "no record has fid/nobody (table.columns); there are: fid/prior" in text
+    assert "no figure f: no row has both beta and fid/nobody" in text
+    assert "10.0" in text
+
+
+def test_help_names_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "  quick  " in capsys.readouterr().out
+
+
+def test_tables_need_no_torch() -> None:
+    code = (
+        "import sys, latentbench.reporting.tables as t; t.main(['sweep=nope']);"
+        "print({'torch', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,224 @@
+"""A run over several processes gives what it gives in one, up to rounding, however it is started and ends."""
+
+import copy
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.multiprocessing
+from safetensors.torch import load_file
+from test_command_line import latentbench
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from latentbench.errors import Refused
+from latentbench.launchers.local import devices_of
+from latentbench.records.record import load
+from latentbench.running import data_parallel
+from latentbench.running.build import seeded_model
+from latentbench.running.checkpoints import FILE_NAME, Checkpoints
+from latentbench.running.job import Job
+from latentbench.running.train import fit
+from options import composed, few_digits, options, untrained
+
+IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
+DOUBLE = "trainer.precision=64-true"  # in which rounding hides no error
+DDP = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={PROCESSES}")
+CUT_OFF = ("vae", "svae", "wgan_gp")
+
+
+def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None) -> dict[str, Any]:
+    """What a training leaves: weights, their last gradients, losses, and how many images the encoder was shown."""
+    small = ("backbone=mlp", "backbone.hidden=[16]", f"trainer.max_epochs={EPOCHS}", "checkpoint_seconds=0")
+    config = copy.deepcopy(composed(f"method={method}", *small, *how))
+    folder.mkdir(parents=True, exist_ok=True)
+    data = few_digits(IMAGES)
+    model: Any = seeded_model(config, data)
+    shown: list[int] = []
+    model.backbone.encoder[1].register_forward_hook(lambda layer, given, made: shown.append(len(made)))
+    gradients: dict[int, Tensor] = {}
+
+    def remember(optimizer: torch.optim.Optimizer, *how: Any) -> None:
+        weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+        gradients.update({id(weight): weight.grad.detach().clone() for weight in weights})
+
+    watch = register_optimizer_step_pre_hook(remember)
+    losses = fit(config, model, data, False, folder, checkpoint=checkpoint).callback_metrics
+    watch.remove()
+    of_weights = {name: gradients[id(weight)] for name, weight in model.named_parameters() if id(weight) in gradients}
+    return {"weights": model.state_dict(), "gradients": of_weights, "losses": dict(losses), "shown": sum(shown)}
+
+
+def cut_off(method: str, folder: Path) -> None:
+    """The same, but that it ends after the first epoch."""
+    keep = Checkpoints.on_train_epoch_end
+
+    def cut(self: Checkpoints, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        keep(self, trainer, model)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_epoch_end", cut)
+        with pytest.raises(KeyboardInterrupt):
+            trained(method, folder, *DDP)
+
+
+def in_a_process(rank: int, folder: Path, port: int) -> None:
+    """Every method, as one of the processes; a few once more, cut off in between."""
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for method in options("method"):
+        torch.save(trained(method, folder / method, *DDP, DOUBLE), folder / f"{method}.{rank}")
+    for method in CUT_OFF:
+        torch.save(trained(method, folder / f"{method} whole", *DDP), folder / f"{method} whole.{rank}")
+        cut_off(method, folder / f"{method} cut off")
+        torch.manual_seed(rank)
+        checkpoint = folder / f"{method} cut off" / FILE_NAME
+        resumed = trained(method, checkpoint.parent, *DDP, checkpoint=checkpoint)
+        torch.save(resumed, folder / f"{method} cut off.{rank}")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What every process had after every method."""
+    folder = tmp_path_factory.mktemp("several")
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+    torch.multiprocessing.spawn(in_a_process, (folder, port), nprocs=PROCESSES)
+    return folder
+
+
+def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: float) -> None:
+    """In units of the largest number of each tensor."""
+    assert set(found) == set(known)
+    for name, value in known.items():
+        scale = value.abs().max().item() if value.numel() else 0.0
+        torch.testing.assert_close(found[name], value, rtol=0, atol=within * scale, msg=name)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", options("method"))
+def test_every_method_trains_as_in_one_process(method: str, several: Path, tmp_path: Path) -> None:
+    first, other = (torch.load(several / f"{method}.{rank}") for rank in range(PROCESSES))
+    one = trained(method, tmp_path, DOUBLE)
+    for part in ("weights", "gradients"):  # both, since Adam does not mind a factor of a gradient
+        same(first[part], one[part], within=1e-8)
+        same(other[part], first[part], within=0)
+    same(first["losses"], one["losses"], within=1e-6)  # which Lightning keeps in single precision
+    assert first["shown"] + other["shown"] == one["shown"], "nobody does another's work"
+    assert abs(first["shown"] - other["shown"]) < 0.1 * one["shown"]
+
+
+@pytest.mark.parametrize("method", CUT_OFF)
+def test_cut_off_it_goes_on_as_if_it_had_never_stopped(method: str, several: Path) -> None:
+    whole, cut = (torch.load(several / f"{method}{how}.0") for how in (" whole", " cut off"))
+    same(cut["weights"], whole["weights"], within=0)
+    assert cut["shown"] < whole["shown"], "it did not begin anew"
+
+
+SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "trainer.max_epochs=2")
+
+
+def of_run(root: Path, **settings: Any) -> Path:
+    """The folder of the run with these settings."""
+    config_of = {path.parent: load(path).config for path in root.glob("adhoc/*/record.json")}
+    (folder,) = (f for f, config in config_of.items() if all(config["model"][k] == v for k, v in settings.items()))
+    return folder
+
+
+def assert_same_run(found: Path, known: Path) -> None:
+    """Metrics and weights are the same up to rounding, of single precision here."""
+    metrics = load(known / "record.json").metrics
+    assert load(found / "record.json").metrics == pytest.approx(metrics, rel=1e-3)
+    same(load_file(found / "model.safetensors"), load_file(known / "model.safetensors"), within=1e-4)
+
+
+@pytest.mark.parametrize("launcher", ["serial", "local"])
+def test_under_multirun_a_run_ends_as_one_of_one_process_and_one_that_fails_costs_itself_alone(
+    launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rates = ("model.learning_rate=1e-3,1e30", f"launcher={launcher}")
+    assert latentbench(*SMALL, f"output_dir={tmp_path / 'one'}").code == 0
+    ended = latentbench("-m", *SMALL, *DDP, *rates, f"output_dir={tmp_path / 'two'}")
+    assert ended.code == 1
+    assert "runs: 1 finished, 1 failed" in ended.err or "runs: 1 failed, 1 finished" in ended.err
+    said = capfd.readouterr().err
+    assert said.count("failed: train/") == 1
+    assert not any(noise in said for noise in ("Traceback", "arning", "distributed"))
+    assert_same_run(of_run(tmp_path / "two", learning_rate=1e-3), of_run(tmp_path / "one"))
+    failed = of_run(tmp_path / "two", learning_rate=1e30)
+    assert "became nan" in (load(failed / "record.json").reason or "")
+
+
+def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) -> None:
+    command = ["method=gan", *SMALL, *DDP, "trainer.max_epochs=40", "checkpoint_seconds=0"]
+    command = [sys.executable, "-m", "latentbench", *command, f"output_dir={tmp_path}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(f"adhoc/*/{FILE_NAME}")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "killed (exit code -9): " in err
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert again.returncode == 0, again.stderr
+    assert load(of_run(tmp_path) / "record.json").metrics
+    assert not list(tmp_path.glob(f"adhoc/*/{FILE_NAME}"))
+    assert "finished already" in latentbench(*command[3:]).err, "which takes no process to find out"
+
+
+def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    several = latentbench(*SMALL, "trainer.accelerator=cpu", "trainer.devices=2", f"output_dir={tmp_path}")
+    assert (several.code, "take trainer=ddp for" in several.err) == (2, True)
+    machines = latentbench(*SMALL, "trainer.accelerator=cpu", "+trainer.num_nodes=2", f"output_dir={tmp_path}")
+    assert (machines.code, "devices of one machine" in machines.err) == (2, True)
+    clipped = latentbench(*SMALL, "+trainer.gradient_clip_val=1", f"output_dir={tmp_path}")
+    assert (clipped.code, "trainer: Automatic gradient clipping" in clipped.err, clipped.err.count("\n")) == (
+        2,
+        True,
+        1,
+    )
+    halves = latentbench(*SMALL, "trainer.precision=bf16-true", f"output_dir={tmp_path}")
+    assert (halves.code, "take bf16-mixed" in halves.err) == (2, True)
+    no_place = tmp_path / "none"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("latentbench.running.subprocess_run.tempfile.TemporaryDirectory", lambda **_: no_place.open())
+        failed = latentbench("-m", "seed=0,1", *SMALL, *DDP, f"output_dir={tmp_path}")
+    assert (failed.code, failed.err.count("no process for it"), "2 failed" in failed.err) == (1, 2, True)
+    refused = latentbench(*SMALL, *DDP, "posterior=dirac", f"output_dir={tmp_path}")
+    said = capfd.readouterr().err.splitlines()
+    assert (refused.code, len(said), said[0].startswith("refused: ")) == (2, 1, True)
+    assert "seed must be" in latentbench(*SMALL, *DDP, "seed=-1").err
+
+
+def test_a_run_takes_as_many_devices_as_its_trainer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"id-{number}"))
+    taken = {"trainer=default": 1, "trainer.devices=3": 3, "trainer=ddp": 8, "trainer.devices=-1": 8}
+    for override, n in taken.items():
+        names, wanted = devices_of(Job(composed(override), {}, [], True))
+        assert (names, wanted) == ({number: f"id-{number}" for number in range(8)}, n), override
+    of_two = devices_of(Job(composed("trainer.devices=[2,5]"), {}, [], True))
+    assert of_two == ({2: "id-2", 5: "id-5"}, 2), "these and no others"
+    assert devices_of(Job(composed("trainer.accelerator=cpu"), {}, [], True)) == ({}, 0)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(16), nn.Dropout()])
+def test_a_network_that_looks_at_other_images_or_draws_is_refused(layer: nn.Module) -> None:
+    model: Any = untrained(few_digits())
+    model.backbone.encoder.append(layer)
+    with pytest.raises(Refused, match=f"{type(layer).__name__} of a share"):
+        data_parallel.Shares().setup(SimpleNamespace(world_size=2), model, "fit")  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+"""What goes wrong around a sweep costs what it must and no more; the same command goes on."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_resume import numbers, sweep
+
+from latentbench.records.record import load
+
+
+def test_two_launches_of_one_sweep_share_its_runs(tmp_path: Path) -> None:
+    processes = [sweep(tmp_path) for _ in range(2)]
+    ends = [process.communicate()[1].splitlines()[-1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    counts: dict[str, int] = {}
+    for end in ends:
+        for part in end.removeprefix("runs: ").split(", "):
+            number, _, what = part.partition(" ")
+            counts[what] = counts.get(what, 0) + int(number)
+    assert counts.pop("finished") == 6, "no run twice, and none left out"
+    assert set(counts) <= {"run elsewhere", "finished before"}
+    assert len(numbers(tmp_path)) == 6
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own that is soon full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path) -> None:
+    full = sweep(small_disk)
+    _, err = full.communicate()
+    assert full.returncode == 1
+    assert "No space left on device" in err
+    assert re.search(r"runs: \d finished, \d failed", err), err
+    assert "Traceback" not in err
+    for path in small_disk.glob("adhoc/*/record.json"):
+        load(path)  # whole
+    subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
+    assert sweep(small_disk).wait() == 0
+    assert sweep(tmp_path / "whole").wait() == 0
+    assert numbers(small_disk) == numbers(tmp_path / "whole")
+    assert len(numbers(small_disk)) == 6

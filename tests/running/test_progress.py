@@ -1,0 +1,143 @@
+"""How far a run and a sweep are: messages where standard error is a file, bars where it is a terminal."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_command_line import latentbench
+
+from latentbench.configuration import CONF_DIR, choices
+from latentbench.errors import Refused, UserError
+from latentbench.running import train
+
+N_PRIORS = len(list((CONF_DIR / "prior").glob("*.yaml")))
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """No run does anything; each leaves what it was asked for."""
+    asked: list[dict[str, Any]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        train, "run", lambda config, options, devices: asked.append(choices(config, options)) or "finished"
+    )
+    return asked
+
+
+def counted(err: str) -> list[tuple[int, int]]:
+    """k and n of every `run k of n` line."""
+    return [(int(k), int(n)) for k, n in re.findall(r"^run (\d+) of (\d+): ", err, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(
+    ("command", "n"),
+    [
+        ("-m sweep=quick method=vae", 3),
+        ("-m sweep=quick method=ae,vae seed=5 beta=1,2", 4),
+        ("-m beta=0.1,1,10 latent_size=2,8", 6),
+        ("-m seed=range(0,3)", 3),
+        ("-m beta=choice(1,2)", 2),
+        ("-m prior=glob(*)", N_PRIORS),
+        ("-m sampler=[prior,gmm],[prior] metric=[fid]", 2),
+        ("-m seed=7", 1),
+    ],
+)
+def test_every_run_of_a_sweep_says_its_number_and_how_many_there_are(
+    command: str, n: int, stub: list[dict[str, Any]]
+) -> None:
+    finished = latentbench(*command.split(" "))
+    assert finished.code == 0, finished.err
+    assert counted(finished.err) == [(k, n) for k in range(1, n + 1)]
+    assert len(stub) == n
+
+
+def test_a_run_of_a_sweep_says_what_it_is(stub: list[dict[str, Any]]) -> None:
+    err = latentbench("-m", "beta=0.1,1", "latent_size=2,8").err
+    said = re.findall(r"^run \d of 4: (.*)$", err, re.MULTILINE)
+    assert said == [f"beta={beta} latent_size={size}" for beta in ("0.1", "1") for size in (2, 8)]
+    assert [(chosen["beta"], chosen["latent_size"]) for chosen in stub] == [(0.1, 2), (0.1, 8), (1.0, 2), (1.0, 8)]
+
+
+def test_the_sweep_of_a_study_has_its_name_and_its_combinations(stub: list[dict[str, Any]]) -> None:
+    finished = latentbench("-m", "sweep=quick")
+    assert counted(finished.err) == [(k, 27) for k in range(1, 28)]
+    assert {chosen["study"] for chosen in stub} == {chosen["sweep"] for chosen in stub} == {"quick"}
+    assert len({(chosen["method"], chosen["seed"]) for chosen in stub}) == 27
+
+
+def test_a_second_sweep_of_a_process_is_counted_anew(stub: list[dict[str, Any]]) -> None:
+    assert counted(latentbench("-m", "seed=0,1,2").err)[-1] == (3, 3)
+    assert counted(latentbench("-m", "seed=0,1").err) == [(1, 2), (2, 2)]
+
+
+def test_one_run_alone_is_not_counted(stub: list[dict[str, Any]]) -> None:
+    assert counted(latentbench("seed=3").err) == []
+    assert len(stub) == 1
+
+
+def test_a_sweep_says_in_the_end_what_became_of_its_runs(
+    stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_seed(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
+        if config.seed == 1:
+            raise Refused("it cannot be")
+        if config.seed == 2:
+            raise RuntimeError("out of luck")
+        return "finished before" if config.seed == 3 else "finished"
+
+    monkeypatch.setattr(train, "run", by_seed)
+    finished = latentbench("-m", "seed=range(0,5)")
+    assert counted(finished.err)[-1] == (5, 5)
+    last = finished.err.splitlines()[-1]
+    assert set(last.removeprefix("runs: ").split(", ")) == {"2 finished", "1 refused", "1 failed", "1 finished before"}
+    assert finished.code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(Refused("it cannot be"), 0), (UserError("no such data"), 2), (RuntimeError("out of luck"), 1)]
+)
+def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
+    error: Exception, code: int, stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def second_goes_wrong(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
+        if config.seed == 1:
+            raise error
+        return "finished"
+
+    monkeypatch.setattr(train, "run", second_goes_wrong)
+    finished = latentbench("-m", "seed=0,1,2")
+    assert finished.code == code
+    assert str(error) in finished.err
+    assert counted(finished.err)[-1] == (3, 3)
+
+
+def test_the_time_left_is_said_between_runs_and_not_after_the_last(
+    stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10_000, 100))  # every look at the clock is 100 s after the one before
+    monkeypatch.setattr("latentbench.launchers.base.time.monotonic", lambda: float(next(now)))
+    err = latentbench("-m", "seed=0,1,2").err
+    assert re.findall(r"about .* left", err) == ["about 3 min 20 s left", "about 1 min 40 s left"]
+    assert err.rindex("left") < err.rindex("run 3 of 3")
+
+
+def test_a_terminal_gets_a_bar_and_the_messages_above_it(stub: list[dict[str, Any]]) -> None:
+    err = latentbench("-m", "seed=0,1", "study=mine", terminal=True).err
+    assert "sweep mine" in err
+    assert "0/2" in err
+    assert "2/2" in err
+    assert counted(err.replace("\r", "\n")) == [(1, 2), (2, 2)]
+
+
+def test_training_has_a_bar_in_epochs_on_a_terminal_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tqdm.std.tqdm.monitor_interval", 0)
+    command = ("backbone.hidden=[16]", "trainer.max_epochs=2", "logger=none", "metric=[reconstruction]", "force=true")
+    shown = latentbench(*command, "sampler=[prior]", terminal=True).err
+    assert "training" in shown
+    assert "0/2" in shown
+    assert "/2 [" in shown
+    quiet = latentbench(*command, "sampler=[prior]", terminal=False).err
+    assert "training" not in quiet
+    assert "\r" not in quiet

@@ -1,0 +1,309 @@
+"""A run that was cut off goes on as if it had never stopped; no two processes are at one run."""
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from test_command_line import latentbench
+
+from latentbench.cli.status import state_of
+from latentbench.data.base import Batches
+from latentbench.launchers.local import Local
+from latentbench.records.provenance import code_digest
+from latentbench.records.record import load
+from latentbench.running import checkpoints
+from latentbench.running.locks import held, is_held, leased_devices
+
+SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
+EPOCHS = 6
+KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # 10 seconds each
+# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, schedules.
+METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
+
+
+def folder(root: Path) -> Path:
+    """The run's folder."""
+    (found,) = (root / "adhoc").iterdir()
+    return found
+
+
+def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
+    """What a run leaves: its metrics and weights."""
+    finished = latentbench(f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={root}", *more)
+    assert finished.code == 0, finished.err
+    of_run = folder(root)
+    return {"metrics": load(of_run / "record.json").metrics, "weights": (of_run / "model.safetensors").read_bytes()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(method, tmp_path / "whole")
+    keep = checkpoints.Checkpoints.on_train_epoch_end
+
+    def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        keep(self, trainer, model)
+        if trainer.current_epoch in (1, 3):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        for _ in range(2):
+            torch.manual_seed(random.randrange(2**31))
+            code = latentbench(
+                f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
+            ).code
+            assert code == 130
+            assert (folder(tmp_path / "cut") / checkpoints.FILE_NAME).is_file()
+    assert trained(method, tmp_path / "cut") == whole
+    assert not (folder(tmp_path / "cut") / checkpoints.FILE_NAME).exists(), "of a finished run nothing goes on"
+
+
+def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained("vae", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        trained("vae", tmp_path / "cut")
+    of_run = folder(tmp_path / "cut")
+    content = (of_run / checkpoints.FILE_NAME).read_bytes()
+    (of_run / checkpoints.FILE_NAME).write_bytes(content[: len(content) // 2])
+    (of_run / "record.json").unlink()
+    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}")
+    assert finished.code == 0
+    assert "last.ckpt cannot be read" in finished.err
+    assert "begins anew" in finished.err
+    assert load(of_run / "record.json").metrics == whole["metrics"]
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = trained("vae", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.train.code_digest", lambda: "another")
+        trained("vae", tmp_path / "cut")
+    (folder(tmp_path / "cut") / "record.json").unlink()
+    epochs = []
+    train = Batches.__iter__
+    monkeypatch.setattr(Batches, "__iter__", lambda self: epochs.append(1) or train(self))
+    assert trained("vae", tmp_path / "cut") == whole
+    assert len(epochs) >= EPOCHS
+
+
+def test_every_change_of_the_code_is_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentbench.records.provenance.PACKAGE", tmp_path)
+    (tmp_path / "models").mkdir()
+    digests = set()
+    for text in ("loss = 1", "loss = 2", "loss = 1"):
+        (tmp_path / "models" / "autoencoder.py").write_text(text)
+        digests.add(code_digest.__wrapped__())
+    assert len(digests) == 2
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    assert code_digest.__wrapped__() not in digests
+
+
+def test_the_reason_of_a_failure_is_gone_when_the_run_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("method=vae", *SMALL, "trainer.max_epochs=1", f"output_dir={tmp_path}")
+    with monkeypatch.context() as patch:
+        patch.setattr("latentbench.running.train.fit", lambda *_, **__: 1 / 0)
+        assert latentbench(*command).code == 1
+    assert state_of(folder(tmp_path))[0] == "failed"
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentbench.running.train.fit", interrupted)
+    assert latentbench(*command).code == 130
+    assert state_of(folder(tmp_path)) == ("to do", None)
+
+
+def test_a_look_at_a_run_does_not_keep_it_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held(tmp_path / "lock") as free:
+        assert free
+        looks = []
+
+        def another_ends(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                fcntl.flock(others, fcntl.LOCK_UN)
+
+        with (tmp_path / "other").open("a") as others:
+            fcntl.flock(others, fcntl.LOCK_EX)
+            monkeypatch.setattr("latentbench.running.locks.time.sleep", another_ends)
+            with held(tmp_path / "other", patience=60.0) as ours:
+                assert (ours, len(looks)) == (True, 3)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+    whole = trained("vae", tmp_path)
+    of_run = folder(tmp_path)
+    (of_run / "record.json").unlink()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys, time; from pathlib import Path\n"
+         "from latentbench.running.locks import held\n"
+         "with held(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)", str(of_run / "lock")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    assert is_held(of_run / "lock")
+    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
+    assert (finished.code, "another process is at it" in finished.err) == (0, True)
+    assert not (of_run / "record.json").exists()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(of_run / "lock"), "the operating system drops it"
+    assert trained("vae", tmp_path) == whole
+
+
+def named(total: int) -> dict[int, str]:
+    """Devices by number."""
+    return {number: f"GPU-{number}" for number in range(total)}
+
+
+def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
+    leases = [leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
+    assert [lease.__enter__() for lease in leases] == [[0], [1], [0], [1]]
+    leases[1].__exit__(None, None, None)
+    with leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) as devices:
+        assert devices == [1]
+
+
+def test_a_device_is_the_same_to_processes_that_number_it_differently(tmp_path: Path) -> None:
+    with leased_devices({0: "a", 1: "b"}, 1, runs_per_device=1, folder=tmp_path) as one:
+        with leased_devices({0: "b", 1: "a"}, 1, runs_per_device=1, folder=tmp_path) as other:
+            assert (one, other) == ([0], [0])
+        with leased_devices({0: "c"}, 1, runs_per_device=1, folder=tmp_path) as third:
+            assert third == [0], "nobody has it: the number is another device's"
+
+
+def test_runs_of_others_count_whatever_places_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) for _ in range(2))
+    assert (first.__enter__(), second.__enter__()) == ([0], [0])
+    first.__exit__(None, None, None)
+
+    def wait(seconds: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("latentbench.running.locks.time.sleep", wait)
+    with pytest.raises(TimeoutError), leased_devices(named(1), 1, runs_per_device=1, folder=tmp_path):
+        pass
+    with leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) as devices:
+        assert devices == [0]
+
+
+def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(seconds: float) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("latentbench.running.locks.time.sleep", wait)
+    with leased_devices(named(3), 1, runs_per_device=1, folder=tmp_path) as one:
+        with pytest.raises(TimeoutError), leased_devices(named(3), 3, runs_per_device=1, folder=tmp_path):
+            pass
+        with leased_devices(named(3), 2, runs_per_device=1, folder=tmp_path) as two:
+            assert (one, two) == ([0], [1, 2]), "who had to wait holds nothing"
+        with leased_devices(named(3), 3, runs_per_device=2, folder=tmp_path) as three:
+            assert three == [1, 2, 0], "first those that nobody uses"
+
+
+def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> None:
+    for total, n in ((0, 1), (2, 3), (2, 0)):
+        with leased_devices(named(total), n, runs_per_device=1, folder=tmp_path) as devices:
+            assert devices is None
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    with held(tmp_path / "lock") as first, held(tmp_path / "lock") as second:
+        assert (first, second) == (True, False)
+    assert not is_held(tmp_path / "lock")
+    assert not is_held(tmp_path / "no such lock")
+
+
+SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
+
+
+def sweep(root: Path, *more: str) -> subprocess.Popen[str]:
+    """A sweep in a process group of its own, to be killed as a whole."""
+    command = [sys.executable, "-m", "latentbench", *SWEEP, f"output_dir={root}", *more]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def numbers(root: Path) -> dict[str, Any]:
+    """Metrics of every run."""
+    return {path.parent.name: load(path).metrics for path in (root / "adhoc").glob("*/record.json")}
+
+
+def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "whole").wait() == 0
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        process = sweep(tmp_path / "cut", "launcher=local", "launcher.n_jobs=2")
+        time.sleep(moments.uniform(6, 14))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    last = sweep(tmp_path / "cut")
+    assert last.wait() == 0
+    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
+    assert len(numbers(tmp_path / "cut")) == 6
+
+
+def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=300", "method=vae", "seed=0,1")
+    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+    assert len(workers) == 1
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert "killed (exit code -9): " in err
+    assert "runs: 1 killed, 1 finished" in err
+    assert len(numbers(tmp_path)) == 1
+
+
+def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
+    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0")
+    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
+        time.sleep(0.05)
+    (lock,) = tmp_path.glob("adhoc/*/lock")
+    assert is_held(lock)
+    process.terminate()
+    process.wait()
+    until = time.monotonic() + 30
+    while is_held(lock):
+        assert time.monotonic() < until, "the worker is at its run still"
+        time.sleep(0.2)
+
+
+def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give = Local._give
+    given = []
+
+    def late(self: Local, busy: Any, worker: Any, *more: Any) -> None:
+        given.append(worker)
+        if len(given) == 2:
+            worker[1].kill()
+            worker[1].join()
+        give(self, busy, worker, *more)
+
+    monkeypatch.setattr(Local, "_give", late)
+    several = ("-m", "method=vae", "seed=0,1,2", *SMALL, "trainer.max_epochs=1", "launcher=local", "launcher.n_jobs=1")
+    finished = latentbench(*several, f"output_dir={tmp_path}")
+    assert finished.code == 1
+    assert "runs: 2 finished, 1 killed" in finished.err
+    assert "Traceback" not in finished.err
