@@ -26,22 +26,20 @@ def main() -> None:
     seconds = {}
     with torch.no_grad():
         started = time.monotonic()
-        evidence = gather(model, data, measures["samplers"], measures["features"], 0, device)
+        inputs = gather(model, data, measures["samplers"], measures["features"], 0, device)
         seconds["images of every set"] = time.monotonic() - started
         started = time.monotonic()
-        _ = evidence.reference_features, [evidence.features_of(of_what) for of_what in evidence.images]
+        _ = inputs.reference_features, [inputs.features_of(of_what) for of_what in inputs.images]
         seconds["features of every set"] = time.monotonic() - started
         for name, metric in measures["metrics"].items():
             started = time.monotonic()
             with seeded(0, f"metric {name}"):
-                metric.measure(evidence)
+                metric.measure(inputs)
             seconds[name] = time.monotonic() - started
     for name, taken in seconds.items():
         print(f"{name:<24}{taken:7.1f} s")
     total = sum(seconds.values())
-    print(
-        f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s besides nll; {len(evidence.images)} sets"
-    )
+    print(f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s besides nll; {len(inputs.images)} sets")
     print(f"{'peak memory':<24}{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:7.1f} GiB")
 
 

@@ -24,7 +24,7 @@ from tabulate import tabulate
 from latentbench.configuration import CONF_DIR, option_files
 from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
-from latentbench.metrics.base import Evidence, ImageMetric
+from latentbench.metrics.base import ImageMetric, MetricInputs
 from latentbench.running.build import build
 
 IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
@@ -56,7 +56,7 @@ def measured(option: str, size: int) -> tuple[float, float, float]:
     images = {f"sampler {i}": torch.rand(IMAGES, *SHAPE) for i in range(SETS)}
     data: Any = SimpleNamespace(expected_images=lambda split: torch.rand(IMAGES, *SHAPE))
     reference = torch.rand(IMAGES, *SHAPE)
-    evidence = Evidence(
+    inputs = MetricInputs(
         model=None,  # type: ignore[arg-type]
         data=data,
         features=SomeFeatures(size),
@@ -66,9 +66,9 @@ def measured(option: str, size: int) -> tuple[float, float, float]:
         test=reference,
     )
     started = time.perf_counter()
-    metric.prepare(evidence)
+    metric.prepare(inputs)
     prepared = time.perf_counter()
-    metric.measure(evidence)  # prepares again; what it keeps is kept
+    metric.measure(inputs)  # prepares again; what it keeps is kept
     done = time.perf_counter()
     return prepared - started, (done - prepared) / SETS, peak_memory()
 

@@ -20,7 +20,7 @@ from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import UserError
-from latentbench.metrics.base import Evidence
+from latentbench.metrics.base import MetricInputs
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
@@ -146,7 +146,7 @@ def linear_autoencoder(scale: float, *, pixels: int = 6, latent_size: int = 2) -
         regularizer=part_of("regularizer", "kl", latent_size=latent_size),
         likelihood=part_of("likelihood", "gaussian", scale=scale),
         objective=part_of("objective", "elbo"),
-        schedule=part_of("schedule", "constant"),
+        annealing=part_of("annealing", "constant"),
         dataset_size=100,
     )
     return model
@@ -163,7 +163,7 @@ def autoencoder(data: ImageData, *, latent_size: int = 3, **chosen: str) -> Auto
     """A small autoencoder of the given parts, the others as in conf/config.yaml. Raises: Refused."""
     torch.manual_seed(0)
     defaults = {"model": "autoencoder", "backbone": "mlp", "posterior": "gaussian", "prior": "normal"}
-    defaults |= {"regularizer": "kl", "likelihood": "gaussian", "objective": "elbo", "schedule": "constant"}
+    defaults |= {"regularizer": "kl", "likelihood": "gaussian", "objective": "elbo", "annealing": "constant"}
     nodes = {group: plain(group, option) for group, option in (defaults | chosen).items()}
     model = build_model(OmegaConf.create({"beta": 1.0, "latent_size": latent_size} | nodes), data)
     assert isinstance(model, Autoencoder)
@@ -231,10 +231,10 @@ def ranks(draws: Tensor, points: Tensor, mass: Tensor) -> Tensor:
     return torch.from_numpy(np.interp(along(draws).numpy(), edges.numpy(), mass.detach().cumsum(0).numpy()))
 
 
-def evidence(reference: Tensor, **parts: Any) -> Evidence:
-    """Evidence of given parts, for grey images, with the reference as test images too."""
-    given = {"model": None, "data": SimpleNamespace(is_binary=False), "features": None, "images": {}, "absent": {}}
-    return Evidence(**(given | {"reference": reference, "test": reference} | parts))
+def inputs(reference: Tensor, **parts: Any) -> MetricInputs:
+    """MetricInputs of given parts, for grey images, with the reference as test images too."""
+    given = {"model": None, "data": SimpleNamespace(is_binary=False), "features": None, "images": {}, "skipped": {}}
+    return MetricInputs(**(given | {"reference": reference, "test": reference} | parts))
 
 
 def features_for(option: str, data_name: str, shape: tuple[int, int, int]) -> Any:

@@ -21,7 +21,7 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "co
 
 GROUPS = (
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood",
-    "objective", "schedule",
+    "objective", "annealing",
     "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
 )  # fmt: skip
 LISTED = ("sampler", "metric")  # of which a run has several options
@@ -167,5 +167,5 @@ def preset(method: str) -> dict[str, Any]:
     content = OmegaConf.load(path)
     assert isinstance(content, DictConfig)
     parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
-    usual = {"model": "autoencoder", "objective": "elbo", "schedule": "constant", "beta": content.get("beta", 1.0)}
+    usual = {"model": "autoencoder", "objective": "elbo", "annealing": "constant", "beta": content.get("beta", 1.0)}
     return usual | parts

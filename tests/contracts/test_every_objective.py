@@ -11,7 +11,7 @@ from latentbench.models.autoencoder import Autoencoder
 from options import autoencoder, few_digits, options, part_of, some_images
 
 DATA = few_digits()
-GROUPS = ("objective", "schedule", "regularizer")
+GROUPS = ("objective", "annealing", "regularizer")
 
 
 def model(**chosen: str) -> Autoencoder:
@@ -57,15 +57,15 @@ def assert_learns(made: Autoencoder) -> None:
 
 
 def test_a_capacity_is_for_a_rate_alone() -> None:
-    message = refusal(schedule="capacity", regularizer="mmd")
+    message = refusal(annealing="capacity", regularizer="mmd")
     assert message is not None
     assert "nats" in message
 
 
-@pytest.mark.parametrize(("objective", "schedule"), itertools.product(*map(options, GROUPS[:2])))
-def test_it_trains_with_every_schedule_and_regularizer_or_names_what_would_fit(objective: str, schedule: str) -> None:
+@pytest.mark.parametrize(("objective", "annealing"), itertools.product(*map(options, GROUPS[:2])))
+def test_it_trains_with_every_annealing_and_regularizer_or_names_what_would_fit(objective: str, annealing: str) -> None:
     for regularizer in options("regularizer"):
-        chosen = {"objective": objective, "schedule": schedule, "regularizer": regularizer}
+        chosen = {"objective": objective, "annealing": annealing, "regularizer": regularizer}
         message = refusal(**chosen)
         if message is None:
             assert_learns(model(**chosen))

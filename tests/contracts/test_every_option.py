@@ -29,7 +29,7 @@ MODULES = sorted(
 )
 PACKAGES = {group: f"latentbench.{group}{'' if group in ('data', 'features') else 's'}" for group, _ in WITH_TARGET}
 PACKAGES["trainer"] = "pytorch_lightning"
-MODEL_PARTS = ("model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule")
+MODEL_PARTS = ("model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing")
 
 
 @functools.cache

@@ -183,7 +183,7 @@ def assert_evaluates(model: Autoencoder, x: Tensor) -> None:
     q, p = model.posterior_distribution(x), model.prior_distribution()
     assert model.images(p.sample((3,))).isfinite().all()
     z = q.sample((4,))
-    abilities = [ability for ability in get_args(Ability) if model.lacks(ability, binary=False) is None]
+    abilities = [ability for ability in get_args(Ability) if model.cannot(ability, binary=False) is None]
     log_likelihood = model.pixel_log_prob(x, z)
     assert log_likelihood.shape == (4, len(x))
     assert log_likelihood.isfinite().all()

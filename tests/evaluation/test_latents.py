@@ -11,7 +11,7 @@ from latentbench.data.base import ImageData
 from latentbench.evaluation import evaluate as evaluation
 from latentbench.evaluation import latent_views as latents
 from latentbench.evaluation.latent_views import LINES, POINTS, STEPS, in_the_plane, shown_latents, varied
-from latentbench.metrics.base import Evidence
+from latentbench.metrics.base import MetricInputs
 from latentbench.models.base import GenerativeModel
 from latentbench.reporting.image_grids import pictures
 from latentbench.reporting.plots import scatter
@@ -26,34 +26,34 @@ def model_and_data(overrides: str, n: int = 40) -> tuple[GenerativeModel, ImageD
     return untrained(data, "backbone.hidden=[16]", *overrides.split()).eval(), data
 
 
-def evidence_of(overrides: str, n: int = 40) -> Evidence:
+def evidence_of(overrides: str, n: int = 40) -> MetricInputs:
     model, data = model_and_data(overrides, n)
     test = data.images("test")
     features = part_of("features", "pixels", data_name=data.name, shape=data.shape)
-    return Evidence(
-        model=model, data=data, features=features, images={"real": test}, absent={}, reference=test, test=test
+    return MetricInputs(
+        model=model, data=data, features=features, images={"real": test}, skipped={}, reference=test, test=test
     )
 
 
 @torch.no_grad()
-def shown(overrides: str, n: int = 40) -> tuple[dict[str, np.ndarray], Evidence]:
-    evidence = evidence_of(overrides, n)
-    return shown_latents(evidence), evidence
+def shown(overrides: str, n: int = 40) -> tuple[dict[str, np.ndarray], MetricInputs]:
+    inputs = evidence_of(overrides, n)
+    return shown_latents(inputs), inputs
 
 
 # Codes in the plane
 
 
 def test_two_coordinates_are_shown_as_they_are() -> None:
-    kept, evidence = shown("method=vae latent_size=2")
-    np.testing.assert_array_equal(kept["codes"], evidence.codes.detach().numpy())
-    np.testing.assert_array_equal(kept["labels"], evidence.data.splits.labels["test"])
+    kept, inputs = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(kept["codes"], inputs.codes.detach().numpy())
+    np.testing.assert_array_equal(kept["labels"], inputs.data.splits.labels["test"])
     assert "shares" not in kept
 
 
 def test_one_coordinate_is_a_line() -> None:
-    kept, evidence = shown("method=vae latent_size=1")
-    np.testing.assert_array_equal(kept["codes"][:, :1], evidence.codes.detach().numpy())
+    kept, inputs = shown("method=vae latent_size=1")
+    np.testing.assert_array_equal(kept["codes"][:, :1], inputs.codes.detach().numpy())
     assert (kept["codes"][:, 1] == 0).all()
 
 
@@ -76,8 +76,8 @@ def test_codes_that_are_all_alike_are_one_point() -> None:
 
 def test_of_many_test_images_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latents, "POINTS", 7)
-    kept, evidence = shown("method=vae latent_size=2")
-    np.testing.assert_array_equal(kept["codes"], evidence.codes.detach()[:7].numpy())
+    kept, inputs = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(kept["codes"], inputs.codes.detach()[:7].numpy())
     assert kept["labels"].shape == (7,)
     assert POINTS <= 1000, "published folders stay small"
 
@@ -98,9 +98,9 @@ def test_the_scatter_has_every_code_under_its_label() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("overrides", [*SPACES, *GANS])
 def test_a_line_varies_one_coordinate(overrides: str) -> None:
-    evidence = evidence_of(overrides)
-    model = evidence.model
-    given = latents.draws_of_prior(model) if "gan" in overrides else evidence.codes
+    inputs = evidence_of(overrides)
+    model = inputs.model
+    given = latents.draws_of_prior(model) if "gan" in overrides else inputs.codes
     z, coordinates = varied(model, given)
     assert len(z) == len(coordinates) == len(set(coordinates.tolist())) == min(LINES, len(coordinates))
     groups = 8 if any(word in overrides for word in ("categorical", "vq_vae")) else z.shape[-1]
@@ -120,30 +120,30 @@ def test_a_line_varies_one_coordinate(overrides: str) -> None:
 
 @torch.no_grad()
 def test_a_coordinate_goes_from_one_end_of_the_codes_to_the_other() -> None:
-    evidence = evidence_of("method=vae latent_size=3")
-    z, coordinates = varied(evidence.model, evidence.codes)
+    inputs = evidence_of("method=vae latent_size=3")
+    z, coordinates = varied(inputs.model, inputs.codes)
     for line, index in zip(z, coordinates.tolist(), strict=True):
-        low, high = np.quantile(evidence.codes[:, index].numpy(), [0.01, 0.99])
+        low, high = np.quantile(inputs.codes[:, index].numpy(), [0.01, 0.99])
         np.testing.assert_allclose(line[:, index], np.linspace(low, high, STEPS), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("overrides", [*SPACES, *GANS])
 def test_the_images_of_a_traversal_are_decoded_line_by_line(overrides: str) -> None:
-    kept, evidence = shown(overrides)
+    kept, inputs = shown(overrides)
     lines = len(kept["coordinates"])
     assert kept["traversal"].dtype == np.uint8
     assert len(kept["traversal"]) % lines == 0
-    assert kept["traversal"].shape[1:] == evidence.data.shape
+    assert kept["traversal"].shape[1:] == inputs.data.shape
     assert ("codes" in kept) == ("gan" not in overrides)
 
 
 def test_what_is_not_finite_is_not_shown() -> None:
-    evidence = evidence_of("method=vae")
+    inputs = evidence_of("method=vae")
     for part, left in (("backbone.decoder", {"codes", "labels", "shares"}), ("head", set())):
         with torch.no_grad():
-            for parameter in evidence.model.get_submodule(part).parameters():
+            for parameter in inputs.model.get_submodule(part).parameters():
                 parameter.fill_(torch.nan)
-            assert set(shown_latents(dataclasses.replace(evidence))) == left
+            assert set(shown_latents(dataclasses.replace(inputs))) == left
 
 
 # Captions

@@ -15,9 +15,9 @@ from torch.nn.functional import avg_pool2d
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.evaluate import Evaluation, evaluate
 from latentbench.metrics.aggregate_posterior import AggregatePosterior
-from latentbench.metrics.base import Evidence, ImageMetric, ModelMetric
+from latentbench.metrics.base import ImageMetric, MetricInputs, ModelMetric
 from latentbench.models.base import GenerativeModel
-from options import SPLITS, GivenImages, evidence, few_digits, options, part_of, untrained
+from options import SPLITS, GivenImages, few_digits, inputs, options, part_of, untrained
 
 N, PROCESSES = 60, 2
 SOME = ("fid", "kid", "prdc", "rate")
@@ -37,10 +37,10 @@ def of_batches() -> list[str]:
     return [option for option in options("metric") if isinstance(metric(option), ImageMetric | ModelMetric)]
 
 
-def given() -> Evidence:
+def given() -> MetricInputs:
     """Real images, blurred ones and a model."""
     data = few_digits(N)
-    return evidence(
+    return inputs(
         data.images("test"),
         data=data,
         model=untrained(data, "latent_size=2").eval(),
@@ -49,7 +49,7 @@ def given() -> Evidence:
     )
 
 
-def parts(made: Any, there: Evidence, size: int) -> list[tuple[Any, ...]]:
+def parts(made: Any, there: MetricInputs, size: int) -> list[tuple[Any, ...]]:
     """What a metric is updated with, in batches."""
     if isinstance(made, ModelMetric):
         return [(there.model, batch) for batch in there.test.split(size)]
@@ -57,7 +57,7 @@ def parts(made: Any, there: Evidence, size: int) -> list[tuple[Any, ...]]:
 
 
 def computed(
-    option: str, there: Evidence, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
+    option: str, there: MetricInputs, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
 ) -> dict[str, float]:
     """What a metric gives of some of its batches. Draws belong to a batch, whoever makes them."""
     made = metric(option)
@@ -150,7 +150,7 @@ def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_numb
         made.append(evaluated(GivenImages(shuffled, name="digits"), *options("metric")))
     one, other = made
     assert one.metrics == other.metrics
-    assert one.errors == other.errors
+    assert one.standard_errors == other.standard_errors
     assert {key.split("/")[0] for key in one.metrics} > {"nll", "ais", "rate", "dci_informativeness", "mig", "parzen"}
 
 
@@ -195,11 +195,11 @@ def test_of_features_that_are_no_numbers_nothing_is_said_but_a_reason() -> None:
     data = few_digits(N)
     features = part_of("features", "classifier", data_name="digits", shape=data.shape)
     dazzling = torch.full_like(data.images("test"), 1e38)
-    there = evidence(data.images("test"), data=data, features=features, images={"prior": dazzling})
+    there = inputs(data.images("test"), data=data, features=features, images={"prior": dazzling})
     for option in ("fid", "fid_infinity", "kid", "prdc"):
         measured = metric(option).measure(there)
         assert not measured.numbers
-        assert set(measured.absent.values()) == {f"{N} of {N} images have features that are not finite numbers"}
+        assert set(measured.skipped.values()) == {f"{N} of {N} images have features that are not finite numbers"}
 
 
 def degenerate() -> dict[str, tuple[Tensor, Tensor]]:
@@ -226,7 +226,7 @@ def test_of_odd_sets_it_gives_numbers_that_are_finite_or_that_evaluate_gives_a_r
 ) -> None:
     reference, images = degenerate()[kind]
     data = few_digits(len(reference))
-    there = evidence(
+    there = inputs(
         reference,
         data=data,
         features=part_of("features", features, data_name="digits", shape=data.shape),
@@ -237,8 +237,8 @@ def test_of_odd_sets_it_gives_numbers_that_are_finite_or_that_evaluate_gives_a_r
         if isinstance(made, ImageMetric):
             measured = made.measure(there)  # raises nothing
             keys = {f"{name}/prior" for name in made.quantities}
-            assert keys <= set(measured.numbers) | set(measured.absent)
-            assert all(len(reason.split()) > 3 for reason in measured.absent.values())
+            assert keys <= set(measured.numbers) | set(measured.skipped)
+            assert all(len(reason.split()) > 3 for reason in measured.skipped.values())
             if kind == "a copy" and option in ("fid", "prdc", "kid"):
                 # A root of what rounding leaves of 0; shares of counts; nearer than another draw.
                 known = {"fid": 0, "precision": 1, "recall": 1, "coverage": 1}

@@ -12,8 +12,8 @@ from torch import Tensor
 from latentbench.features import cache
 from latentbench.features.cache import folder as the_real_folder
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Evidence
-from options import evidence, few_digits, part_of
+from latentbench.metrics.base import MetricInputs
+from options import few_digits, inputs, part_of
 
 
 @pytest.fixture
@@ -122,8 +122,8 @@ def test_it_lies_in_the_cache_where_data_sets_lie_too(tmp_path: Path, monkeypatc
     assert the_real_folder() == tmp_path / "latentbench" / "features"
 
 
-def given() -> tuple[Evidence, list[int]]:
-    """Evidence whose features count the images that they are asked of."""
+def given() -> tuple[MetricInputs, list[int]]:
+    """MetricInputs whose features count the images that they are asked of."""
     data = few_digits(30)
     features = part_of("features", "random", data_name="digits", shape=data.shape)
     asked: list[int] = []
@@ -135,7 +135,7 @@ def given() -> tuple[Evidence, list[int]]:
 
     features.forward = counted
     images = {"real": data.images("validation"), "prior": data.images("train")}
-    return evidence(data.images("test"), data=data, features=features, images=images), asked
+    return inputs(data.images("test"), data=data, features=features, images=images), asked
 
 
 def test_features_of_real_images_are_kept_from_run_to_run_and_those_of_samples_in_a_run(folder: Path) -> None:

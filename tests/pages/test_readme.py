@@ -59,7 +59,7 @@ ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.rea
 
 def test_the_readme_names_every_option_that_makes_a_model_or_samples_it() -> None:
     named = set(INLINE.findall(README.read_text(encoding="utf-8")))
-    of_model = ("prior", "posterior", "regularizer", "schedule", "objective", "model", "backbone", "likelihood")
+    of_model = ("prior", "posterior", "regularizer", "annealing", "objective", "model", "backbone", "likelihood")
     groups = (*of_model, "method", "sampler")
     assert not {path.stem for group in groups for path in option_files(group)} - named
 

@@ -135,18 +135,22 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema": 1', '"schema": 0', "is a record of schema 0 and this version reads schema 1: run it again"),
-        ('"schema": 1', '"scheme": 1', "is not a record"),
-        ('"run_id"', '"runid"', "lacks or adds a key of schema 1"),
+        ('"schema": 2', '"schema": 0', "is a record of schema 0 and this version reads schema 2: run it again"),
+        ('"schema": 2', '"scheme": 1', "is not a record"),
+        ('"run_id"', '"runid"', "lacks or adds a key of schema 2"),
         ('"data": "digits"', '"data": "../digits"', "no folder's name"),
         ('"data": "digits"', '"data": ".."', "no folder's name"),
         ('"data": "digits"', '"data": ""', "no folder's name"),
         ('"run_id": "', '"run_id": "/', "no folder's name"),
-        ('"warnings": {}', '"warnings": null', KIND),
-        ('"warnings": {}', '"warnings": {"fid/prior": 1}', KIND),
-        ('"errors": {}', '"errors": null', KIND),
-        ('"errors": {}', '"errors": {"fid/prior": -1}', "fid/prior=-1, which is not a finite number that can be"),
-        ('"errors": {}', '"errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
+        ('"caveats": {}', '"caveats": null', KIND),
+        ('"caveats": {}', '"caveats": {"fid/prior": 1}', KIND),
+        ('"standard_errors": {}', '"standard_errors": null', KIND),
+        (
+            '"standard_errors": {}',
+            '"standard_errors": {"fid/prior": -1}',
+            "fid/prior=-1, which is not a finite number that can be",
+        ),
+        ('"standard_errors": {}', '"standard_errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
         ('"fid/prior": 10.0', '"fid/prior": 1e308', "fid/prior=1e+308, which is not"),
         ('"fid/prior": 10.0', '"fid/prior": true', "fid/prior=True, which is not"),
         ('"packages": {', '"packages": "x", "others": {', KIND),
@@ -166,11 +170,11 @@ def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, t
 
 
 def test_a_record_without_errors_is_of_this_schema_still(tmp_path: Path) -> None:
-    record = a_record(errors={"fid/prior": 0.5})
+    record = a_record(standard_errors={"fid/prior": 0.5})
     assert parse(record.line(), "") == record
-    older = record.line().replace('"errors": {"fid/prior": 0.5}, ', "")
+    older = record.line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")
     assert "errors" not in older
-    assert parse(older, "") == dataclasses.replace(record, errors={})
+    assert parse(older, "") == dataclasses.replace(record, standard_errors={})
     record.save(tmp_path)
     assert load(tmp_path / "record.json") == record
     with pytest.raises(UserError, match="cannot be read"):

@@ -33,9 +33,9 @@ def some_records() -> list[Record]:
     whole = a_record(
         metrics={"fid/prior": 1 / 3, "psnr/test": 8.0},
         config={"beta": 1.0, "nothing": None, "tiny": 1e-300, "list": [1, 2.0, "x"]},
-        errors={"fid/prior": 0.125},
+        standard_errors={"fid/prior": 0.125},
         skipped={"rate/test": "no density"},
-        warnings={"psnr/test": "of few"},
+        caveats={"psnr/test": "of few"},
         seconds={"fit": 1.5},
         n_parameters=7,
     )
@@ -82,14 +82,14 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
         logged(a_record(seed=1 + index), tmp_path / str(index))
     _, without, older = server.runs.values()
     without["summaryMetrics"] = json.dumps({"fid/prior": 1.0})
-    older["summaryMetrics"] = json.dumps({"record": good.line().replace('"schema": 1', '"schema": 0')})
+    older["summaryMetrics"] = json.dumps({"record": good.line().replace('"schema": 2', '"schema": 0')})
     records, unusable = load_wandb_records(None, "latentbench", "s")
     assert records == [good]
     assert len(unusable) == 2
     assert without["name"] in unusable[0]
     assert "holds no record" in unusable[0]
     assert older["name"] in unusable[1]
-    assert "schema 0 and this version reads schema 1: run it again" in unusable[1]
+    assert "schema 0 and this version reads schema 2: run it again" in unusable[1]
 
 
 @pytest.mark.parametrize(

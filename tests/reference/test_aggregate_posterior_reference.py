@@ -17,7 +17,7 @@ from latentbench.metrics.aggregate_posterior import AggregatePosterior, densitie
 from latentbench.metrics.prior_discrepancy import PriorDiscrepancy
 from latentbench.metrics.rate import Rate
 from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
-from options import evidence, few_digits, options, part_of, untrained
+from options import few_digits, inputs, options, part_of, untrained
 
 
 def factorised(mean: Tensor, scale: float | Tensor) -> Any:
@@ -102,7 +102,7 @@ def test_total_correlation_is_that_of_correlated_gaussians(rho: float) -> None:
 @pytest.mark.parametrize("method", ["vae", "laplace_vae", "full_covariance_vae", "mixture_vae", "svae", "iaf_vae"])
 def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
     data = few_digits()
-    seen = evidence(data.images("test"), model=untrained(data, f"method={method}"), data=data)
+    seen = inputs(data.images("test"), model=untrained(data, f"method={method}"), data=data)
     numbers = AggregatePosterior(images=40, samples=200).measure(seen).numbers
     rate = Rate(samples=2000).measure(seen).numbers["rate/test"]
     made = numbers["mutual_information/test"] + numbers["marginal_kl/test"]
@@ -113,14 +113,14 @@ def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
 def test_information_near_the_most_that_the_images_can_show_is_warned_of() -> None:
     data = few_digits()
     model: Any = untrained(data, "method=vae")
-    measured = AggregatePosterior(images=40, samples=2).measure(evidence(data.images("test"), model=model, data=data))
-    assert not measured.warnings
+    measured = AggregatePosterior(images=40, samples=2).measure(inputs(data.images("test"), model=model, data=data))
+    assert not measured.caveats
     with torch.no_grad():
         model.head.weight.mul_(30)
-    measured = AggregatePosterior(images=40, samples=2).measure(evidence(data.images("test"), model=model, data=data))
+    measured = AggregatePosterior(images=40, samples=2).measure(inputs(data.images("test"), model=model, data=data))
     assert measured.numbers["mutual_information/test"] > math.log(40) - 0.5
-    assert set(measured.warnings) == set(measured.numbers)
-    assert "metric.aggregate_posterior.images" in measured.warnings["marginal_kl/test"]
+    assert set(measured.caveats) == set(measured.numbers)
+    assert "metric.aggregate_posterior.images" in measured.caveats["marginal_kl/test"]
 
 
 def test_units_are_active_that_vary_over_images() -> None:
@@ -138,7 +138,7 @@ def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_c
 
     def of_codes(codes: Tensor) -> float:
         model.posterior_distribution = lambda x: Independent(Normal(codes, 1e-6), 1)
-        value: float = metric.measure(evidence(images, model=model, data=data)).numbers["prior_mmd/test"]
+        value: float = metric.measure(inputs(images, model=model, data=data)).numbers["prior_mmd/test"]
         return value
 
     torch.manual_seed(1)
@@ -155,8 +155,8 @@ def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_c
 def test_every_method_has_a_discrepancy_unless_it_cannot_encode(method: str) -> None:
     data = few_digits()
     model = untrained(data, f"method={method}")
-    measured = PriorDiscrepancy(images=40, scales=[1.0]).measure(evidence(data.images("test"), model=model, data=data))
-    assert bool(measured.numbers) == (model.lacks("encode", binary=False) is None)
+    measured = PriorDiscrepancy(images=40, scales=[1.0]).measure(inputs(data.images("test"), model=model, data=data))
+    assert bool(measured.numbers) == (model.cannot("encode", binary=False) is None)
     assert all(-0.1 < value < 2 for value in measured.numbers.values())
 
 

@@ -16,7 +16,7 @@ from latentbench.metrics.negative_log_likelihood import importance_weighted_log_
 from latentbench.metrics.parzen import ParzenWindow, parzen_log_likelihood
 from latentbench.metrics.rate import Rate
 from latentbench.models.autoencoder import Autoencoder
-from options import SPLITS, autoencoder, evidence, few_digits, grid, linear_autoencoder, part_of, untrained
+from options import SPLITS, autoencoder, few_digits, grid, inputs, linear_autoencoder, part_of, untrained
 
 SCALE = 0.5
 
@@ -106,8 +106,8 @@ def test_the_nll_metric_is_the_mean_over_images_in_nats_and_in_bits_per_pixel() 
     model, x, exact = linear_model(columns)
     set_encoder(model, columns.T / (1 + SCALE**2), -columns.T @ model.backbone.decoder[0].bias / (1 + SCALE**2),
                 torch.full((2,), SCALE / (1 + SCALE**2) ** 0.5))  # fmt: skip
-    found = part_of("metric", "nll", samples=3).measure(evidence(x, model=model))
-    numbers, reasons = found.numbers, found.absent
+    found = part_of("metric", "nll", samples=3).measure(inputs(x, model=model))
+    numbers, reasons = found.numbers, found.skipped
     assert not reasons
     assert numbers["nll/test"] == pytest.approx(-exact.mean().item(), rel=1e-4)
     assert numbers["bits_per_dim/test"] == pytest.approx(-exact.mean().item() / 6 / math.log(2), rel=1e-4)
@@ -124,9 +124,9 @@ def test_the_nll_metric_is_the_mean_over_images_in_nats_and_in_bits_per_pixel() 
 def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> None:
     data = few_digits()
     model = untrained(data, *overrides)
-    seen = evidence(data.images("test"), model=model, data=data)
+    seen = inputs(data.images("test"), model=model, data=data)
     found = part_of("metric", "nll", samples=3).measure(seen)
-    numbers, reasons = found.numbers, found.absent
+    numbers, reasons = found.numbers, found.skipped
     assert not numbers
     assert set(reasons) == {"nll/test", "bits_per_dim/test", "nll_ess/test"}
     assert all(why in reason for reason in reasons.values())
@@ -143,10 +143,10 @@ def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> N
 def test_densities_of_different_spaces_make_no_rate_and_no_nll(posterior: str, prior: str, words: str) -> None:
     data = few_digits()
     model = autoencoder(data, posterior=posterior, prior=prior, regularizer="mmd")
-    seen = evidence(data.images("test"), model=model, data=data)
+    seen = inputs(data.images("test"), model=model, data=data)
     for metric in (Rate(samples=3), part_of("metric", "nll", samples=3)):
         found = metric.measure(seen)
-        numbers, reasons = found.numbers, found.absent
+        numbers, reasons = found.numbers, found.skipped
         assert not numbers
         assert all(words in reason for reason in reasons.values())
     assert "kl" not in model.facts()
@@ -164,10 +164,10 @@ def test_a_prior_on_a_box_has_an_nll_and_an_infinite_rate_for_what_reaches_beyon
     made = importance_weighted_log_likelihood(model, x, 20_000)
     # Draws in the box are weighed like any others, those beyond with 0: about half of them, in 20,000 draws.
     torch.testing.assert_close(made, known, rtol=0, atol=0.05)
-    seen = evidence(x, model=model, data=data)
+    seen = inputs(x, model=model, data=data)
     assert "nll/test" in part_of("metric", "nll", samples=50).measure(seen).numbers
     found = Rate(samples=3).measure(seen)
-    numbers, reasons = found.numbers, found.absent
+    numbers, reasons = found.numbers, found.skipped
     if posterior == "beta":
         assert not reasons
     else:
@@ -194,7 +194,7 @@ def test_rate_and_distortion_add_up_to_minus_the_elbo_and_nll_is_below() -> None
     model = untrained(data, "method=vae", "likelihood=gaussian")
     torch.nn.init.constant_(model.likelihood.parameter, -0.2)
     x = data.images("test")
-    seen = evidence(x, model=model, data=data)
+    seen = inputs(x, model=model, data=data)
     numbers = {}
     for metric in (Rate(samples=500), Distortion(samples=500), part_of("metric", "nll", samples=500)):
         numbers |= metric.measure(seen).numbers
@@ -219,7 +219,7 @@ def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_imag
     data = few_digits(60)
     metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=7)
     given = {"prior": data.images("train"), "real": data.images("test")}
-    numbers = metric.measure(evidence(data.images("test"), data=data, images=given)).numbers
+    numbers = metric.measure(inputs(data.images("test"), data=data, images=given)).numbers
     rows = {split: data.images(split).flatten(1).double().numpy() for split in SPLITS}
     windows = [KernelDensity(bandwidth=h).fit(rows["train"]) for h in np.geomspace(0.05, 1.0, 61)]
 

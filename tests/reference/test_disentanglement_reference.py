@@ -24,7 +24,7 @@ from latentbench.metrics.factor_vae_score import factor_vae_score, steadiest
 from latentbench.metrics.known_factors import FactorMetric, prepared
 from latentbench.metrics.mutual_information_gap import discretised, mutual_information, mutual_information_gap
 from latentbench.metrics.separated_attribute_predictability import predictability, separated_attribute_predictability
-from options import GivenImages, evidence, few_digits, node_of, options, part_of, untrained
+from options import GivenImages, few_digits, inputs, node_of, options, part_of, untrained
 
 VALUES = (3, 4, 5)
 # Every combination several times, so that each part of a random split has each: independent factors, exactly.
@@ -347,8 +347,8 @@ def test_what_is_prepared_is_sorted_and_counted_from_0() -> None:
 def known(factors: Tensor | None, codes: Tensor, model: Any = None) -> Any:
     """What a metric is shown of a model with the given codes."""
     data = SimpleNamespace(is_binary=False, name="some", factors=lambda split: {"test": factors}[split])
-    encoder = SimpleNamespace(lacks=lambda ability, binary: None, code=lambda images: images)
-    return evidence(codes, data=data, model=model or encoder)
+    encoder = SimpleNamespace(cannot=lambda ability, binary: None, code=lambda images: images)
+    return inputs(codes, data=data, model=model or encoder)
 
 
 @pytest.mark.parametrize("option", FACTOR_METRICS)
@@ -356,7 +356,7 @@ def test_a_metric_gives_its_functions_numbers_of_the_test_images(option: str) ->
     metric = part_of("metric", option)
     for _ in range(2):  # a metric that is measured twice starts anew
         measured = metric.measure(known(FACTORS, perfect()))
-        numbers, skipped = measured.numbers, measured.absent
+        numbers, skipped = measured.numbers, measured.skipped
         assert not skipped
         assert set(numbers) == {f"{name}/test" for name in metric.quantities}
         for key, value in numbers.items():
@@ -380,7 +380,7 @@ def test_there_are_four_such_metrics() -> None:
 def test_what_cannot_be_measured_has_a_reason(option: str, factors: Tensor, codes: Tensor, reason: str) -> None:
     metric = part_of("metric", option)
     measured = metric.measure(known(factors, codes))
-    numbers, skipped = measured.numbers, measured.absent
+    numbers, skipped = measured.numbers, measured.skipped
     assert not numbers
     assert set(skipped) == {f"{name}/test" for name in metric.quantities}
     assert all(reason in said for said in skipped.values())
@@ -389,8 +389,8 @@ def test_what_cannot_be_measured_has_a_reason(option: str, factors: Tensor, code
 @pytest.mark.parametrize("option", FACTOR_METRICS)
 def test_a_model_without_an_encoder_is_refused(option: str) -> None:
     gan = untrained(few_digits(), "method=gan")
-    skipped = part_of("metric", option).measure(known(FACTORS, perfect(), gan)).absent
-    assert set(skipped.values()) == {gan.lacks("encode", binary=False)}
+    skipped = part_of("metric", option).measure(known(FACTORS, perfect(), gan)).skipped
+    assert set(skipped.values()) == {gan.cannot("encode", binary=False)}
 
 
 def test_the_codes_of_a_model_are_the_points_of_its_posteriors() -> None:
@@ -399,7 +399,7 @@ def test_the_codes_of_a_model_are_the_points_of_its_posteriors() -> None:
     given: Splits = data.given
     assert data.factors("test") is None, "of digits"
     model = untrained(data, "method=vae")
-    shown = evidence(data.images("test"), data=data, model=model)
+    shown = inputs(data.images("test"), data=data, model=model)
     with torch.no_grad():
         torch.testing.assert_close(shown.codes, model.posterior_distribution(data.images("test")).mean)
         torch.testing.assert_close(model.reconstruct(data.images("test")), model.images(shown.codes))

@@ -21,7 +21,7 @@ from latentbench.metrics.frechet_distance import (
     reference_of,
 )
 from latentbench.metrics.frechet_distance_infinity import FrechetDistanceInfinity, frechet_distance_infinity
-from options import evidence, few_digits, part_of
+from options import few_digits, inputs, part_of
 
 SIZES = [100, 150, 200, 250, 300]
 
@@ -96,9 +96,9 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     data = few_digits(n)
     features = part_of("features", "classifier", data_name="digits", shape=data.shape)
     real, made = data.images("test"), 0.7 * avg_pool2d(data.images("train"), 3, stride=1, padding=1)
-    given = evidence(real, features=features, images={"prior": made, "real": real})
+    given = inputs(real, features=features, images={"prior": made, "real": real})
     found = FrechetDistance().measure(given)
-    numbers, warnings = found.numbers, found.warnings
+    numbers, caveats = found.numbers, found.caveats
 
     theirs = FrechetInceptionDistance(feature=ForTorchmetrics(features), normalize=True)
     theirs.update(real, real=True)
@@ -107,7 +107,7 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     assert numbers["fid/prior"] == pytest.approx(theirs.compute().item(), rel=1e-3)
     assert numbers["fid/prior"] > 10
     assert numbers["fid/real"] == pytest.approx(0, abs=1e-3), "the very same images"
-    assert set(warnings) == ({"fid/prior", "fid/real"} if n < features.size else set())
+    assert set(caveats) == ({"fid/prior", "fid/real"} if n < features.size else set())
 
 
 def test_fid_of_draws_of_two_gaussians_comes_to_what_their_moments_say() -> None:
@@ -212,13 +212,13 @@ def test_sizes_go_evenly_from_a_tenth_or_two_images_per_feature_to_all() -> None
 def test_it_warns_where_subsets_have_too_few_images_for_a_line() -> None:
     data = few_digits(100)
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
-    given = evidence(data.images("test"), features=features, images={"real": data.images("validation")})
+    given = inputs(data.images("test"), features=features, images={"real": data.images("validation")})
     found = part_of("metric", "fid_infinity").measure(given)
-    numbers, warnings = found.numbers, found.warnings
-    assert set(numbers) == set(warnings) == {"fid_infinity/real"}
-    assert "50 images" in warnings["fid_infinity/real"]
+    numbers, caveats = found.numbers, found.caveats
+    assert set(numbers) == set(caveats) == {"fid_infinity/real"}
+    assert "50 images" in caveats["fid_infinity/real"]
     few = part_of("metric", "fid_infinity", images_per_feature=0.5).measure(given)
-    assert not few.warnings
+    assert not few.caveats
 
 
 @pytest.mark.parametrize(

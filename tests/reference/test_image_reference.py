@@ -17,7 +17,7 @@ from latentbench.metrics.noise import noise_level
 from latentbench.metrics.reconstruction import Reconstruction, mean_squared_error, peak_signal_to_noise_ratio
 from latentbench.metrics.sharpness import Sharpness, laplacian_variance, over_contrast
 from latentbench.metrics.structural_similarity import structural_similarity
-from options import data_set, evidence, few_digits, untrained
+from options import data_set, few_digits, inputs, untrained
 
 
 def normalized_sharpness(images: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def test_flat_images_have_none_of_it_whatever_their_brightness(name: str) -> Non
 
 def test_ratios_are_to_the_test_images() -> None:
     real, made = few_digits().images("test"), 0.5 * few_digits().images("train")
-    numbers = Sharpness().measure(evidence(real, images={"prior": made, "real": real})).numbers
+    numbers = Sharpness().measure(inputs(real, images={"prior": made, "real": real})).numbers
     assert numbers["sharpness/prior"] == pytest.approx(laplacian_variance(made).mean().item(), rel=1e-5)
     for name in ("sharpness", "normalized_sharpness"):
         assert numbers[f"{name}_ratio/real"] == pytest.approx(1)
@@ -219,7 +219,7 @@ def test_the_reconstruction_metric_is_of_the_mean_codes_image_and_averages_over_
     with torch.no_grad():
         mean = model.head(model.backbone.encode(x))[:, :8]
         copies = model.backbone.decode(mean).clamp(0, 1)
-    numbers = Reconstruction().measure(evidence(x, model=model)).numbers
+    numbers = Reconstruction().measure(inputs(x, model=model)).numbers
     each = [their_mean_squared_error(i.flatten(), j.flatten()).item() for i, j in zip(x, copies, strict=True)]
     assert numbers["mse/test"] == pytest.approx(np.mean(each), rel=1e-5)
     assert numbers["psnr/test"] == pytest.approx(np.mean(-10 * np.log10(each)), rel=1e-5)

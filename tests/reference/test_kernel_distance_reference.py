@@ -8,7 +8,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from latentbench.metrics import kernel_distance as module
 from latentbench.metrics.kernel_distance import KernelDistance, kernel_distance
-from options import evidence, few_digits, part_of
+from options import few_digits, inputs, part_of
 
 
 def by_loops(x: Tensor, y: Tensor) -> float:
@@ -78,7 +78,7 @@ def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
     data = few_digits(100)
     real, made = data.images("test"), 0.7 * data.images("train")
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
-    given = evidence(real, features=features, images={"prior": made, "real": real})
+    given = inputs(real, features=features, images={"prior": made, "real": real})
     measured = KernelDistance().measure(given)
     numbers = measured.numbers
 
@@ -87,5 +87,5 @@ def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
     theirs.update(made, real=False)
     # Theirs is of images rounded down to 256 levels.
     assert numbers["kid/prior"] == pytest.approx(theirs.compute()[0].item(), rel=0.02)
-    assert numbers["kid/prior"] > 5 * measured.errors["kid/prior"]
+    assert numbers["kid/prior"] > 5 * measured.standard_errors["kid/prior"]
     assert numbers["kid/real"] < 0, "the very same images: nearer than another draw would be"

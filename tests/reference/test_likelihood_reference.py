@@ -24,15 +24,15 @@ from latentbench.metrics.annealed_importance_sampling import (
     reflected,
     sigmoidal,
 )
-from latentbench.metrics.base import Measured
+from latentbench.metrics.base import Measurements
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood, pareto_shape, weigh
 from latentbench.models.autoencoder import Autoencoder
 from options import (
     autoencoder,
     data_set,
-    evidence,
     few_digits,
     grid,
+    inputs,
     linear_autoencoder,
     part_of,
     shaken,
@@ -76,8 +76,8 @@ def orthogonal(*lengths: float) -> Tensor:
     return torch.linalg.qr(torch.randn(PIXELS, len(lengths)))[0] * torch.tensor(lengths)
 
 
-def measured(option: str, model: Any, x: Tensor, **settings: Any) -> Measured:
-    made: Measured = part_of("metric", option, **settings).measure(evidence(x, model=model))
+def measured(option: str, model: Any, x: Tensor, **settings: Any) -> Measurements:
+    made: Measurements = part_of("metric", option, **settings).measure(inputs(x, model=model))
     return made
 
 
@@ -157,10 +157,10 @@ def test_the_error_of_nll_is_that_of_a_mean_over_images() -> None:
     set_encoder(model)
     _, x = drawn(model, 50)
     found = measured("nll", model, x, samples=30)
-    numbers, warnings, errors = found.numbers, found.warnings, found.errors
+    numbers, caveats, errors = found.numbers, found.caveats, found.standard_errors
     assert errors["nll/test"] == pytest.approx(scipy.stats.sem(exact(x).numpy()), rel=1e-3)
     assert numbers["nll_ess/test"] == pytest.approx(30, rel=1e-4), "all weights are equal"
-    assert not warnings
+    assert not caveats
 
 
 def test_nll_is_of_the_same_draws_whatever_is_told_beside_it() -> None:
@@ -190,14 +190,14 @@ def test_a_loose_nll_comes_with_a_warning(encoder: dict[str, Any], columns: tupl
     set_encoder(model, **encoder)
     _, x = drawn(model, 40)
     found = measured("nll", model, x)
-    numbers, warnings = found.numbers, found.warnings
+    numbers, caveats = found.numbers, found.caveats
     looseness = numbers["nll/test"] + exact(x).mean().item()
     assert looseness > 0.1
-    assert set(warnings) == {"nll/test", "bits_per_dim/test"}
-    assert sign in warnings["nll/test"]
-    assert "metric=[nll,ais]" in warnings["nll/test"]
+    assert set(caveats) == {"nll/test", "bits_per_dim/test"}
+    assert sign in caveats["nll/test"]
+    assert "metric=[nll,ais]" in caveats["nll/test"]
     if sign == "draws of the prior":
-        told = float(warnings["nll/test"].split("do better by ")[1].split()[0])
+        told = float(caveats["nll/test"].split("do better by ")[1].split()[0])
         assert told == pytest.approx(looseness, rel=0.1), "with such a decoder p(x) is what the prior says"
 
 
@@ -207,9 +207,9 @@ def test_an_nll_that_can_be_trusted_comes_without_a_warning(encoder: dict[str, A
     set_encoder(model, **encoder)
     _, x = drawn(model, 40)
     found = measured("nll", model, x)
-    numbers, warnings = found.numbers, found.warnings
+    numbers, caveats = found.numbers, found.caveats
     assert abs(numbers["nll/test"] + exact(x).mean().item()) < 0.02
-    assert not warnings
+    assert not caveats
 
 
 # The moves and the way of annealed importance sampling
@@ -333,9 +333,9 @@ def test_ais_is_exact_for_a_linear_decoder_whatever_the_encoder() -> None:
     _, x = drawn(model, 30)
     torch.manual_seed(1)
     found = measured("ais", model, x, temperatures=500, pilot=100)
-    numbers, reasons, warnings, errors = found.numbers, found.absent, found.warnings, found.errors
+    numbers, reasons, caveats, errors = found.numbers, found.skipped, found.caveats, found.standard_errors
     assert not reasons
-    assert not warnings
+    assert not caveats
     # Five seeds err by 0.02 at most.
     assert numbers["ais/test"] == pytest.approx(-exact(x).mean().item(), abs=0.05)
     assert errors["ais/test"] == pytest.approx(scipy.stats.sem(exact(x).numpy()), rel=0.05)
@@ -393,7 +393,7 @@ def test_ais_of_one_image_by_one_chain_is_a_number_with_no_error_known() -> None
     model, _ = linear_model(torch.randn(PIXELS, 2))
     _, x = drawn(model, 3)
     found = measured("ais", model, x, images=1, chains=1, temperatures=1, pilot=1, leapfrog_steps=1)
-    numbers, errors = found.numbers, found.errors
+    numbers, errors = found.numbers, found.standard_errors
     assert math.isfinite(numbers["ais/test"])
     assert math.isfinite(numbers["ais_gap/test"])
     assert math.isnan(errors["ais/test"])
@@ -403,11 +403,11 @@ def test_ais_with_too_few_temperatures_comes_with_a_warning() -> None:
     model, _ = linear_model(10 * torch.randn(PIXELS, 2))
     _, x = drawn(model, 10)
     found = measured("ais", model, x, temperatures=2, pilot=20)
-    numbers, warnings = found.numbers, found.warnings
+    numbers, caveats = found.numbers, found.caveats
     assert numbers["ais_gap/test"] > 1
-    assert set(warnings) == {"ais/test"}
-    assert f"{numbers['ais_gap/test']:.2g} nats apart" in warnings["ais/test"]
-    assert "metric.ais.temperatures=8" in warnings["ais/test"]
+    assert set(caveats) == {"ais/test"}
+    assert f"{numbers['ais_gap/test']:.2g} nats apart" in caveats["ais/test"]
+    assert "metric.ais.temperatures=8" in caveats["ais/test"]
 
 
 @pytest.mark.parametrize(
@@ -423,8 +423,8 @@ def test_ais_with_too_few_temperatures_comes_with_a_warning() -> None:
 def test_ais_is_refused_where_there_is_none(overrides: list[str], why: str) -> None:
     data = few_digits()
     model = untrained(data, *overrides)
-    found = part_of("metric", "ais").measure(evidence(data.images("test"), model=model, data=data))
-    numbers, reasons = found.numbers, found.absent
+    found = part_of("metric", "ais").measure(inputs(data.images("test"), model=model, data=data))
+    numbers, reasons = found.numbers, found.skipped
     assert not numbers
     assert set(reasons) == {f"{name}/test" for name in AnnealedImportanceSampling.quantities}
     assert all(why in reason for reason in reasons.values())
@@ -459,10 +459,10 @@ def test_pixels_drawn_have_the_mean_and_the_noise_of_the_likelihood(likelihood: 
 # The Parzen window
 
 
-def parzen_of(centres: Tensor, **settings: Any) -> Measured:
+def parzen_of(centres: Tensor, **settings: Any) -> Measurements:
     data = data_set("digits")
-    seen = evidence(data.images("test"), data=data, images={"prior": centres})
-    made: Measured = part_of("metric", "parzen", **settings).measure(seen)
+    seen = inputs(data.images("test"), data=data, images={"prior": centres})
+    made: Measurements = part_of("metric", "parzen", **settings).measure(seen)
     return made
 
 
@@ -477,7 +477,7 @@ def test_parzen_prefers_k_means_centroids_to_real_images() -> None:
         centroids = parzen_of(torch.from_numpy(means).float().reshape(count, 1, 8, 8))
         images = parzen_of(real[:count])
         difference = centroids.numbers["parzen/prior"] - images.numbers["parzen/prior"]
-        error = math.hypot(centroids.errors["parzen/prior"], images.errors["parzen/prior"])
+        error = math.hypot(centroids.standard_errors["parzen/prior"], images.standard_errors["parzen/prior"])
         assert difference > 3 * error, "as Theis et al. 2016 show, though no sample could be realer"
 
 
@@ -485,7 +485,7 @@ def test_the_error_of_parzen_is_that_of_a_mean_over_test_images() -> None:
     data = data_set("digits")
     centre = data.images("train")[:1]
     found = parzen_of(centre, bandwidths={"lowest": 0.2, "highest": 0.2, "count": 1})
-    numbers, errors = found.numbers, found.errors
+    numbers, errors = found.numbers, found.standard_errors
     known = Normal(centre.double(), 0.2).log_prob(data.images("test").double()).flatten(1).sum(1)
     assert numbers["parzen/prior"] == pytest.approx(known.mean().item(), rel=1e-5)
     assert errors["parzen/prior"] == pytest.approx(scipy.stats.sem(known.numpy()), rel=1e-5)
@@ -500,9 +500,9 @@ def test_a_bandwidth_at_the_edge_of_the_grid_comes_with_a_warning(
 ) -> None:
     bandwidths = {"lowest": lowest, "highest": highest, "count": count}
     found = parzen_of(data_set("digits").images("train")[:100], bandwidths=bandwidths)
-    numbers, warnings = found.numbers, found.warnings
+    numbers, caveats = found.numbers, found.caveats
     if end is None:
-        assert not warnings
+        assert not caveats
     else:
         assert numbers["parzen_bandwidth/prior"] == pytest.approx(bandwidths[end])
-        assert f"metric.parzen.bandwidths.{end}" in warnings["parzen/prior"]
+        assert f"metric.parzen.bandwidths.{end}" in caveats["parzen/prior"]

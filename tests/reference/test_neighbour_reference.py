@@ -14,7 +14,7 @@ from latentbench.metrics.precision_recall_density_coverage import (
     precision_recall_density_coverage,
     squared_radii,
 )
-from options import evidence, few_digits, part_of
+from options import few_digits, inputs, part_of
 
 
 def close(made: Neighbourhood, **known: float) -> None:
@@ -108,11 +108,11 @@ def test_radii_reach_to_the_kth_neighbour() -> None:
 def test_k_must_be_less_than_the_number_of_images() -> None:
     data = few_digits(5)
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
-    given = evidence(data.images("test"), features=features, images={"real": data.images("validation")})
+    given = inputs(data.images("test"), features=features, images={"real": data.images("validation")})
     measured = part_of("metric", "prdc", k=5).measure(given)
     assert not measured.numbers
-    assert measured.absent["recall/real"] == "it takes sets of 6 images or more, and these have 5"
-    assert set(part_of("metric", "prdc", k=4).measure(given).numbers) == set(measured.absent)
+    assert measured.skipped["recall/real"] == "it takes sets of 6 images or more, and these have 5"
+    assert set(part_of("metric", "prdc", k=4).measure(given).numbers) == set(measured.skipped)
     with pytest.raises(UserError, match=r"metric\.prdc\.k=0: give a whole number, 1 or more"):
         part_of("metric", "prdc", k=0)
 
@@ -155,12 +155,12 @@ def test_a_share_of_copies_takes_that_share_off_the_ratio(share: float) -> None:
 def test_memorization_is_of_training_against_as_many_test_images() -> None:
     data = few_digits(100)
     train, test = data.images("train"), data.images("test")
-    given = evidence(test[:60], data=data, images={"prior": train[:60], "real": data.images("validation")[:60]})
+    given = inputs(test[:60], data=data, images={"prior": train[:60], "real": data.images("validation")[:60]})
     numbers = part_of("metric", "memorization").measure(given).numbers
     assert numbers["memorization/prior"] == 0
     known = nearest_neighbour_ratio(*(i[:60].flatten(1) for i in (data.images("validation"), train, test))).item()
     assert numbers["memorization/real"] == pytest.approx(known)
-    beyond = evidence(test[:60], data=data, images={"prior": train[60:]})
+    beyond = inputs(test[:60], data=data, images={"prior": train[60:]})
     assert part_of("metric", "memorization").measure(beyond).numbers["memorization/prior"] > 0.8, "only as many"
 
 
@@ -191,7 +191,7 @@ def test_the_images_that_memorization_looks_at_are_the_same_in_whichever_order_t
     images = data.images("validation")
     values = []
     for order in (torch.arange(100), torch.randperm(100)):
-        given = evidence(data.images("test"), data=data, images={"real": images[order]})
+        given = inputs(data.images("test"), data=data, images={"real": images[order]})
         values.append(part_of("metric", "memorization", samples=20).measure(given).numbers["memorization/real"])
     assert values[0] == pytest.approx(values[1], rel=1e-12)
     with pytest.raises(UserError, match=r"metric\.memorization\.samples=0: give a whole number, 1 or more"):

@@ -1,4 +1,4 @@
-"""The importance-weighted bound against written-out bounds and exact marginals; schedules along a training."""
+"""The importance-weighted bound against written-out bounds and exact marginals; annealing along a training."""
 
 import copy
 import math
@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from latentbench.annealing.base import Annealing
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.running.build import build_model
 from latentbench.running.train import fit
-from latentbench.schedules.base import Schedule
 from options import autoencoder, composed, few_digits, linear_autoencoder, options, part_of, plain, some_images
 
 SCALE = 0.5
@@ -78,11 +78,11 @@ def test_of_one_draw_it_is_minus_the_elbo() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, 4.0])
-@pytest.mark.parametrize(("schedule", "progress", "share"), [("constant", 0.1, 1.0), ("warmup", 0.1, 0.4)])
+@pytest.mark.parametrize(("annealing", "progress", "share"), [("constant", 0.1, 1.0), ("warmup", 0.1, 0.4)])
 def test_beta_and_warmup_weigh_the_prior_over_the_posterior_draw_by_draw(
-    beta: float, schedule: str, progress: float, share: float
+    beta: float, annealing: str, progress: float, share: float
 ) -> None:
-    model, x = weighted_model(4, schedule=schedule), some_images(few_digits(), 5)
+    model, x = weighted_model(4, annealing=annealing), some_images(few_digits(), 5)
     model.beta, model.progress = beta, progress
     terms, pixels, prior, posterior = terms_and_draws(model, x)
     written = math.log(4) - (pixels + beta * share * (prior - posterior)).logsumexp(0).mean()
@@ -145,35 +145,35 @@ def test_only_the_plain_kl_divergence_goes_with_the_bound(option: str) -> None:
     assert "regularizer=kl" in str(refused.value)
 
 
-@pytest.mark.parametrize("option", options("schedule"))
-def test_only_schedules_that_are_a_weight_go_with_the_bound(option: str) -> None:
+@pytest.mark.parametrize("option", options("annealing"))
+def test_only_annealings_that_are_a_weight_go_with_the_bound(option: str) -> None:
     if option != "capacity":
-        autoencoder(few_digits(), schedule=option, objective="importance_weighted")
+        autoencoder(few_digits(), annealing=option, objective="importance_weighted")
         return
-    with pytest.raises(Refused, match="schedule=constant"):
-        autoencoder(few_digits(), schedule=option, objective="importance_weighted")
+    with pytest.raises(Refused, match="annealing=constant"):
+        autoencoder(few_digits(), annealing=option, objective="importance_weighted")
 
 
-def made_of(schedule: str, r: float, progress: float) -> float:
-    """What conf/schedule makes of R, written out."""
-    if schedule == "capacity":  # 25 nats at the end
+def made_of(annealing: str, r: float, progress: float) -> float:
+    """What conf/annealing makes of R, written out."""
+    if annealing == "capacity":  # 25 nats at the end
         return abs(r - 25 * progress)
-    if schedule == "warmup":  # within a quarter of the training
+    if annealing == "warmup":  # within a quarter of the training
         return r * (4 * progress if progress < 0.25 else 1)
-    if schedule == "cyclical":  # four cycles; each grows for half of its time
+    if annealing == "cyclical":  # four cycles; each grows for half of its time
         within = 4 * progress - math.floor(4 * progress)
         return r * (2 * within if within < 0.5 else 1)
-    assert schedule == "constant"
+    assert annealing == "constant"
     return r
 
 
-@pytest.mark.parametrize("option", options("schedule"))
-def test_a_schedule_is_what_its_paper_says_at_every_point_of_the_training(option: str) -> None:
-    schedule: Schedule = part_of("schedule", option)
+@pytest.mark.parametrize("option", options("annealing"))
+def test_an_annealing_is_what_its_paper_says_at_every_point_of_the_training(option: str) -> None:
+    annealing: Annealing = part_of("annealing", option)
     for step in range(401):
         progress = step / 400
         # At the very end, where no batch is, a cycle would begin anew.
-        made = schedule(torch.tensor([0.0, 3.0, 40.0]), progress).tolist()
+        made = annealing(torch.tensor([0.0, 3.0, 40.0]), progress).tolist()
         assert made == pytest.approx([made_of(option, r, progress) for r in (0.0, 3.0, 40.0)], abs=1e-5)
 
 
@@ -182,12 +182,12 @@ def test_shares_and_cycles_stretch_a_schedule(share: float) -> None:
     r = torch.tensor(10.0)
     for progress in (0.0, 0.03, 0.1, 0.3, 0.7, 0.99):
         grown = min(1.0, progress / share)
-        assert part_of("schedule", "warmup", share=share)(r, progress).item() == pytest.approx(10 * grown)
-        capacity = part_of("schedule", "capacity", nats=15.0, share=share)
+        assert part_of("annealing", "warmup", share=share)(r, progress).item() == pytest.approx(10 * grown)
+        capacity = part_of("annealing", "capacity", nats=15.0, share=share)
         assert capacity(r, progress).item() == pytest.approx(abs(10 - 15 * grown), abs=1e-5)
         for cycles in (1, 3):
             grown = min(1.0, (cycles * progress) % 1 / share)
-            made = part_of("schedule", "cyclical", cycles=cycles, share=share)(r, progress)
+            made = part_of("annealing", "cyclical", cycles=cycles, share=share)(r, progress)
             assert made.item() == pytest.approx(10 * grown, abs=1e-5)
 
 
@@ -195,14 +195,14 @@ FAST = ("logger=none", "trainer.max_epochs=4", "backbone=linear", "beta=2.5")
 
 
 @pytest.mark.parametrize(
-    ("schedule", "regularizer"),
-    [(schedule, "kl") for schedule in options("schedule")] + [("warmup", "adversarial"), ("cyclical", "factor")],
+    ("annealing", "regularizer"),
+    [(annealing, "kl") for annealing in options("annealing")] + [("warmup", "adversarial"), ("cyclical", "factor")],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_the_loss_follows_the_schedule_from_the_first_batch_of_a_training_to_its_last(
-    schedule: str, regularizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_loss_follows_the_annealing_from_the_first_batch_of_a_training_to_its_last(
+    annealing: str, regularizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = copy.deepcopy(composed(*FAST, f"schedule={schedule}"))
+    config = copy.deepcopy(composed(*FAST, f"annealing={annealing}"))
     config.regularizer = OmegaConf.create(plain("regularizer", regularizer))
     torch.manual_seed(0)
     model: Any = build_model(config, few_digits())  # 40 images in batches of 16: three an epoch
@@ -221,5 +221,5 @@ def test_the_loss_follows_the_schedule_from_the_first_batch_of_a_training_to_its
     # Lightning counts the critic's steps, too: nothing may be made of its count.
     assert seen[-1][1] == (11 if regularizer == "kl" else 22)
     for progress, _, terms in seen:
-        written = terms["distortion"] + 2.5 * made_of(schedule, terms["regularizer"].item(), progress)
+        written = terms["distortion"] + 2.5 * made_of(annealing, terms["regularizer"].item(), progress)
         torch.testing.assert_close(terms["loss"], written, rtol=1e-5, atol=1e-4)

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from latentbench.data.base import ImageData, Splits
 from latentbench.metrics.base import ImageMetric, ModelMetric
-from options import SPLITS, GivenImages, data_set, evidence, options, part_of, untrained
+from options import SPLITS, GivenImages, data_set, inputs, options, part_of, untrained
 
 N, SETS = 100, 40
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -62,11 +62,11 @@ def test_the_errors_of_numbers_of_a_set(option: str) -> None:
         features = part_of("features", "classifier", data_name="digits", shape=data.shape)
         collapsed = mean_image + 0.01 * torch.randn(N, *data.shape)
         sets = {"prior": blurred(drawn()), "real": data.expected_images("validation"), "collapsed": collapsed}
-        made.append(metric.measure(evidence(data.expected_images("test"), data=data, features=features, images=sets)))
+        made.append(metric.measure(inputs(data.expected_images("test"), data=data, features=features, images=sets)))
     for key in made[0].numbers:
         if key.startswith("parzen_bandwidth"):
             continue
-        numbers, errors = [one.numbers[key] for one in made], [one.errors[key] for one in made]
+        numbers, errors = [one.numbers[key] for one in made], [one.standard_errors[key] for one in made]
         if set(numbers) <= {0.0, 1.0}:  # a share of none or of all
             assert all(0 < error < 0.5 for error in errors)
         else:  # samples all alike may hang on one ball
@@ -81,9 +81,11 @@ def test_the_errors_of_numbers_of_the_model(option: str) -> None:
     with torch.no_grad():
         model.get_submodule("head").get_parameter("weight").mul_(4)
     metric = part_of("metric", option, **SETTINGS.get(option, {}))
-    made = [metric.measure(evidence(drawn(), data=data, model=model)) for _ in range(SETS)]
+    made = [metric.measure(inputs(drawn(), data=data, model=model)) for _ in range(SETS)]
     for name in metric.quantities:
-        assert_right([one.numbers[f"{name}/test"] for one in made], [one.errors[f"{name}/test"] for one in made])
+        assert_right(
+            [one.numbers[f"{name}/test"] for one in made], [one.standard_errors[f"{name}/test"] for one in made]
+        )
 
 
 @pytest.mark.parametrize("option", ["mig", "sap", "dci", "factor_vae_score"])

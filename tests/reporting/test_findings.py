@@ -72,7 +72,7 @@ def test_a_number_with_a_warning_is_named_and_not_judged() -> None:
     values = {"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0], "gan": [20.0, 20.5, 21.0]}
     records = [
         a_record(
-            method, seed, {"fid/prior": v}, warnings={"fid/prior": "mind it"} if (method, seed) == ("ae", 1) else {}
+            method, seed, {"fid/prior": v}, caveats={"fid/prior": "mind it"} if (method, seed) == ("ae", 1) else {}
         )
         for method, of in values.items()
         for seed, v in enumerate(of)

@@ -89,7 +89,7 @@ def a_study(folder: Path) -> Path:
     """Runs of every status, with and without images; two of them of one scale that only `vae` and `ae` finish."""
     everything = ["real", "original", "reconstruction", "interpolation", "prior", "gmm"]
     for seed in range(3):
-        kept = {"errors": {"fid/prior": 0.25}, "warnings": {"rate/test": "few images"}}
+        kept = {"standard_errors": {"fid/prior": 0.25}, "caveats": {"rate/test": "few images"}}
         metrics = {"fid/prior": 20.0 + seed, "fid/real": 4.0, "rate/test": 3.0, "sharpness_ratio/prior": 0.5 + seed / 9}
         keep(folder, a_record("vae", seed, metrics, **kept), some_images(everything) if seed == 0 else None)
         metrics = {"fid/prior": 100.0 + 1.25 * seed, "fid/real": 4.0, "sharpness_ratio/prior": 0.7 + seed / 9}
@@ -252,7 +252,7 @@ def test_images_that_are_not_there_or_cannot_be_read_are_said_to_be_missing(tmp_
 
 
 def test_everything_that_comes_from_a_record_is_escaped(tmp_path: Path) -> None:
-    notes = {"warnings": {f"fid/{HOSTILE}": HOSTILE}, "skipped": {f"nll/{HOSTILE}": HOSTILE}}
+    notes = {"caveats": {f"fid/{HOSTILE}": HOSTILE}, "skipped": {f"nll/{HOSTILE}": HOSTILE}}
     surroundings = {"environment": {HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}}}
     metrics = {"fid/prior": 1.0, f"fid/{HOSTILE}": 1.0, "sharpness_ratio/prior": 1.0}
     units = {"resolved": {"metrics": {"fid": {"units": HOSTILE, "higher_is_better": False}}}}

@@ -317,11 +317,11 @@ def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
 
 
 def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
-    warned = {"warnings": {"nll/test": "not flat", "parzen/prior": "not shown"}}
+    warned = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
     records = [
         a_record("vae", 0, {"nll/test": 1.0}, **warned),
-        a_record("vae", 1, {"nll/test": 1.0}, warnings={"nll/test": "not flat by another number"}),
-        a_record("vq_vae", 0, {"nll/test": 1.0}, warnings={"nll/test": "not flat either"}),
+        a_record("vae", 1, {"nll/test": 1.0}, caveats={"nll/test": "not flat by another number"}),
+        a_record("vq_vae", 0, {"nll/test": 1.0}, caveats={"nll/test": "not flat either"}),
         a_record("rae", 0, {"nll/test": 1.0}),
     ]
     notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
@@ -426,7 +426,7 @@ def broken_records(folder: Path) -> None:
     good = json.dumps(dataclasses.asdict(a_record(seed=7)))
     contents = {
         "cut": good[:-20],
-        "schema": good.replace('"schema": 1', '"schema": 99'),
+        "schema": good.replace('"schema": 2', '"schema": 99'),
         "nan": good.replace('"fid/prior": 17.0', '"fid/prior": NaN'),
         "word": good.replace('"fid/prior": 17.0', '"fid/prior": "low"'),
         "seedless": good.replace('"seed": 7', '"sead": 7'),

@@ -26,7 +26,7 @@ from latentbench.running.locks import held, is_held, leased_devices
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
 EPOCHS = 6
 KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # 10 seconds each
-# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, schedules.
+# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, annealing.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
 
 

@@ -28,11 +28,11 @@ from latentbench.loggers import weights_and_biases
 from latentbench.running import build, job, train
 
 KEYS = {
-    "schema", "run_id", "study", "status", "choices", "metrics", "errors", "skipped", "warnings", "reason",
+    "schema", "run_id", "study", "status", "choices", "metrics", "standard_errors", "skipped", "caveats", "reason",
     "config", "seconds", "n_parameters", "environment",
 }  # fmt: skip
 CHOICES = {
-    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
+    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing",
     "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
     "seed", "beta", "latent_size", "study", "output_dir", "force",
 }  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_record_has_the_promised_keys_and_no_others(vae: Path) -> None:
     record = the_record(vae)
     assert set(record) == KEYS
     assert set(record["choices"]) == CHOICES
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert (record["status"], record["reason"], record["skipped"]) == ("finished", None, {})
 
 
@@ -249,7 +249,7 @@ def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -
 def test_a_gan_has_no_likelihood_posterior_and_regularizer_whatever_is_given(given: list[str], tmp_path: Path) -> None:
     assert latentbench(*EVERY_METRIC, "method=gan", *given).code == 0
     record = the_record(tmp_path / "outputs")
-    absent = ("likelihood", "posterior", "regularizer", "objective", "schedule")
+    absent = ("likelihood", "posterior", "regularizer", "objective", "annealing")
     assert all(record["choices"][part] is None for part in absent)
     assert not set(absent) & set(record["config"])
     for key in ("nll/test", "rate/test", "fid/gmm", "fid/reconstruction", "mse/test"):
@@ -328,7 +328,7 @@ def test_force_runs_a_finished_run_again_and_keeps_its_name(quick: Path, monkeyp
     assert (after["run_id"], after["metrics"]) == (before["run_id"], before["metrics"])
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 1}', "nonsense"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 2}', "nonsense"])
 def test_a_record_that_is_none_is_replaced(content: str, quick: Path) -> None:
     path = folder_of(the_record(quick), quick) / "record.json"
     before = json.loads(path.read_text())
@@ -368,7 +368,7 @@ def test_broken_data_leaves_a_finished_record_as_it_was(tmp_path: Path) -> None:
     command = (*QUICK, "data=mnist", f"data.root={tmp_path}", "data.mirrors=[http://127.0.0.1:9/]")
     path = tmp_path / "outputs" / "adhoc" / name_of(*command) / "record.json"
     path.parent.mkdir(parents=True)
-    finished = {key: {} for key in KEYS} | {"schema": 1, "status": "finished", "run_id": path.parent.name}
+    finished = {key: {} for key in KEYS} | {"schema": 2, "status": "finished", "run_id": path.parent.name}
     path.write_text(json.dumps(finished))
     forced = latentbench(*command, "force=true")
     assert "no train-images-idx3-ubyte.gz" in the_one_line(forced)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import whole_number, widths
+from latentbench.errors import check_whole_number, check_widths
 
 
 class ConvBackbone(Backbone):
@@ -17,8 +17,8 @@ class ConvBackbone(Backbone):
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        channels = widths("backbone.channels", channels)
-        whole_number("backbone.hidden", hidden, least=1)
+        channels = check_widths("backbone.channels", channels)
+        check_whole_number("backbone.hidden", hidden, minimum=1)
         self.features = hidden
         image_channels, *size = shape
         sizes = [tuple(size)]

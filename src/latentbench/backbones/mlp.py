@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import widths
+from latentbench.errors import check_widths
 
 
 class MLPBackbone(Backbone):
@@ -15,7 +15,7 @@ class MLPBackbone(Backbone):
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int]) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        hidden = widths("backbone.hidden", hidden)
+        hidden = check_widths("backbone.hidden", hidden)
         pixels = math.prod(shape)
         self.features = hidden[-1]
         self.encoder = nn.Sequential(nn.Flatten(), *_layers([pixels, *hidden]))

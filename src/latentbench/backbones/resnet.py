@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import whole_number, widths
+from latentbench.errors import check_whole_number, check_widths
 
 CHANNELS_PER_GROUP = 16
 
@@ -29,9 +29,9 @@ class ResNetBackbone(Backbone):
         hidden: int,
     ) -> None:
         super().__init__(shape=shape, latent_size=latent_size)
-        channels = widths("backbone.channels", channels)
-        whole_number("backbone.hidden", hidden, least=1)
-        whole_number("backbone.blocks", blocks, least=1)
+        channels = check_widths("backbone.channels", channels)
+        check_whole_number("backbone.hidden", hidden, minimum=1)
+        check_whole_number("backbone.blocks", blocks, minimum=1)
         self.features = hidden
         image_channels, *size = shape
         sizes = [tuple(size)]

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from latentbench.errors import UserError, whole_number
+from latentbench.errors import UserError, check_whole_number
 
 Split = Literal["train", "validation", "test"]
 BINARIZATIONS = ("none", "threshold", "dynamic")
@@ -60,7 +60,7 @@ class ImageData(pl.LightningDataModule):
             raise UserError(f"data.binarize={binarize}: choose one of {', '.join(BINARIZATIONS)}")
         self.name = name
         self.binarize = binarize
-        self.batch_size = whole_number("data.batch_size", batch_size, least=1)
+        self.batch_size = check_whole_number("data.batch_size", batch_size, minimum=1)
         self.seed = seed
         self._splits: Splits | None = None
         self._epochs = 0  # of a training that goes on, before it was cut off

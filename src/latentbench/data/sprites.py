@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from latentbench.data.base import ImageData, Split, Splits
-from latentbench.errors import UserError, whole_number
+from latentbench.errors import UserError, check_whole_number
 
 SIDE = 0.3  # of the square at scale 1, in widths of the image
 SMALLEST = 0.5  # scale
@@ -51,10 +51,10 @@ class Sprites(ImageData):
         seed: int,
     ) -> None:
         super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
-        self.width = whole_number("data.size", size, least=8)
-        self.scales = whole_number("data.scales", scales, least=2)
-        self.orientations = whole_number("data.orientations", orientations, least=2)
-        self.positions = whole_number("data.positions", positions, least=2)
+        self.width = check_whole_number("data.size", size, minimum=8)
+        self.scales = check_whole_number("data.scales", scales, minimum=2)
+        self.orientations = check_whole_number("data.orientations", orientations, minimum=2)
+        self.positions = check_whole_number("data.positions", positions, minimum=2)
 
     def load(self) -> Splits:
         """The splits. Raises: UserError if two images are alike."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from latentbench.errors import whole_number, widths
+from latentbench.errors import check_whole_number, check_widths
 
 
 class Elementwise(NamedTuple):
@@ -138,5 +138,5 @@ class Autoregressive(nn.Module):
 
 def checked(group: str, transforms: int, hidden: Sequence[int]) -> None:
     """Raises: UserError for numbers of which no flow can be made."""
-    whole_number(f"{group}.transforms", transforms, least=1)
-    widths(f"{group}.hidden", hidden)
+    check_whole_number(f"{group}.transforms", transforms, minimum=1)
+    check_widths(f"{group}.hidden", hidden)

@@ -20,9 +20,9 @@ from latentbench.metrics.base import (
     INTERPOLATION,
     REAL,
     RECONSTRUCTION,
-    Evidence,
-    Measured,
+    Measurements,
     Metric,
+    MetricInputs,
     describe,
     not_finite,
 )
@@ -41,9 +41,9 @@ class Evaluation:
     """
 
     metrics: dict[str, float]
-    errors: dict[str, float]
+    standard_errors: dict[str, float]
     skipped: dict[str, str]
-    warnings: dict[str, str]
+    caveats: dict[str, str]
     images: dict[str, np.ndarray]
     facts: dict[str, Any]
 
@@ -65,29 +65,31 @@ def evaluate(
     no number depends on which other samplers and metrics are measured beside it.
     """
     model.to(device).eval()
-    evidence = gather(model, data, samplers, features.to(device), seed, device)
-    found = Measured()
+    inputs = gather(model, data, samplers, features.to(device), seed, device)
+    found = Measurements()
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
         # Every process has all images: put together they would count twice.
         metric.distributed_available_fn = lambda: False
         with seeded(seed, f"metric {name}"):
-            found.join(metric.to(device).measure(evidence))
+            found.join(metric.to(device).measure(inputs))
     numbers = found.numbers
     for key in [key for key, value in numbers.items() if not math.isfinite(value)]:
-        found.absent[key] = f"the value is {numbers.pop(key)}, not a finite number"
+        found.skipped[key] = f"the value is {numbers.pop(key)}, not a finite number"
     facts = {
         "features": features.name,
-        "images_per_set": len(evidence.reference),
-        "test_images": len(evidence.test),
+        "images_per_set": len(inputs.reference),
+        "test_images": len(inputs.test),
         "metrics": describe(metrics),
         **model.facts(),
     }
     return Evaluation(
         metrics=numbers,
-        errors={key: error for key, error in found.errors.items() if key in numbers and math.isfinite(error)},
-        skipped=found.absent,
-        warnings={key: text for key, text in found.warnings.items() if key in numbers},
-        images=pictures(evidence, seed),
+        standard_errors={
+            key: error for key, error in found.standard_errors.items() if key in numbers and math.isfinite(error)
+        },
+        skipped=found.skipped,
+        caveats={key: text for key, text in found.caveats.items() if key in numbers},
+        images=pictures(inputs, seed),
         facts=facts,
     )
 
@@ -99,21 +101,21 @@ def gather(
     features: Features,
     seed: int,
     device: torch.device,
-) -> Evidence:
+) -> MetricInputs:
     """Make the images of every set, once."""
     n = min(data.size("validation"), data.size("test"))
     images = {REAL: data.expected_images("validation")[:n].to(device)}
-    absent = {}
+    skipped = {}
     latents = None
-    no_latents = model.lacks("encode", binary=data.is_binary)
+    no_latents = model.cannot("encode", binary=data.is_binary)
     if no_latents:
-        absent[RECONSTRUCTION] = absent[INTERPOLATION] = no_latents
+        skipped[RECONSTRUCTION] = skipped[INTERPOLATION] = no_latents
     else:
         observed = data.images("validation")[:n].to(device)
         codes = torch.cat([model.code(batch) for batch in observed.split(CHUNK)])
         images[RECONSTRUCTION] = torch.cat([model.images(z) for z in codes.split(CHUNK)])
-        if no_way := model.lacks("interpolate", binary=data.is_binary):
-            absent[INTERPOLATION] = no_way
+        if no_way := model.cannot("interpolate", binary=data.is_binary):
+            skipped[INTERPOLATION] = no_way
         else:
             between = model.interpolate(codes, codes.roll(1, 0))
             images[INTERPOLATION] = torch.cat([model.images(z) for z in between.split(CHUNK)])
@@ -125,24 +127,26 @@ def gather(
             no_latents = not_finite(latents, "latents")
     for name, sampler in samplers.items():
         if sampler.needs_latents and no_latents:
-            absent[name] = f"{no_latents}, so there are no latents to fit this sampler to"
+            skipped[name] = f"{no_latents}, so there are no latents to fit this sampler to"
             continue
-        if latents is not None and len(latents) < sampler.least:
-            absent[name] = f"this sampler is fitted to {sampler.least} latents or more, and there are {len(latents)}"
+        if latents is not None and len(latents) < sampler.min_latents:
+            skipped[name] = (
+                f"this sampler is fitted to {sampler.min_latents} latents or more, and there are {len(latents)}"
+            )
             continue
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
             images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])
     for name in list(images):
         if reason := not_finite(images[name], "pixels"):
-            absent[name] = reason
+            skipped[name] = reason
             del images[name]
-    return Evidence(
+    return MetricInputs(
         model=model,
         data=data,
         features=features,
         images=images,
-        absent=absent,
+        skipped=skipped,
         reference=data.expected_images("test")[:n].to(device),
         test=data.images("test").to(device),
     )
@@ -156,11 +160,11 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def pictures(evidence: Evidence, seed: int) -> dict[str, np.ndarray]:
+def pictures(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
     """The first images of every set as uint8, the originals of reconstructions, and what is shown of the latents."""
-    sets: dict[str, Tensor] = dict(evidence.images)
+    sets: dict[str, Tensor] = dict(inputs.images)
     if RECONSTRUCTION in sets:
-        sets[ORIGINAL] = evidence.data.images("validation")
+        sets[ORIGINAL] = inputs.data.images("validation")
     with seeded(seed, "pictures of latents"):
-        latents = shown_latents(evidence)
+        latents = shown_latents(inputs)
     return {name: as_bytes(images[:SHOWN]) for name, images in sets.items()} | latents

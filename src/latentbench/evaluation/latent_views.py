@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from latentbench.distributions.spaces import CODES, SPHERE
-from latentbench.metrics.base import Evidence, not_finite
+from latentbench.metrics.base import MetricInputs, not_finite
 from latentbench.models.base import GenerativeModel
 
 POINTS = 1000  # latents that are shown, or that a coordinate's range is taken from
@@ -14,19 +14,19 @@ LINES, STEPS = 8, 8  # of a traversal
 ENDS = (0.01, 0.99)  # quantiles between which a coordinate is varied
 
 
-def shown_latents(evidence: Evidence) -> dict[str, np.ndarray]:
+def shown_latents(inputs: MetricInputs) -> dict[str, np.ndarray]:
     """`codes` and `labels` of test images and `shares`, `traversal` and `coordinates`, as far as the model has them."""
-    model = evidence.model
+    model = inputs.model
     found: dict[str, np.ndarray] = {}
-    if model.lacks("encode", binary=evidence.data.is_binary):
+    if model.cannot("encode", binary=inputs.data.is_binary):
         latents = draws_of_prior(model)
     else:
-        latents = evidence.codes
+        latents = inputs.codes
         if not_finite(latents, "codes"):
             return found
         points, shares = in_the_plane(latents)
         found["codes"] = points[:POINTS].float().numpy()
-        found["labels"] = evidence.data.splits.labels["test"][:POINTS].numpy().astype(np.int32)
+        found["labels"] = inputs.data.splits.labels["test"][:POINTS].numpy().astype(np.int32)
         if shares is not None:
             found["shares"] = shares.float().numpy()
     z, coordinates = varied(model, latents)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.features.base import Features
 from latentbench.features.classifier import N_FEATURES, network
 
@@ -23,7 +23,7 @@ class RandomConvolutions(Features):
 
     def __init__(self, *, seed: int, data_name: str, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.name = f"random_{whole_number('features.seed', seed, least=0)}"
+        self.name = f"random_{check_whole_number('features.seed', seed, minimum=0)}"
         self.size = N_FEATURES
         with torch.device("meta"):  # layers as torch makes them draw their weights from everybody's generator
             layers = network(shape)[:-2]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from omegaconf import ListConfig
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress
 from latentbench.running.job import Job
 from latentbench.running.locks import leased_devices
@@ -34,8 +34,8 @@ class Local(Launcher):
     """
 
     def __init__(self, *, n_jobs: int, runs_per_device: int) -> None:
-        self.n_jobs = whole_number("launcher.n_jobs", n_jobs, least=1)
-        self.runs_per_device = whole_number("launcher.runs_per_device", runs_per_device, least=1)
+        self.n_jobs = check_whole_number("launcher.n_jobs", n_jobs, minimum=1)
+        self.runs_per_device = check_whole_number("launcher.runs_per_device", runs_per_device, minimum=1)
 
     def launch(self, jobs: Sequence[Job]) -> Counter[str]:
         """Run all."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from latentbench.errors import UserError, number
+from latentbench.errors import UserError, check_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
 from latentbench.running.job import Job
 from latentbench.running.logging_setup import set_up_logging
@@ -31,8 +31,8 @@ class Ray(Launcher):
 
     def __init__(self, *, address: str | None, cpus: float, gpus: float) -> None:
         self.address = None if address is None else str(address)
-        self.cpus = number("launcher.cpus", cpus, above=0)
-        self.gpus = number("launcher.gpus", gpus, least=0)
+        self.cpus = check_number("launcher.cpus", cpus, above=0)
+        self.gpus = check_number("launcher.gpus", gpus, minimum=0)
         for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
             if value > 1 and value % 1:
                 raise UserError(f"launcher.{name}={value:g}: give a whole number, or a part of one")

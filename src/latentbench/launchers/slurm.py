@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from latentbench.errors import UserError, number, whole_number
+from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
 from latentbench.running.job import Job
 from latentbench.running.logging_setup import set_up_logging
@@ -53,15 +53,17 @@ class Slurm(Launcher):
         self.cluster = cluster
         self.folder = folder
         self.parameters = {
-            "timeout_min": whole_number("launcher.minutes", minutes, least=1),
-            "cpus_per_task": whole_number("launcher.cpus_per_task", cpus_per_task, least=1),
-            "mem_gb": number("launcher.mem_gb", mem_gb, above=0),
-            "slurm_array_parallelism": whole_number("launcher.array_parallelism", array_parallelism, least=1),
+            "timeout_min": check_whole_number("launcher.minutes", minutes, minimum=1),
+            "cpus_per_task": check_whole_number("launcher.cpus_per_task", cpus_per_task, minimum=1),
+            "mem_gb": check_number("launcher.mem_gb", mem_gb, above=0),
+            "slurm_array_parallelism": check_whole_number("launcher.array_parallelism", array_parallelism, minimum=1),
             "slurm_additional_parameters": dict(sbatch),
         }
         if partition is not None:
             self.parameters["slurm_partition"] = partition
-        if whole_number("launcher.gpus_per_node", gpus_per_node, least=0):  # a cluster without GPUs may refuse a 0
+        if check_whole_number(
+            "launcher.gpus_per_node", gpus_per_node, minimum=0
+        ):  # a cluster without GPUs may refuse a 0
             self.parameters["gpus_per_node"] = gpus_per_node
 
     def launch(self, jobs: Sequence[Job]) -> Counter[str]:

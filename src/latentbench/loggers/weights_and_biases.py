@@ -22,7 +22,7 @@ from latentbench.reporting.image_grids import Picture, pictures
 _log = logging.getLogger(__name__)
 
 TAGS = (
-    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "schedule",
+    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing",
 )  # fmt: skip
 LINES = 8  # of images in a picture
 SUMMARY_OF = {True: "max", False: "min", None: "last"}  # by higher_is_better
@@ -106,8 +106,8 @@ class WeightsAndBiases(RunLogger):
                 self._run.define_metric(key, summary=SUMMARY_OF[about.get("higher_is_better")])
             skipped = {f"skipped/{key}": reason for key, reason in record.skipped.items()}
             ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
-            warned = {f"warnings/{key}": text for key, text in record.warnings.items()}
-            errors = {f"errors/{key}": error for key, error in record.errors.items()}
+            warned = {f"caveats/{key}": text for key, text in record.caveats.items()}
+            errors = {f"standard_errors/{key}": error for key, error in record.standard_errors.items()}
             whole = {"record": record.line()}  # of which tables are made; the others are for W&B's own views
             self._run.summary.update(record.metrics | errors | skipped | warned | ending | whole)
             shown = pictures(images, lines=LINES)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.errors import number
-from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity
+from latentbench.errors import check_number
+from latentbench.metrics.base import Estimate, MetricInputs, ModelMetric, Quantity
 from latentbench.models.base import GenerativeModel
 
 
@@ -39,12 +39,12 @@ class ActiveUnits(ModelMetric):
 
     def __init__(self, *, threshold: float) -> None:
         super().__init__()
-        self.threshold = number("metric.active_units.threshold", threshold, above=0)
+        self.threshold = check_number("metric.active_units.threshold", threshold, above=0)
         self.keep("codes")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs an encoder to R^n or into a box."""
-        return evidence.model.lacks("units", binary=evidence.data.is_binary)
+        return inputs.model.cannot("units", binary=inputs.data.is_binary)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add the codes of a batch (B, C, H, W)."""

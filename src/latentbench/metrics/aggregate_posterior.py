@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.errors import whole_number
-from latentbench.metrics.base import Estimate, Evidence, Measured, ModelMetric, Quantity, mean_of
+from latentbench.errors import check_whole_number
+from latentbench.metrics.base import Estimate, Measurements, MetricInputs, ModelMetric, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 NUMBERS = 2**22  # of an array of densities of latents under posteriors that is held at once
@@ -68,20 +68,20 @@ class AggregatePosterior(ModelMetric):
 
     def __init__(self, *, images: int, samples: int) -> None:
         super().__init__()
-        self.most = whole_number("metric.aggregate_posterior.images", images, least=2)
-        self.samples = whole_number("metric.aggregate_posterior.samples", samples, least=1)
+        self.max_images = check_whole_number("metric.aggregate_posterior.images", images, minimum=2)
+        self.samples = check_whole_number("metric.aggregate_posterior.samples", samples, minimum=1)
         self.keep("images", "draws")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs a posterior with a density where the prior has one."""
-        return evidence.model.lacks("posterior_density", binary=evidence.data.is_binary)
+        return inputs.model.cannot("posterior_density", binary=inputs.data.is_binary)
 
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """All three, or two and why there is no third."""
-        measured = super().measure(evidence)
-        dependent = evidence.model.lacks("factors", binary=evidence.data.is_binary)
+        measured = super().measure(inputs)
+        dependent = inputs.model.cannot("factors", binary=inputs.data.is_binary)
         if dependent and measured.numbers:
-            measured.absent["total_correlation/test"] = dependent
+            measured.skipped["total_correlation/test"] = dependent
         return measured
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
@@ -94,7 +94,7 @@ class AggregatePosterior(ModelMetric):
         """Means over images and draws."""
         images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
         q = self.model.posterior_distribution(images)
-        is_factorised = self.model.lacks("factors", binary=False) is None
+        is_factorised = self.model.cannot("factors", binary=False) is None
         found = densities(q, self.model.prior_distribution(), z, is_factorised=is_factorised)
         of_each = {"mutual_information": found.own - found.aggregate, "marginal_kl": found.aggregate - found.prior}
         if found.factors is not None:
@@ -108,4 +108,4 @@ class AggregatePosterior(ModelMetric):
             f"mutual_information is within {NEAR} nats of log {len(images)}, the most that so many images can show; "
             "what it lacks is in the others: set metric.aggregate_posterior.images higher where there are more"
         )
-        return {name: mean._replace(warning=text) for name, mean in means.items()}
+        return {name: mean._replace(caveat=text) for name, mean in means.items()}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Estimate, Evidence, Measured, ModelMetric, Quantity, mean_of
+from latentbench.errors import check_number, check_whole_number
+from latentbench.metrics.base import Estimate, Measurements, MetricInputs, ModelMetric, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 STEEPNESS = 4.0  # r of the schedule
@@ -183,26 +183,26 @@ class AnnealedImportanceSampling(ModelMetric):
         self, *, images: int, chains: int, temperatures: int, pilot: int, leapfrog_steps: int, gap_within: float
     ) -> None:
         super().__init__()
-        self.most = whole_number("metric.ais.images", images, least=1)
-        self.chains = whole_number("metric.ais.chains", chains, least=1)
-        self.temperatures = whole_number("metric.ais.temperatures", temperatures, least=1)
-        self.pilot = whole_number("metric.ais.pilot", pilot, least=1)
-        self.leapfrog_steps = whole_number("metric.ais.leapfrog_steps", leapfrog_steps, least=1)
-        self.gap_within = number("metric.ais.gap_within", gap_within, above=0)
+        self.max_images = check_whole_number("metric.ais.images", images, minimum=1)
+        self.chains = check_whole_number("metric.ais.chains", chains, minimum=1)
+        self.temperatures = check_whole_number("metric.ais.temperatures", temperatures, minimum=1)
+        self.pilot = check_whole_number("metric.ais.pilot", pilot, minimum=1)
+        self.leapfrog_steps = check_whole_number("metric.ais.leapfrog_steps", leapfrog_steps, minimum=1)
+        self.gap_within = check_number("metric.ais.gap_within", gap_within, above=0)
         self.batch_size = max(1, ROWS // chains)
         self.bar = tqdm(disable=True)
         self.keep("estimates", "gaps")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs the density of images and latents together, and draws of it."""
-        return evidence.model.lacks("joint_density", binary=evidence.data.is_binary)
+        return inputs.model.cannot("joint_density", binary=inputs.data.is_binary)
 
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Every quantity on those images, with a bar."""
-        batches = -(-len(evidence.test[: self.most]) // self.batch_size)
+        batches = -(-len(inputs.test[: self.max_images]) // self.batch_size)
         moves = batches * (2 * self.pilot + 3 * (self.temperatures - 1))
         with tqdm(total=moves, desc="ais", unit="move", leave=False, disable=None) as self.bar:
-            return super().measure(evidence)
+            return super().measure(inputs)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W), and as many images of the model itself."""
@@ -231,4 +231,4 @@ class AnnealedImportanceSampling(ModelMetric):
             f"be too high by as much; take more steps, as with metric.ais.temperatures={4 * self.temperatures}"
         )
         is_tight = gap.value <= self.gap_within
-        return {"ais": mean_of(self.estimates)._replace(warning="" if is_tight else apart), "ais_gap": gap}
+        return {"ais": mean_of(self.estimates)._replace(caveat="" if is_tight else apart), "ais_gap": gap}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.data.base import ImageData
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.features.base import Features
 from latentbench.features.cache import kept
 from latentbench.models.base import GenerativeModel
@@ -34,7 +34,7 @@ class Quantity:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evidence:
+class MetricInputs:
     """All that metrics may look at; images are made once and seen by every metric."""
 
     model: GenerativeModel
@@ -44,7 +44,7 @@ class Evidence:
     # are validation images, what the model makes of them and what it makes half-way between two, all others samplers.
     images: Mapping[str, Tensor]
     # Of what -> why there are no images of it.
-    absent: Mapping[str, str]
+    skipped: Mapping[str, str]
     # As many test images, averaged over binarization noise: what `images` are compared with.
     reference: Tensor
     test: Tensor  # all test images as the model is shown them
@@ -91,7 +91,7 @@ class Estimate(NamedTuple):
 
     value: Tensor
     error: Tensor | None  # its standard error, in its units; None for a setting that the metric chose by itself
-    warning: str = ""
+    caveat: str = ""
 
     def over(self, scale: Tensor | float) -> "Estimate":
         """The same in other units."""
@@ -99,30 +99,30 @@ class Estimate(NamedTuple):
 
 
 @dataclasses.dataclass
-class Measured:
+class Measurements:
     """What a metric gives, by key `quantity/of_what`."""
 
     numbers: dict[str, float] = dataclasses.field(default_factory=dict)
-    errors: dict[str, float] = dataclasses.field(default_factory=dict)  # standard errors of the numbers
-    absent: dict[str, str] = dataclasses.field(default_factory=dict)  # why there is no number
-    warnings: dict[str, str] = dataclasses.field(default_factory=dict)  # what to mind in a number that there is
+    standard_errors: dict[str, float] = dataclasses.field(default_factory=dict)  # standard errors of the numbers
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)  # why there is no number
+    caveats: dict[str, str] = dataclasses.field(default_factory=dict)  # what to mind in a number that there is
 
     def add(self, of_what: str, estimates: Mapping[str, Estimate]) -> None:
         """Put down quantities of something."""
-        for name, (value, error, warning) in estimates.items():
+        for name, (value, error, caveat) in estimates.items():
             key = f"{name}/{of_what}"
             self.numbers[key] = value.item()
             if error is not None:
-                self.errors[key] = error.item()
-            if warning:
-                self.warnings[key] = warning
+                self.standard_errors[key] = error.item()
+            if caveat:
+                self.caveats[key] = caveat
 
-    def join(self, other: "Measured") -> None:
+    def join(self, other: "Measurements") -> None:
         """Put down all that another metric gave."""
         self.numbers |= other.numbers
-        self.errors |= other.errors
-        self.absent |= other.absent
-        self.warnings |= other.warnings
+        self.standard_errors |= other.standard_errors
+        self.skipped |= other.skipped
+        self.caveats |= other.caveats
 
 
 class Metric(torchmetrics.Metric):
@@ -136,7 +136,7 @@ class Metric(torchmetrics.Metric):
         """The quantities by name, with scalars."""
 
     @abstractmethod
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Numbers and their errors, reasons where there is none, and warnings."""
 
     def keep(self, *names: str) -> None:
@@ -152,34 +152,34 @@ class ImageMetric(Metric):
     looks_at: ClassVar[str] = "pixels"
 
     @abstractmethod
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """Look at the real images once, before the sets."""
 
     @abstractmethod
     def update(self, images: Tensor) -> None:
         """Take in a batch (B, C, H, W) of the set."""
 
-    def seen(self, evidence: Evidence, of_what: str) -> Tensor:
+    def seen(self, inputs: MetricInputs, of_what: str) -> Tensor:
         """What `update` takes of a set: its images."""
-        return evidence.images[of_what]
+        return inputs.images[of_what]
 
     @torch.no_grad()
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Every quantity of every set."""
-        self.prepare(evidence)
-        found = Measured()
-        for of_what in [*evidence.samplers, *(name for name in self.of if name in evidence.images)]:
-            seen = self.seen(evidence, of_what)
+        self.prepare(inputs)
+        found = Measurements()
+        for of_what in [*inputs.samplers, *(name for name in self.of if name in inputs.images)]:
+            seen = self.seen(inputs, of_what)
             if reason := not_finite(seen, self.looks_at):
-                found.absent |= {f"{name}/{of_what}": reason for name in self.quantities}
+                found.skipped |= {f"{name}/{of_what}": reason for name in self.quantities}
                 continue
             self.reset()
             for batch in seen.split(CHUNK):
                 self.update(batch)
             found.add(of_what, self.compute())
-        found.absent |= {
+        found.skipped |= {
             f"{name}/{of_what}": reason
-            for of_what, reason in evidence.absent.items()
+            for of_what, reason in inputs.skipped.items()
             for name in self.quantities
             if of_what in self.of or of_what not in (RECONSTRUCTION, INTERPOLATION)
         }
@@ -195,20 +195,20 @@ class FeatureMetric(ImageMetric):
     def update(self, features: Tensor) -> None:
         """Take in a batch (B, F) of the set's features."""
 
-    def seen(self, evidence: Evidence, of_what: str) -> Tensor:
+    def seen(self, inputs: MetricInputs, of_what: str) -> Tensor:
         """The set's features (N, F)."""
-        return evidence.features_of(of_what)
+        return inputs.features_of(of_what)
 
 
 class ModelMetric(Metric):
     """A metric of the model on test images; keys end in `/test`."""
 
     batch_size: int = CHUNK
-    most: int | None = None  # images that it is measured on; None: all
+    max_images: int | None = None  # images that it is measured on; None: all
     asks_encoder: ClassVar[bool] = True
 
     @abstractmethod
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Why the model cannot be asked for it; None if it can."""
 
     @abstractmethod
@@ -216,15 +216,15 @@ class ModelMetric(Metric):
         """Take in a batch (B, C, H, W) of test images."""
 
     @torch.no_grad()
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Every quantity on the test images."""
-        if reason := self.refuses(evidence) or (self.asks_encoder and not_finite(evidence.codes, "codes")):
-            return Measured(absent={f"{name}/test": reason for name in self.quantities})
+        if reason := self.refuses(inputs) or (self.asks_encoder and not_finite(inputs.codes, "codes")):
+            return Measurements(skipped={f"{name}/test": reason for name in self.quantities})
         self.reset()
         # In an order of chance: the first of them are as good as any.
-        for batch in evidence.test[: self.most].split(self.batch_size):
-            self.update(evidence.model, batch)
-        found = Measured()
+        for batch in inputs.test[: self.max_images].split(self.batch_size):
+            self.update(inputs.model, batch)
+        found = Measurements()
         found.add("test", self.compute())
         return found
 
@@ -239,7 +239,7 @@ class DrawnMetric(ModelMetric):
 
     def __init__(self, *, samples: int) -> None:
         super().__init__()
-        self.samples = whole_number(f"metric.{next(iter(self.quantities))}.samples", samples, least=1)
+        self.samples = check_whole_number(f"metric.{next(iter(self.quantities))}.samples", samples, minimum=1)
         self.keep("values")
 
     @abstractmethod

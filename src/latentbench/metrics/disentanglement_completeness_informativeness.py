@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 from torch.special import entr
 
-from latentbench.errors import whole_number, widths
+from latentbench.errors import check_whole_number, check_widths
 from latentbench.metrics.base import Quantity
 from latentbench.metrics.known_factors import FactorMetric, prepared
 
@@ -91,8 +91,8 @@ class DisentanglementCompletenessInformativeness(FactorMetric):
 
     def __init__(self, *, trees: int, leaves: Sequence[int]) -> None:
         super().__init__()
-        self.trees = whole_number("metric.dci.trees", trees, least=1)
-        self.leaves = widths("metric.dci.leaves", leaves)
+        self.trees = check_whole_number("metric.dci.trees", trees, minimum=1)
+        self.leaves = check_widths("metric.dci.leaves", leaves)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
         """All three."""

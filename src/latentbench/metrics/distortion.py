@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import DrawnMetric, Evidence, Quantity
+from latentbench.metrics.base import DrawnMetric, MetricInputs, Quantity
 from latentbench.models.base import GenerativeModel
 
 
@@ -18,9 +18,9 @@ class Distortion(DrawnMetric):
     quantities: ClassVar[Mapping[str, Quantity]] = {"distortion": Quantity("nats", higher_is_better=None)}
     batch_size = 200
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs a likelihood that is a density of these pixels."""
-        return evidence.model.lacks("distortion", binary=evidence.data.is_binary)
+        return inputs.model.cannot("distortion", binary=inputs.data.is_binary)
 
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
         """E_q(z|x)[-log p(x|z)], nats, (B,)."""

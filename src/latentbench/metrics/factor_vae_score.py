@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.metrics.base import Quantity
 from latentbench.metrics.known_factors import FactorMetric, prepared
 
@@ -62,9 +62,9 @@ class FactorVAEScore(FactorMetric):
 
     def __init__(self, *, images: int, votes: int, judged: int) -> None:
         super().__init__()
-        self.images = whole_number("metric.factor_vae_score.images", images, least=2)
-        self.votes = whole_number("metric.factor_vae_score.votes", votes, least=1)
-        self.judged = whole_number("metric.factor_vae_score.judged", judged, least=1)
+        self.images = check_whole_number("metric.factor_vae_score.images", images, minimum=2)
+        self.votes = check_whole_number("metric.factor_vae_score.votes", votes, minimum=1)
+        self.judged = check_whole_number("metric.factor_vae_score.judged", judged, minimum=1)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
         """The accuracy."""

@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.metrics.base import Evidence, FeatureMetric, Measured
+from latentbench.metrics.base import FeatureMetric, Measurements, MetricInputs
 
 SEED = 0  # of what is drawn among a set's images
 
 
 class FeatureSetMetric(FeatureMetric):
-    """A metric of all features of a set at once, for sets of `least` images or more."""
+    """A metric of all features of a set at once, for sets of `min_images` images or more."""
 
     features: list[Tensor]
-    least = 2
+    min_images = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class FeatureSetMetric(FeatureMetric):
         features: Tensor = dim_zero_cat(self.features)
         return features
 
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Every quantity of every set, or that there are too few images."""
-        if (n := len(evidence.reference)) >= self.least:
-            return super().measure(evidence)
-        reason = f"it takes sets of {self.least} images or more, and these have {n}"
-        reasons = dict.fromkeys(evidence.images, reason) | dict(evidence.absent)
-        return Measured(
-            absent={f"{name}/{of_what}": why for of_what, why in reasons.items() for name in self.quantities}
+        if (n := len(inputs.reference)) >= self.min_images:
+            return super().measure(inputs)
+        reason = f"it takes sets of {self.min_images} images or more, and these have {n}"
+        reasons = dict.fromkeys(inputs.images, reason) | dict(inputs.skipped)
+        return Measurements(
+            skipped={f"{name}/{of_what}": why for of_what, why in reasons.items() for name in self.quantities}
         )
 
 

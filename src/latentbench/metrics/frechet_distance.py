@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Estimate, Evidence, FeatureMetric, Quantity
+from latentbench.metrics.base import Estimate, FeatureMetric, MetricInputs, Quantity
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
@@ -100,9 +100,9 @@ def covariance_of(rows: Tensor) -> Tensor:
     return centred.T @ centred / (len(rows) - 1)
 
 
-def reference_in(evidence: Evidence) -> Reference:
+def reference_in(inputs: MetricInputs) -> Reference:
     """The reference's features as one, made once."""
-    features = evidence.reference_features
+    features = inputs.reference_features
     return Reference(*kept("reference of Frechet distances", [features], lambda: reference_of(features)))
 
 
@@ -121,14 +121,14 @@ class FrechetDistance(FeatureMetric):
     count: Tensor
     features: list[Tensor]
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """Moments of the reference's features."""
-        self.reference = reference_in(evidence)
+        self.reference = reference_in(inputs)
         size = len(self.reference.mean)
         for name, shape in {"total": (size,), "outer": (size, size), "count": ()}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
         self.keep("features")  # for the error alone
-        self.to(evidence.reference.device)
+        self.to(inputs.reference.device)
 
     def update(self, features: Tensor) -> None:
         """Add a batch (B, F)."""

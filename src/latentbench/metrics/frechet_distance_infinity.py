@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Estimate, Evidence, Quantity
+from latentbench.errors import check_number, check_whole_number
+from latentbench.metrics.base import Estimate, MetricInputs, Quantity
 from latentbench.metrics.feature_set import SEED, FeatureSetMetric, settled
 from latentbench.metrics.frechet_distance import Reference, covariance_of, influence, reference_in, trace_of_root
 
@@ -57,17 +57,17 @@ class FrechetDistanceInfinity(FeatureSetMetric):
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid_infinity": Quantity("", higher_is_better=False)}
-    least = 4  # images: the fewest with three sizes
+    min_images = 4  # images: the fewest with three sizes
 
     def __init__(self, *, subsets: int, smallest: float, images_per_feature: float) -> None:
         super().__init__()
-        self.subsets = whole_number("metric.fid_infinity.subsets", subsets, least=3)
-        self.smallest = number("metric.fid_infinity.smallest", smallest, above=0, most=0.5)
-        self.images_per_feature = number("metric.fid_infinity.images_per_feature", images_per_feature, least=0)
+        self.subsets = check_whole_number("metric.fid_infinity.subsets", subsets, minimum=3)
+        self.smallest = check_number("metric.fid_infinity.smallest", smallest, above=0, maximum=0.5)
+        self.images_per_feature = check_number("metric.fid_infinity.images_per_feature", images_per_feature, minimum=0)
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """Moments of the reference's features."""
-        self.reference = reference_in(evidence)
+        self.reference = reference_in(inputs)
 
     def compute(self) -> dict[str, Estimate]:
         """The intercept and its error."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.metrics.base import CHUNK, Estimate, Evidence, ImageMetric, mean_of, standard_error
+from latentbench.metrics.base import CHUNK, Estimate, ImageMetric, MetricInputs, mean_of, standard_error
 
 
 class ImageStatistic(ImageMetric):
@@ -20,11 +20,11 @@ class ImageStatistic(ImageMetric):
     def per_image(self, images: Tensor) -> dict[str, Tensor]:
         """Name -> values (N,) of images (N, C, H, W)."""
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """Means over the test images."""
         self.names = [name for name in self.quantities if f"{name}_ratio" in self.quantities]
         self.keep(*self.names)
-        for batch in evidence.reference.split(CHUNK):
+        for batch in inputs.reference.split(CHUNK):
             self.update(batch)
         self.real = {name: dim_zero_cat(getattr(self, name)).double() for name in self.names}
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Estimate, Evidence, Quantity
+from latentbench.metrics.base import Estimate, MetricInputs, Quantity
 from latentbench.metrics.feature_set import FeatureSetMetric
 
 TILE = 1024  # rows and columns whose kernel is held at once: 8 MB, which stay in a processor's cache
@@ -86,11 +86,11 @@ class KernelDistance(FeatureSetMetric):
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"kid": Quantity("", higher_is_better=False)}
-    least = 3
+    min_images = 3
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """The kernels among the reference's features."""
-        self.reference = evidence.reference_features
+        self.reference = inputs.reference_features
         (self.within_reference,) = kept("kernels", [self.reference], lambda: [within(self.reference)])
 
     def compute(self) -> dict[str, Estimate]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 from tqdm import tqdm
 
-from latentbench.metrics.base import Estimate, Evidence, Measured, Metric, not_finite
+from latentbench.metrics.base import Estimate, Measurements, Metric, MetricInputs, not_finite
 
 HALVES = 10  # of the images, that an error is told from: it is right to about a quarter of itself
 FEWEST = 20  # images of other values than the most frequent
@@ -24,34 +24,34 @@ class FactorMetric(Metric):
         super().__init__()
         self.keep("codes", "factors")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs an encoder, finite codes, and two known factors that vary: with one there is nothing to tell apart.
 
         A factor varies if images of a second value are so many that any half of the images has some.
         """
-        if reason := evidence.model.lacks("encode", binary=evidence.data.is_binary):
+        if reason := inputs.model.cannot("encode", binary=inputs.data.is_binary):
             return reason
-        factors = evidence.data.factors("test")
+        factors = inputs.data.factors("test")
         if factors is None:
-            return f"what the images of data={evidence.data.name} were made from is not known; of data=sprites it is"
+            return f"what the images of data={inputs.data.name} were made from is not known; of data=sprites it is"
         others = [len(factor) - int(factor.unique(return_counts=True)[1].max()) for factor in factors.T]
         others = [n for n in others if n]
         if len(others) < 2:
             return f"of the known factors {len(others)} vary among the test images: two or more are needed"
         if min(others) < FEWEST:
             return f"a known factor has its most frequent value in all but {min(others)} test images: it takes {FEWEST}"
-        return not_finite(evidence.codes, "codes")
+        return not_finite(inputs.codes, "codes")
 
     @torch.no_grad()
-    def measure(self, evidence: Evidence) -> Measured:
+    def measure(self, inputs: MetricInputs) -> Measurements:
         """Every quantity on the test images."""
-        if reason := self.refuses(evidence):
-            return Measured(absent={f"{name}/test": reason for name in self.quantities})
-        factors = evidence.data.factors("test")
+        if reason := self.refuses(inputs):
+            return Measurements(skipped={f"{name}/test": reason for name in self.quantities})
+        factors = inputs.data.factors("test")
         assert factors is not None
         self.reset()
-        self.update(evidence.codes, factors)
-        found = Measured()
+        self.update(inputs.codes, factors)
+        found = Measurements()
         found.add("test", self.compute())
         return found
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.special import entr
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.metrics.base import Quantity
 from latentbench.metrics.known_factors import FactorMetric, gap_of_best_two, prepared
 
@@ -58,7 +58,7 @@ class MutualInformationGap(FactorMetric):
 
     def __init__(self, *, bins: int) -> None:
         super().__init__()
-        self.bins = whole_number("metric.mig.bins", bins, least=2)
+        self.bins = check_whole_number("metric.mig.bins", bins, minimum=2)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
         """The gap."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.errors import whole_number
-from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, standard_error
+from latentbench.errors import check_whole_number
+from latentbench.metrics.base import Estimate, ImageMetric, MetricInputs, Quantity, standard_error
 from latentbench.metrics.feature_set import settled
 
 ROWS = 500  # samples whose distances to all images are held at once
@@ -86,14 +86,14 @@ class NearestNeighbourRatio(ImageMetric):
 
     def __init__(self, *, samples: int) -> None:
         super().__init__()
-        self.samples = whole_number("metric.memorization.samples", samples, least=1)
+        self.samples = check_whole_number("metric.memorization.samples", samples, minimum=1)
         self.keep("images")
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """As many training images as test images; their order is already one of chance."""
-        training = evidence.data.expected_images("train")[: len(evidence.reference)]
-        self.trained_on = training.to(evidence.reference.device).flatten(1)
-        self.held_out = evidence.reference[: len(training)].flatten(1)
+        training = inputs.data.expected_images("train")[: len(inputs.reference)]
+        self.trained_on = training.to(inputs.reference.device).flatten(1)
+        self.held_out = inputs.reference[: len(training)].flatten(1)
 
     def update(self, images: Tensor) -> None:
         """Add a batch (B, C, H, W)."""

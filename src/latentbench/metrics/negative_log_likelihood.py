@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from latentbench.errors import number
-from latentbench.metrics.base import DrawnMetric, Estimate, Evidence, Quantity, mean_of
+from latentbench.errors import check_number
+from latentbench.metrics.base import DrawnMetric, Estimate, MetricInputs, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
 # Rows (images x samples) decoded at once: few enough for the decoder's output to stay in a processor's cache.
@@ -133,12 +133,12 @@ class NegativeLogLikelihood(DrawnMetric):
 
     def __init__(self, *, samples: int, flat_within: float) -> None:
         super().__init__(samples=samples)
-        self.flat_within = number("metric.nll.flat_within", flat_within, above=0)
+        self.flat_within = check_number("metric.nll.flat_within", flat_within, above=0)
         self.keep("effective", "fall", "shape", "blind")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs densities of latents and of these pixels."""
-        return evidence.model.lacks("log_likelihood", binary=evidence.data.is_binary)
+        return inputs.model.cannot("log_likelihood", binary=inputs.data.is_binary)
 
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
         """-log p(x), nats, (B,); what tells how far to trust it is added up beside it."""
@@ -154,7 +154,7 @@ class NegativeLogLikelihood(DrawnMetric):
 
     def compute(self) -> dict[str, Estimate]:
         """Mean over images, in both units, and the effective number of draws."""
-        nll = mean_of(self.values)._replace(warning=self.signs_of_looseness())
+        nll = mean_of(self.values)._replace(caveat=self.signs_of_looseness())
         return {
             "nll": nll,
             "bits_per_dim": nll.over(self.dimensions * math.log(2)),

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.errors import number, whole_number
-from latentbench.metrics.base import Estimate, Evidence, ImageMetric, Quantity, mean_of
+from latentbench.errors import check_number, check_whole_number
+from latentbench.metrics.base import Estimate, ImageMetric, MetricInputs, Quantity, mean_of
 
 CHUNK = 500  # points whose distances to all centres are held at once
 
@@ -56,18 +56,18 @@ class ParzenWindow(ImageMetric):
 
     def __init__(self, *, bandwidths: Mapping[str, Any], validation_images: int) -> None:
         super().__init__()
-        lowest = number("metric.parzen.bandwidths.lowest", bandwidths["lowest"], above=0)
-        highest = number("metric.parzen.bandwidths.highest", bandwidths["highest"], least=lowest)
-        count = whole_number("metric.parzen.bandwidths.count", bandwidths["count"], least=1)
+        lowest = check_number("metric.parzen.bandwidths.lowest", bandwidths["lowest"], above=0)
+        highest = check_number("metric.parzen.bandwidths.highest", bandwidths["highest"], minimum=lowest)
+        count = check_whole_number("metric.parzen.bandwidths.count", bandwidths["count"], minimum=1)
         self.grid = torch.logspace(math.log10(lowest), math.log10(highest), count, dtype=torch.float64)
-        self.validation_images = whole_number("metric.parzen.validation_images", validation_images, least=1)
+        self.validation_images = check_whole_number("metric.parzen.validation_images", validation_images, minimum=1)
         self.keep("centres")
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """Keep the images to be explained."""
-        self.test = evidence.reference.flatten(1)
-        expected = evidence.data.expected_images("validation")[: self.validation_images]
-        self.validation = expected.to(evidence.reference.device).flatten(1)
+        self.test = inputs.reference.flatten(1)
+        expected = inputs.data.expected_images("validation")[: self.validation_images]
+        self.validation = expected.to(inputs.reference.device).flatten(1)
 
     def update(self, images: Tensor) -> None:
         """Add a batch (B, C, H, W) of the window's centres."""
@@ -87,6 +87,6 @@ class ParzenWindow(ImageMetric):
                 f"change metric.parzen.bandwidths.{end}"
             )
         return {
-            "parzen": mean_of(log_likelihood)._replace(warning=beyond),
+            "parzen": mean_of(log_likelihood)._replace(caveat=beyond),
             "parzen_bandwidth": Estimate(best, None),
         }

@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.features.cache import kept
-from latentbench.metrics.base import Estimate, Evidence, Quantity, standard_error
+from latentbench.metrics.base import Estimate, MetricInputs, Quantity, standard_error
 from latentbench.metrics.feature_set import FeatureSetMetric
 
 ROWS = 250  # vectors whose distances to all others are held at once
@@ -134,12 +134,12 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
 
     def __init__(self, *, k: int) -> None:
         super().__init__()
-        self.k = whole_number("metric.prdc.k", k, least=1)
-        self.least = k + 1
+        self.k = check_whole_number("metric.prdc.k", k, minimum=1)
+        self.min_images = k + 1
 
-    def prepare(self, evidence: Evidence) -> None:
+    def prepare(self, inputs: MetricInputs) -> None:
         """The balls around the reference's features."""
-        self.real = evidence.reference_features
+        self.real = inputs.reference_features
         (self.radii,) = kept(f"radii {self.k}", [self.real], lambda: [squared_radii(self.real, self.k)])
 
     def compute(self) -> dict[str, Estimate]:

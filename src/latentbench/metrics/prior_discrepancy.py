@@ -8,8 +8,8 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.distributions.draws import spread
-from latentbench.errors import UserError, number, whole_number
-from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity
+from latentbench.errors import UserError, check_number, check_whole_number
+from latentbench.metrics.base import Estimate, MetricInputs, ModelMetric, Quantity
 from latentbench.metrics.kernel_distance import from_sums
 from latentbench.models.base import GenerativeModel
 from latentbench.regularizers.maximum_mean_discrepancy import inverse_multiquadric, squared_distances
@@ -32,13 +32,13 @@ class PriorDiscrepancy(ModelMetric):
         super().__init__()
         if not isinstance(scales, list | tuple) or not scales:
             raise UserError(f"metric.prior_mmd.scales={scales}: give a list of one or more numbers above 0")
-        self.scales = [number("metric.prior_mmd.scales", scale, above=0) for scale in scales]
-        self.most = whole_number("metric.prior_mmd.images", images, least=2)
+        self.scales = [check_number("metric.prior_mmd.scales", scale, above=0) for scale in scales]
+        self.max_images = check_whole_number("metric.prior_mmd.images", images, minimum=2)
         self.keep("codes", "draws")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs an encoder."""
-        return evidence.model.lacks("encode", binary=evidence.data.is_binary)
+        return inputs.model.cannot("encode", binary=inputs.data.is_binary)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add draws of q for a batch (B, C, H, W), and as many of p."""

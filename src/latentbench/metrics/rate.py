@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import DrawnMetric, Evidence, Quantity
+from latentbench.metrics.base import DrawnMetric, MetricInputs, Quantity
 from latentbench.models.base import GenerativeModel
 
 
@@ -19,9 +19,9 @@ class Rate(DrawnMetric):
     quantities: ClassVar[Mapping[str, Quantity]] = {"rate": Quantity("nats", higher_is_better=None)}
     batch_size = 200
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs a posterior with a density."""
-        return evidence.model.lacks("rate", binary=evidence.data.is_binary)
+        return inputs.model.cannot("rate", binary=inputs.data.is_binary)
 
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), nats, (B,)."""

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import Estimate, Evidence, ModelMetric, Quantity, mean_of
+from latentbench.metrics.base import Estimate, MetricInputs, ModelMetric, Quantity, mean_of
 from latentbench.metrics.structural_similarity import structural_similarity
 from latentbench.models.base import GenerativeModel
 
@@ -39,9 +39,9 @@ class Reconstruction(ModelMetric):
         super().__init__()
         self.keep("mse", "psnr", "ssim")
 
-    def refuses(self, evidence: Evidence) -> str | None:
+    def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs an encoder."""
-        return evidence.model.lacks("encode", binary=evidence.data.is_binary)
+        return inputs.model.cannot("encode", binary=inputs.data.is_binary)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W)."""

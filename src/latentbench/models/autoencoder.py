@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from latentbench.annealing.base import Annealing
 from latentbench.backbones.base import Backbone
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import Refused
@@ -17,13 +18,12 @@ from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import has_closed_form, kl_per_image
-from latentbench.schedules.base import Schedule
 
 
 class Autoencoder(GenerativeModel):
     """loss = E_x [ E_q(z|x)[-log p(x|z)] + beta * R ], nats, summed over pixels and latent dimensions.
 
-    That is objective=elbo and schedule=constant; an objective may bound log p(x) otherwise, a schedule change R over
+    That is objective=elbo and annealing=constant; an objective may bound log p(x) otherwise, an annealing change R over
     the training, and a posterior bring a loss of its own.
     Raises: Refused if the parts do not fit together.
     """
@@ -37,7 +37,7 @@ class Autoencoder(GenerativeModel):
         regularizer: Regularizer,
         likelihood: Likelihood,
         objective: Objective,
-        schedule: Schedule,
+        annealing: Annealing,
         dataset_size: int,
         beta: float,
         learning_rate: float,
@@ -46,7 +46,7 @@ class Autoencoder(GenerativeModel):
         super().__init__(learning_rate=learning_rate, critic_learning_rate=critic_learning_rate)
         if reason := regularizer.refuses(posterior=posterior, prior=prior):
             raise Refused(reason)
-        if reason := objective.refuses(regularizer=regularizer, schedule=schedule):
+        if reason := objective.refuses(regularizer=regularizer, annealing=annealing):
             raise Refused(reason)
         if prior.is_learned and beta == 0:
             raise Refused(
@@ -59,7 +59,7 @@ class Autoencoder(GenerativeModel):
         self.regularizer = regularizer
         self.likelihood = likelihood
         self.objective = objective
-        self.schedule = schedule
+        self.annealing = annealing
         self.dataset_size = dataset_size
         self.progress = 0.0  # of the training, from 0 to 1
         self.beta = beta
@@ -115,7 +115,7 @@ class Autoencoder(GenerativeModel):
                 z=z,
                 latents=latents,
                 regularizer=self.regularizer,
-                weigh=lambda regularization: self.beta * self.schedule(regularization, self.progress),
+                weigh=lambda regularization: self.beta * self.annealing(regularization, self.progress),
             )
             own_loss = self.posterior.own_loss(q)
         if own_loss is not None:
@@ -151,7 +151,7 @@ class Autoencoder(GenerativeModel):
         groups = [(rest, self.learning_rate), (critic, self.critic_learning_rate)]
         return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
 
-    def lacks(self, ability: Ability, *, binary: bool) -> str | None:
+    def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """An autoencoder encodes; densities depend on its posterior, prior and likelihood."""
         q, p = type(self.posterior).__name__, type(self.prior).__name__
         without_density = f"{q}, a deterministic encoder, has no density of latents"
@@ -215,7 +215,7 @@ class Autoencoder(GenerativeModel):
 
     def facts(self) -> dict[str, Any]:
         """How KL(q || p) is had, and the likelihood's learned scale."""
-        if self.lacks("rate", binary=False):
+        if self.cannot("rate", binary=False):
             return self.likelihood.facts()
         return {"kl": "closed form" if self.has_closed_rate() else "Monte Carlo"} | self.likelihood.facts()
 

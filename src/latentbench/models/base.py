@@ -30,7 +30,7 @@ Ability = Literal[
 
 
 class GenerativeModel(pl.LightningModule):
-    """Draws latents from a prior and decodes them; what else it can do is asked with `lacks`, never guessed."""
+    """Draws latents from a prior and decodes them; what else it can do is asked with `cannot`, never guessed."""
 
     # Whether it is shown draws of binarized pixels, whose distribution it models; without one it is shown the
     # expected images, as its own images are compared with these.
@@ -51,7 +51,7 @@ class GenerativeModel(pl.LightningModule):
         self._sums: dict[str, Tensor] = {}
 
     @abstractmethod
-    def lacks(self, ability: Ability, *, binary: bool) -> str | None:
+    def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """Why it has not got an ability; None if it has.
 
         binary: whether the pixels are 0 or 1.

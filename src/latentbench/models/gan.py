@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 from latentbench.backbones.base import Backbone
 from latentbench.distributions.draws import draws
 from latentbench.distributions.spaces import Space
-from latentbench.errors import Refused, number, whole_number
+from latentbench.errors import Refused, check_number, check_whole_number
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
 
@@ -40,7 +40,7 @@ class GAN(GenerativeModel):
         self.prior = prior
         self.verdict = nn.Linear(backbone.features, 1)
         self.learning_rate = learning_rate
-        self.betas = (number("model.beta1", beta1, least=0, below=1), 0.999)
+        self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), 0.999)
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
@@ -102,7 +102,7 @@ class GAN(GenerativeModel):
         settings: dict[str, Any] = {"lr": self.learning_rate, "betas": self.betas, "fused": True}
         return [torch.optim.Adam(parameters, **settings) for parameters in players]
 
-    def lacks(self, ability: Ability, *, binary: bool) -> str | None:
+    def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """A GAN only samples."""
         return (
             "a GAN has no encoder"
@@ -128,8 +128,8 @@ class CriticGAN(GAN, ABC):
         self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float, beta2: float, critic_steps: int
     ) -> None:
         super().__init__(backbone=backbone, prior=prior, learning_rate=learning_rate, beta1=beta1)
-        whole_number("model.critic_steps", critic_steps, least=1)
-        self.betas = (self.betas[0], number("model.beta2", beta2, least=0, below=1))
+        check_whole_number("model.critic_steps", critic_steps, minimum=1)
+        self.betas = (self.betas[0], check_number("model.beta2", beta2, minimum=0, below=1))
         self.critic_steps = critic_steps
         # A bias would add alike to T(x) and T(G(z)): while no margin is kept, as ever without one, the loss does not
         # see it and Adam walks it about on rounding errors.

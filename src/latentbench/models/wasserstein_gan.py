@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from latentbench.backbones.base import Backbone
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.models.gan import CriticGAN
 from latentbench.priors.base import Prior
 
@@ -37,7 +37,7 @@ class WassersteinGAN(CriticGAN):
             beta2=beta2,
             critic_steps=critic_steps,
         )
-        self.penalty = number("model.penalty", penalty, least=0)
+        self.penalty = check_number("model.penalty", penalty, minimum=0)
 
     def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
         """The critic's loss of images (B, C, H, W) of either kind, scalar."""

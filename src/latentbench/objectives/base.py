@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from latentbench.annealing.base import Annealing
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import KullbackLeibler
-from latentbench.schedules.base import Schedule
 
 
 class Objective(ABC):
@@ -28,14 +28,14 @@ class Objective(ABC):
         """The loss and its parts.
 
         log_likelihood: log p(x|z), nats, (samples, B), of the draws z (samples, B, D); latents: with the first of them;
-        weigh: what the schedule and beta make of the regularizer.
+        weigh: what the annealing and beta make of the regularizer.
         """
 
-    def refuses(self, *, regularizer: Regularizer, schedule: Schedule) -> str | None:
+    def refuses(self, *, regularizer: Regularizer, annealing: Annealing) -> str | None:
         """Why it cannot work with these two and what would fit; None if it can."""
-        if not schedule.is_weight and not isinstance(regularizer, KullbackLeibler):
+        if not annealing.is_weight and not isinstance(regularizer, KullbackLeibler):
             return (
-                f"{type(schedule).__name__} holds the KL divergence at a number of nats, which "
-                f"{type(regularizer).__name__} is not: take regularizer=kl, or schedule=constant"
+                f"{type(annealing).__name__} holds the KL divergence at a number of nats, which "
+                f"{type(regularizer).__name__} is not: take regularizer=kl, or annealing=constant"
             )
         return None

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from latentbench.errors import whole_number
+from latentbench.annealing.base import Annealing
+from latentbench.errors import check_whole_number
 from latentbench.objectives.base import Objective
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import KullbackLeibler
-from latentbench.schedules.base import Schedule
 
 
 class ImportanceWeighted(Objective):
@@ -20,7 +20,7 @@ class ImportanceWeighted(Objective):
     """
 
     def __init__(self, *, samples: int) -> None:
-        self.samples = whole_number("objective.samples", samples, least=1)
+        self.samples = check_whole_number("objective.samples", samples, minimum=1)
 
     def terms(
         self,
@@ -37,7 +37,7 @@ class ImportanceWeighted(Objective):
         loss = math.log(self.samples) - log_weights.logsumexp(0).mean()
         return {"loss": loss, "distortion": -log_likelihood.mean(), "regularizer": divergence.mean()}
 
-    def refuses(self, *, regularizer: Regularizer, schedule: Schedule) -> str | None:
+    def refuses(self, *, regularizer: Regularizer, annealing: Annealing) -> str | None:
         """The bound is of the KL divergence alone."""
         if not isinstance(regularizer, KullbackLeibler) or regularizer.free_bits > 0:
             return (
@@ -45,9 +45,9 @@ class ImportanceWeighted(Objective):
                 f"{type(regularizer).__name__}{' with free bits' * isinstance(regularizer, KullbackLeibler)}: take "
                 "regularizer=kl (regularizer.free_bits=0), or objective=elbo"
             )
-        if not schedule.is_weight:
+        if not annealing.is_weight:
             return (
-                f"{type(schedule).__name__} holds the mean of the KL divergence, which the importance-weighted bound "
-                "has not by itself: take schedule=constant, or objective=elbo"
+                f"{type(annealing).__name__} holds the mean of the KL divergence, which the importance-weighted bound "
+                "has not by itself: take annealing=constant, or objective=elbo"
             )
         return None

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from latentbench.distributions.one_hot import GumbelOneHot
 from latentbench.distributions.spaces import CODES, Space
-from latentbench.errors import number, whole_number
+from latentbench.errors import check_number, check_whole_number
 from latentbench.posteriors.base import Posterior
 
 
@@ -23,10 +23,10 @@ class CategoricalPosterior(Posterior):
     is_factorised: ClassVar[bool] = True
 
     def __init__(self, *, latent_size: int, coordinates: int, classes: int, temperature: float) -> None:
-        whole_number("posterior.classes", classes, least=2)
+        check_whole_number("posterior.classes", classes, minimum=2)
         super().__init__(latent_size=latent_size, coordinates=latent_size * classes)
         self.classes = classes
-        self.temperature = number("posterior.temperature", temperature, above=0)
+        self.temperature = check_number("posterior.temperature", temperature, above=0)
         self.inputs = self.coordinates
 
     def forward(self, raw: Tensor) -> GumbelOneHot:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.distributions import StudentT
 
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.posteriors.location_scale import LocationScalePosterior
 
 
@@ -15,7 +15,7 @@ class StudentTPosterior(LocationScalePosterior):
 
     def __init__(self, *, latent_size: int, coordinates: int, degrees_of_freedom: float) -> None:
         super().__init__(latent_size=latent_size, coordinates=coordinates)
-        self.degrees_of_freedom = number("posterior.degrees_of_freedom", degrees_of_freedom, above=2)
+        self.degrees_of_freedom = check_number("posterior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, location: Tensor, scale: Tensor) -> StudentT:
         """Student's t distributions."""

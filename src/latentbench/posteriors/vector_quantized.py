@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from latentbench.distributions.one_hot import OneHot
 from latentbench.distributions.quantized import CodebookEntries, Quantized
 from latentbench.distributions.spaces import CODES, Space
-from latentbench.errors import number, whole_number
+from latentbench.errors import check_number, check_whole_number
 from latentbench.posteriors.base import Posterior
 
 
@@ -28,12 +28,12 @@ class VectorQuantizedPosterior(Posterior):
     has_moments: ClassVar[bool] = False
 
     def __init__(self, *, latent_size: int, coordinates: int, classes: int, code_size: int, commitment: float) -> None:
-        whole_number("posterior.classes", classes, least=2)
-        whole_number("posterior.code_size", code_size, least=1)
+        check_whole_number("posterior.classes", classes, minimum=2)
+        check_whole_number("posterior.code_size", code_size, minimum=1)
         super().__init__(latent_size=latent_size, coordinates=latent_size * code_size)
         self.classes = classes
         self.code_size = code_size
-        self.commitment = number("posterior.commitment", commitment, above=0)
+        self.commitment = check_number("posterior.commitment", commitment, above=0)
         self.inputs = self.coordinates
         self.codebook = nn.Parameter(0.1 * torch.randn(latent_size, classes, code_size))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from latentbench.distributions.one_hot import OneHot
 from latentbench.distributions.spaces import CODES, Space
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.priors.base import Encode, Prior
 
 
@@ -23,7 +23,7 @@ class CategoricalPrior(Prior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        self.classes = whole_number("prior.classes", classes, least=2)
+        self.classes = check_whole_number("prior.classes", classes, minimum=2)
         self.coordinates = latent_size * classes
         self.register_buffer("zero", torch.zeros(latent_size, classes), persistent=False)
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.priors.base import Encode, Prior
 
 
@@ -17,7 +17,7 @@ class MixturePrior(Prior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        whole_number("prior.components", components, least=1)
+        check_whole_number("prior.components", components, minimum=1)
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent_size))
         self.log_scales = nn.Parameter(torch.zeros(components, latent_size))

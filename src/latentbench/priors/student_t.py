@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import StudentT
 
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.priors.independent import IndependentPrior
 
 
@@ -16,7 +16,7 @@ class StudentTPrior(IndependentPrior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], degrees_of_freedom: float) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        self.degrees_of_freedom = number("prior.degrees_of_freedom", degrees_of_freedom, above=2)
+        self.degrees_of_freedom = check_number("prior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, zero: Tensor) -> StudentT:
         """Student's t distributions of variance s^2 nu / (nu - 2) = 1."""

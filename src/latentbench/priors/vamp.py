@@ -7,7 +7,7 @@ from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily
 
 from latentbench.distributions.spaces import Space
-from latentbench.errors import Refused, whole_number
+from latentbench.errors import Refused, check_whole_number
 from latentbench.priors.base import Encode, Prior
 
 
@@ -24,7 +24,7 @@ class VampPrior(Prior):
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
         super().__init__(latent_size=latent_size, shape=shape)
-        whole_number("prior.components", components, least=1)
+        check_whole_number("prior.components", components, minimum=1)
         self.pseudo_inputs = nn.Parameter(torch.randn(components, *shape))
         self.register_buffer("zero", torch.zeros(components), persistent=False)
 

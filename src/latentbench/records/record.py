@@ -1,8 +1,8 @@
 """One JSON file per run: the only thing tables read.
 
 Its top-level keys are public and stay: schema, run_id, study, status (finished | failed | refused), choices,
-metrics (key -> number), errors (key -> the number's standard error, as far as one run can tell it), skipped (key ->
-reason), warnings (key -> what to mind in the number), reason (of a failed or refused run), config (resolved, with
+metrics (key -> number), standard_errors (key -> of the number, as far as one run can tell it), skipped (key ->
+reason), caveats (key -> why to be careful with the number), reason (of a failed or refused run), config (resolved, with
 `resolved`: what the run decided by itself), seconds (by phase), n_parameters, environment.
 """
 
@@ -17,7 +17,7 @@ import orjson
 
 from latentbench.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "record.json"
 Status = Literal["finished", "failed", "refused"]
 
@@ -33,9 +33,9 @@ class Record:
     config: dict[str, Any]
     environment: dict[str, Any]
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-    errors: dict[str, float] = dataclasses.field(default_factory=dict)
+    standard_errors: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
-    warnings: dict[str, str] = dataclasses.field(default_factory=dict)
+    caveats: dict[str, str] = dataclasses.field(default_factory=dict)
     reason: str | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     n_parameters: int | None = None
@@ -61,12 +61,12 @@ def described(record: Record) -> list[str]:
     lines: dict[str, list[str]] = {}
     for key, value in sorted(record.metrics.items()):
         quantity, _, of_what = key.partition("/")
-        error = f" ± {record.errors[key]:.2g}" if key in record.errors else ""
+        error = f" ± {record.standard_errors[key]:.2g}" if key in record.standard_errors else ""
         lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}{error}")
     width = max(map(len, lines), default=0)
     shown = [f"  {name:<{width}}  {'  '.join(values)}" for name, values in lines.items()]
     keys_of: dict[str, list[str]] = {}
-    for key, text in sorted(record.warnings.items()):
+    for key, text in sorted(record.caveats.items()):
         keys_of.setdefault(text, []).append(key)
     minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
     absent: dict[str, dict[str, None]] = {}  # of quantities that there is nothing of at all

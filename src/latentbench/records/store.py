@@ -68,7 +68,7 @@ def usable(record: Record, source: str) -> Record:
     for name in (record.run_id, record.choices.get("data")):
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
             raise UserError(f"{source} has {name!r} for the name of its run or data set, which is no folder's name")
-    for least, numbers in ((-LARGEST, record.metrics), (0, record.errors), (0, record.seconds)):
+    for least, numbers in ((-LARGEST, record.metrics), (0, record.standard_errors), (0, record.seconds)):
         for key, value in numbers.items():
             if type(value) not in (int, float) or not least <= value <= LARGEST:
                 raise UserError(f"{source} has {key}={value!r}, which is not a finite number that can be")
@@ -78,15 +78,15 @@ def usable(record: Record, source: str) -> Record:
 def _is_whole(record: Record) -> bool:
     """Whether its parts are of their kinds."""
     parts: tuple[Any, ...] = (
-        record.choices, record.config, record.environment, record.metrics, record.errors, record.skipped,
-        record.warnings, record.seconds,
+        record.choices, record.config, record.environment, record.metrics, record.standard_errors, record.skipped,
+        record.caveats, record.seconds,
     )  # fmt: skip
     if not all(isinstance(part, dict) for part in parts) or record.status not in get_args(Status):
         return False
     resolved, packages = record.config.get("resolved") or {}, record.environment.get("packages") or {}
     if not isinstance(resolved, dict) or not isinstance(packages, dict) or type(record.choices.get("seed")) is not int:
         return False
-    facts, texts = resolved.get("metrics") or {}, [*record.skipped.values(), *record.warnings.values()]
+    facts, texts = resolved.get("metrics") or {}, [*record.skipped.values(), *record.caveats.values()]
     if not isinstance(facts, dict) or not all(isinstance(fact, dict) for fact in facts.values()):
         return False
     return all(isinstance(text, str) for text in texts)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from latentbench.errors import widths
+from latentbench.errors import check_widths
 
 
 class Critic(nn.Sequential):
@@ -16,7 +16,7 @@ class Critic(nn.Sequential):
     """
 
     def __init__(self, *, latent_size: int, hidden: Sequence[int], slope: float) -> None:
-        sizes = [latent_size, *widths("regularizer.hidden", hidden)]
+        sizes = [latent_size, *check_widths("regularizer.hidden", hidden)]
         layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(slope))]
         super().__init__(*layers, nn.Linear(sizes[-1], 1))
 

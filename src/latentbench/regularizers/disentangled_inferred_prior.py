@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
 from latentbench.distributions.spaces import BOX, REAL
-from latentbench.errors import UserError, number
+from latentbench.errors import UserError, check_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -30,8 +30,8 @@ class DisentangledInferredPrior(Regularizer):
         if variant not in VARIANTS:
             raise UserError(f"regularizer.variant={variant}: choose one of {', '.join(VARIANTS)}")
         self.covariance = VARIANTS[variant]
-        self.off_diagonal = number("regularizer.off_diagonal", off_diagonal, least=0)
-        self.diagonal = number("regularizer.diagonal", diagonal, least=0)
+        self.off_diagonal = check_number("regularizer.off_diagonal", off_diagonal, minimum=0)
+        self.diagonal = check_number("regularizer.diagonal", diagonal, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R; the divergence in nats, the rest without units."""

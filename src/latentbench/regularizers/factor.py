@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from latentbench.distributions.spaces import CODES, SPHERE
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -30,7 +30,7 @@ class Factor(Regularizer):
 
     def __init__(self, *, latent_size: int, gamma: float, hidden: Sequence[int]) -> None:
         super().__init__(latent_size=latent_size)
-        self.gamma = number("regularizer.gamma", gamma, least=0)
+        self.gamma = check_number("regularizer.gamma", gamma, minimum=0)
         self.critic = Critic(latent_size=latent_size, hidden=hidden, slope=0.2)
 
     def forward(self, latents: Latents) -> Tensor:

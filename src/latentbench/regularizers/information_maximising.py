@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -34,8 +34,8 @@ class InformationMaximising(Regularizer):
         estimator: str,
     ) -> None:
         super().__init__(latent_size=latent_size)
-        number("regularizer.alpha", alpha)
-        number("regularizer.lambda_", lambda_)
+        check_number("regularizer.alpha", alpha)
+        check_number("regularizer.lambda_", lambda_)
         self.weights = (1 - alpha, alpha + lambda_ - 1)
         self.mmd = MaximumMeanDiscrepancy(latent_size=latent_size, kernel=kernel, scales=scales, estimator=estimator)
 

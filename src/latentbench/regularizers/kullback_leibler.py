@@ -9,7 +9,7 @@ from torch.distributions import Distribution, kl_divergence
 from latentbench.distributions.factorised import Factorised
 from latentbench.distributions.one_hot import OneHot
 from latentbench.distributions.spaces import SPHERE
-from latentbench.errors import number, whole_number
+from latentbench.errors import check_number, check_whole_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -30,8 +30,8 @@ class KullbackLeibler(Regularizer):
 
     def __init__(self, *, latent_size: int, free_bits: float, samples: int) -> None:
         super().__init__(latent_size=latent_size)
-        self.samples = whole_number("regularizer.samples", samples, least=1)
-        self.free_bits = number("regularizer.free_bits", free_bits, least=0)
+        self.samples = check_whole_number("regularizer.samples", samples, minimum=1)
+        self.free_bits = check_number("regularizer.free_bits", free_bits, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R, nats."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from latentbench.errors import number
+from latentbench.errors import check_number
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.squared_norm import SquaredNorm
 
@@ -16,7 +16,7 @@ class L2(SquaredNorm):
 
     def __init__(self, *, latent_size: int, decoder_weight: float) -> None:
         super().__init__(latent_size=latent_size)
-        self.decoder_weight = number("regularizer.decoder_weight", decoder_weight, least=0)
+        self.decoder_weight = check_number("regularizer.decoder_weight", decoder_weight, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R."""

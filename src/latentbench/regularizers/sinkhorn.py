@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from latentbench.errors import number, whole_number
+from latentbench.errors import check_number, check_whole_number
 from latentbench.regularizers.base import Latents, Regularizer
 
 Step = Callable[[Tensor], Tensor]
@@ -27,9 +27,9 @@ class Sinkhorn(Regularizer):
 
     def __init__(self, *, latent_size: int, epsilon: float, iterations: int, tolerance: float) -> None:
         super().__init__(latent_size=latent_size)
-        self.epsilon = number("regularizer.epsilon", epsilon, above=0)
-        self.iterations = whole_number("regularizer.iterations", iterations, least=1)
-        self.tolerance = number("regularizer.tolerance", tolerance, least=0)
+        self.epsilon = check_number("regularizer.epsilon", epsilon, above=0)
+        self.iterations = check_whole_number("regularizer.iterations", iterations, minimum=1)
+        self.tolerance = check_number("regularizer.tolerance", tolerance, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
         """R."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.regularizers.base import Latents, Regularizer
 
 
@@ -20,7 +20,7 @@ class SlicedWasserstein(Regularizer):
 
     def __init__(self, *, latent_size: int, projections: int) -> None:
         super().__init__(latent_size=latent_size)
-        self.projections = whole_number("regularizer.projections", projections, least=1)
+        self.projections = check_whole_number("regularizer.projections", projections, minimum=1)
 
     def forward(self, latents: Latents) -> Tensor:
         """R."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from latentbench.distributions.factorised import Factorised
 from latentbench.distributions.one_hot import OneHot
 from latentbench.distributions.spaces import SPHERE
-from latentbench.errors import UserError, number
+from latentbench.errors import UserError, check_number
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
@@ -40,9 +40,9 @@ class TotalCorrelation(Regularizer):
         if estimator not in ESTIMATORS:
             raise UserError(f"regularizer.estimator={estimator}: choose one of {', '.join(ESTIMATORS)}")
         self.weights = (
-            number("regularizer.mutual_information", mutual_information),
-            number("regularizer.total_correlation", total_correlation),
-            number("regularizer.dimension_wise_kl", dimension_wise_kl),
+            check_number("regularizer.mutual_information", mutual_information),
+            check_number("regularizer.total_correlation", total_correlation),
+            check_number("regularizer.dimension_wise_kl", dimension_wise_kl),
         )
         self.log_importance = ESTIMATORS[estimator]
 

@@ -133,7 +133,7 @@ def name(summary: Summary, index: int) -> str:
 
 def _finding(summary: Summary, column: Column, scale: str, rows: Sequence[int]) -> Finding:
     there = {index: list(by_seed(summary.runs[index], column.key).values()) for index in rows}
-    minded = [i for i, numbers in there.items() if numbers and any(column.key in r.warnings for r in summary.runs[i])]
+    minded = [i for i, numbers in there.items() if numbers and any(column.key in r.caveats for r in summary.runs[i])]
     values = {index: numbers for index, numbers in there.items() if numbers and index not in minded}
     means = {index: float(np.mean(numbers)) for index, numbers in values.items()}
     sign = 1.0 if column.higher_is_better else -1.0

@@ -18,7 +18,7 @@ NOT_YARDSTICK = ("data.batch_size", "metric")
 # What no method sets: rows that differ in it were not given the same means.
 MEANS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
 # What a method sets: rows in which it was set otherwise are not that method's.
-PRESET = ("model", "posterior", "prior", "regularizer", "objective", "schedule", "beta")
+PRESET = ("model", "posterior", "prior", "regularizer", "objective", "annealing", "beta")
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:

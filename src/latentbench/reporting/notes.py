@@ -85,8 +85,8 @@ def warned(rows: Rows, columns: Sequence[str]) -> list[str]:
         texts: dict[str, str] = {}
         for _, name, runs in rows:
             for run in runs:
-                if key in run.warnings:
-                    texts.setdefault(name, run.warnings[key])
+                if key in run.caveats:
+                    texts.setdefault(name, run.caveats[key])
         if texts:
             notes.append(f"mind {key} of {_together(texts, rows)}: {next(iter(texts.values()))}")
     return notes

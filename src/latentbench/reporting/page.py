@@ -253,7 +253,7 @@ def _measures(run: Record) -> tuple[list[str], dict[str, dict[str, str]]]:
     measured: dict[str, dict[str, str]] = {}
     for key, value in sorted(run.metrics.items()):
         quantity, _, of = key.partition("/")
-        error = run.errors.get(key)
+        error = run.standard_errors.get(key)
         text = _within(value, error) if error else f"{value:.4g}"
         measured.setdefault(quantity, {})[of] = text
     return sorted({of for numbers in measured.values() for of in numbers}), measured

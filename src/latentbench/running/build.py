@@ -56,7 +56,7 @@ def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     parts["backbone"] = build(config.backbone, latent_size=coordinates, shape=data.shape)
     if "regularizer" in taken:
         parts["regularizer"] = build(config.regularizer, latent_size=coordinates)
-    parts |= {group: build(config[group]) for group in ("likelihood", "objective", "schedule") if group in taken}
+    parts |= {group: build(config[group]) for group in ("likelihood", "objective", "annealing") if group in taken}
     if "dataset_size" in taken:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)

@@ -23,7 +23,7 @@ class Job(NamedTuple):
 
 
 # What a model may do without; its constructor says what it takes.
-OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood", "objective", "schedule")
+OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood", "objective", "annealing")
 
 
 def taken_by_model(config: DictConfig) -> set[str]:

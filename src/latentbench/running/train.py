@@ -139,7 +139,7 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
         evaluation = evaluate(model=model, data=data, seed=config.seed, device=where, **measures)
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
-        about |= {key: getattr(evaluation, key) for key in ("metrics", "errors", "skipped", "warnings")}
+        about |= {key: getattr(evaluation, key) for key in ("metrics", "standard_errors", "skipped", "caveats")}
         record = Record(status="finished", seconds=clock.seconds, environment=environment(), **about)
         keep(run_dir, model, evaluation)
         record.save(run_dir)

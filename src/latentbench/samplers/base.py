@@ -11,7 +11,7 @@ class Sampler(ABC):
     """fit(prior, latents) once, then draw(n) -> z (n, D)."""
 
     needs_latents: ClassVar[bool] = True  # whether it is fitted to codes of training images
-    least: int = 2  # latents to be fitted to
+    min_latents: int = 2  # latents to be fitted to
 
     @abstractmethod
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:

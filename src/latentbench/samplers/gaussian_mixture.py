@@ -5,7 +5,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
 
-from latentbench.errors import whole_number
+from latentbench.errors import check_whole_number
 from latentbench.samplers.base import Sampler
 
 
@@ -16,8 +16,8 @@ class GaussianMixtureSampler(Sampler):
     """
 
     def __init__(self, *, components: int) -> None:
-        self.components = whole_number("sampler.gmm.components", components, least=1)
-        self.least = max(2, components)
+        self.components = check_whole_number("sampler.gmm.components", components, minimum=1)
+        self.min_latents = max(2, components)
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         """Fit in float64, each dimension in units of its own scale, which the covariance floor is relative to."""

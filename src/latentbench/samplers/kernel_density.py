@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from latentbench.errors import UserError, number
+from latentbench.errors import UserError, check_number
 from latentbench.samplers.base import Sampler
 from latentbench.samplers.principal_components import principal_components
 
@@ -30,7 +30,7 @@ class KernelDensitySampler(Sampler):
         if isinstance(bandwidth, str) and bandwidth not in RULES:
             raise UserError(f"sampler.kde.bandwidth={bandwidth}: give {', '.join(RULES)} or a number above 0")
         if not isinstance(bandwidth, str):
-            number("sampler.kde.bandwidth", bandwidth, above=0)
+            check_number("sampler.kde.bandwidth", bandwidth, above=0)
         self.bandwidth = bandwidth
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:

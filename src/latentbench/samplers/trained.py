@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from tqdm import tqdm
 
-from latentbench.errors import number, whole_number
+from latentbench.errors import check_number, check_whole_number
 from latentbench.samplers.base import Sampler
 from latentbench.samplers.principal_components import principal_components
 
@@ -43,10 +43,10 @@ class TrainedSampler(Sampler):
     name: ClassVar[str]
 
     def __init__(self, *, steps: int, batch_size: int, learning_rate: float, held_out: float) -> None:
-        self.steps = whole_number(f"sampler.{self.name}.steps", steps, least=1)
-        self.batch_size = whole_number(f"sampler.{self.name}.batch_size", batch_size, least=1)
-        self.learning_rate = number(f"sampler.{self.name}.learning_rate", learning_rate, above=0)
-        self.held_out = number(f"sampler.{self.name}.held_out", held_out, above=0, below=1)
+        self.steps = check_whole_number(f"sampler.{self.name}.steps", steps, minimum=1)
+        self.batch_size = check_whole_number(f"sampler.{self.name}.batch_size", batch_size, minimum=1)
+        self.learning_rate = check_number(f"sampler.{self.name}.learning_rate", learning_rate, above=0)
+        self.held_out = check_number(f"sampler.{self.name}.held_out", held_out, above=0, below=1)
 
     @abstractmethod
     def density(self, spread: Tensor) -> Density:

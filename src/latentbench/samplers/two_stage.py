@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from latentbench.errors import widths
+from latentbench.errors import check_widths
 from latentbench.samplers.trained import Density, TrainedSampler
 
 FIRST_GAMMA = 0.5  # at gamma = 1 the decoder's noise would be all that the latents vary, and u say nothing
@@ -99,7 +99,7 @@ class TwoStageSampler(TrainedSampler):
         self, *, hidden: Sequence[int], steps: int, batch_size: int, learning_rate: float, held_out: float
     ) -> None:
         super().__init__(steps=steps, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out)
-        self.hidden = widths("sampler.two_stage.hidden", hidden)
+        self.hidden = check_widths("sampler.two_stage.hidden", hidden)
 
     def density(self, spread: Tensor) -> SecondVAE:
         """The second VAE."""

@@ -1,4 +1,4 @@
-"""The contract of a schedule: what of the regularizer enters the loss at each point of the training."""
+"""The contract of an annealing: what of the regularizer enters the loss at each point of the training."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 
-class Schedule(ABC):
-    """loss = E[-log p(x|z)] + beta * schedule(R, progress), progress from 0 to 1 over the training."""
+class Annealing(ABC):
+    """loss = E[-log p(x|z)] + beta * annealing(R, progress), progress from 0 to 1 over the training."""
 
     is_weight: ClassVar[bool] = True  # whether it is a number times R
 

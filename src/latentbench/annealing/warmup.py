@@ -2,18 +2,18 @@
 
 from torch import Tensor
 
-from latentbench.errors import number
-from latentbench.schedules.base import Schedule
+from latentbench.annealing.base import Annealing
+from latentbench.errors import check_number
 
 
-class Warmup(Schedule):
+class Warmup(Annealing):
     """min(1, t / share) R: from nothing to all of it during the first `share` of the training.
 
     Source: Bowman et al. 2016, section 3.1 (KL cost annealing); linear as in Soenderby et al. 2016, section 2.3.
     """
 
     def __init__(self, *, share: float) -> None:
-        self.share = number("schedule.share", share, above=0, most=1)
+        self.share = check_number("annealing.share", share, above=0, maximum=1)
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
         """min(1, t / share) R."""

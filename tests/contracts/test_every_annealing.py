@@ -1,10 +1,10 @@
-"""A schedule says what takes the place of R at every point of a training."""
+"""An annealing says what takes the place of R at every point of a training."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from latentbench.schedules.base import Schedule
+from latentbench.annealing.base import Annealing
 from options import node_of, options, part_of
 
 PROGRESS = [step / 1000 for step in range(1001)]
@@ -12,29 +12,29 @@ PROGRESS = [step / 1000 for step in range(1001)]
 GIVEN = [torch.tensor(7.5), torch.linspace(-3, 40, 6), torch.linspace(-3, 40, 12).reshape(3, 4)]
 
 
-def schedule(option: str) -> Schedule:
-    made: Schedule = part_of("schedule", option)
+def annealing(option: str) -> Annealing:
+    made: Annealing = part_of("annealing", option)
     return made
 
 
-WEIGHTS = [option for option in options("schedule") if schedule(option).is_weight]
+WEIGHTS = [option for option in options("annealing") if annealing(option).is_weight]
 
 
 # As its YAML has it, and with another share of the training or of a cycle, where there is one.
-SHARES = [(option, {}) for option in options("schedule")]
-SHARES += [(option, {"share": 0.4}) for option in options("schedule") if "share" in node_of("schedule", option)]
+SHARES = [(option, {}) for option in options("annealing")]
+SHARES += [(option, {"share": 0.4}) for option in options("annealing") if "share" in node_of("annealing", option)]
 
 
 def weights(option: str, **settings: float) -> list[float]:
     """What multiplies R, over the training."""
-    made = part_of("schedule", option, **settings)
+    made = part_of("annealing", option, **settings)
     return [made(torch.tensor(1.0), progress).item() for progress in PROGRESS]
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=lambda given: str(given.dim()))
-@pytest.mark.parametrize("option", options("schedule"))
+@pytest.mark.parametrize("option", options("annealing"))
 def test_it_keeps_shape_and_type_and_is_defined_from_beginning_to_end(option: str, given: Tensor) -> None:
-    made = schedule(option)
+    made = annealing(option)
     for dtype in (torch.float32, torch.float64):
         for progress in PROGRESS:
             found = made(given.to(dtype), progress)
@@ -43,10 +43,10 @@ def test_it_keeps_shape_and_type_and_is_defined_from_beginning_to_end(option: st
             assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("option", options("schedule"))
+@pytest.mark.parametrize("option", options("annealing"))
 def test_it_passes_gradients_on_in_the_end(option: str) -> None:
     given = torch.tensor([3.0, 40.0], requires_grad=True)
-    schedule(option)(given, 0.999).sum().backward()
+    annealing(option)(given, 0.999).sum().backward()
     assert given.grad is not None
     assert given.grad.isfinite().all()
     assert given.grad.all()
@@ -54,7 +54,7 @@ def test_it_passes_gradients_on_in_the_end(option: str) -> None:
 
 @pytest.mark.parametrize("option", WEIGHTS)
 def test_a_weight_is_a_number_between_0_and_1_times_r(option: str) -> None:
-    made, given = schedule(option), GIVEN[1]
+    made, given = annealing(option), GIVEN[1]
     for progress, weight in zip(PROGRESS, weights(option), strict=True):
         assert 0 <= weight <= 1
         torch.testing.assert_close(made(given, progress), weight * given)
@@ -63,7 +63,7 @@ def test_a_weight_is_a_number_between_0_and_1_times_r(option: str) -> None:
 @pytest.mark.parametrize(("option", "settings"), [case for case in SHARES if case[0] in WEIGHTS])
 def test_a_weight_grows_to_all_of_r_and_then_stays_or_starts_again(option: str, settings: dict[str, float]) -> None:
     found = weights(option, **settings)
-    node = {**node_of("schedule", option), **settings}
+    node = {**node_of("annealing", option), **settings}
     cycles = node.get("cycles", 1)
     length = 1000 // cycles
     first = found[:length]
@@ -83,7 +83,7 @@ def test_a_weight_grows_to_all_of_r_and_then_stays_or_starts_again(option: str, 
 
 @pytest.mark.parametrize(("option", "settings"), [case for case in SHARES if case[0] not in WEIGHTS])
 def test_what_is_no_weight_is_a_distance_from_a_target_that_grows(option: str, settings: dict[str, float]) -> None:
-    made, node = part_of("schedule", option, **settings), {**node_of("schedule", option), **settings}
+    made, node = part_of("annealing", option, **settings), {**node_of("annealing", option), **settings}
     for progress in PROGRESS:
         target = node["nats"] * min(1, progress / node["share"])
         assert made(torch.tensor(target), progress).item() == pytest.approx(0, abs=1e-5)

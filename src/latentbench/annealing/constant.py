@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from latentbench.schedules.base import Schedule
+from latentbench.annealing.base import Annealing
 
 
-class Constant(Schedule):
+class Constant(Annealing):
     """R itself, all the time."""
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:

@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.errors import number
-from latentbench.schedules.base import Schedule
+from latentbench.annealing.base import Annealing
+from latentbench.errors import check_number
 
 
-class Capacity(Schedule):
+class Capacity(Annealing):
     """|R - C(t)| with C(t) = nats min(1, t / share): the rate is held at a capacity that grows.
 
     Source: Burgess et al. 2018, equation 8, where its weight, our beta, is called gamma.
@@ -17,8 +17,8 @@ class Capacity(Schedule):
     is_weight: ClassVar[bool] = False
 
     def __init__(self, *, nats: float, share: float) -> None:
-        self.nats = number("schedule.nats", nats, above=0)
-        self.share = number("schedule.share", share, above=0, most=1)
+        self.nats = check_number("annealing.nats", nats, above=0)
+        self.share = check_number("annealing.share", share, above=0, maximum=1)
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
         """|R - C(t)|."""
