@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.evaluation.evaluate import gather, seeded
 from latentbench.running.build import build, build_measures, build_model
 

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.running.build import build, build_model

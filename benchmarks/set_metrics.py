@@ -21,7 +21,7 @@ import torch
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from latentbench.configuration import CONF_DIR, option_files
+from latentbench.configuration.catalogue import CONF_DIR, option_files
 from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics.base import ImageMetric, MetricInputs

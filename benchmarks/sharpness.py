@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.sharpness import laplacian_variance, over_contrast

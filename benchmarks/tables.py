@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.records.record import Record
 from latentbench.records.store import load_records, publish
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text

@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from tqdm import tqdm
 
-from latentbench.configuration import compose_config, option_files
+from latentbench.configuration.catalogue import option_files
+from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.running.build import build, build_model

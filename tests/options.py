@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from latentbench.configuration import CONF_DIR, GROUPS, compose_config
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS
+from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space

@@ -19,9 +19,9 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from latentbench import configuration
 from latentbench.cli import app, status
-from latentbench.configuration import sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, sentence
+from latentbench.configuration.compose import compose_config
 from latentbench.reporting import dashboard, page, tables
 from latentbench.running import train
 
@@ -264,7 +264,7 @@ def test_a_spoilt_data_file_is_named_and_stays_as_it_is(how: str, tmp_path: Path
     content = spoil(gzip.compress(IDX_HEADER + bytes(range(256)) * 3 + bytes(16)))
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
-    for name in configuration.compose_config(["data=fashion_mnist"]).data.sha256:
+    for name in compose_config(["data=fashion_mnist"]).data.sha256:
         (folder / f"{name}.gz").write_bytes(content)
     before = files(tmp_path)
     finished = latentbench("data=fashion_mnist", f"data.root={tmp_path}", DEAD_MIRROR, "logger=none")
@@ -279,7 +279,7 @@ def test_a_spoilt_data_file_is_named_and_stays_as_it_is(how: str, tmp_path: Path
 def test_help_names_every_option_with_its_sentence() -> None:
     finished = latentbench("--help")
     assert (finished.code, finished.err) == (0, "")
-    paths = [path for group in configuration.GROUPS for path in (configuration.CONF_DIR / group).glob("*.yaml")]
+    paths = [path for group in GROUPS for path in (CONF_DIR / group).glob("*.yaml")]
     assert len(paths) > 40
     for path in paths:
         assert sentence(path), path
@@ -289,15 +289,15 @@ def test_help_names_every_option_with_its_sentence() -> None:
 
 
 def test_help_covers_every_folder_of_options() -> None:
-    folders = {path.parent.name for path in configuration.CONF_DIR.glob("*/*.yaml")}
-    assert folders == set(configuration.GROUPS)
+    folders = {path.parent.name for path in CONF_DIR.glob("*/*.yaml")}
+    assert folders == set(GROUPS)
 
 
 def test_help_shows_examples_and_every_value_with_its_meaning() -> None:
     shown = latentbench("-h").out
     for example in ("latentbench method=vae data=mnist", "latentbench -m beta=0.1,1,10", "latentbench-tables sweep="):
         assert example in shown
-    for scalar in configuration.SCALARS:
+    for scalar in SCALARS:
         assert re.search(rf"^  {scalar}: \S+ +\w+", shown, re.MULTILINE), scalar
 
 
@@ -305,13 +305,13 @@ def test_every_example_of_the_help_composes() -> None:
     examples = re.findall(r"^  latentbench(?:-tables)? +(?:-m )?((?:[\w.]+=\S+ ?)+)", latentbench("--help").out, re.M)
     assert len(examples) >= 4
     for example in examples:
-        configuration.compose_config([override.split(",")[0] for override in example.split()])
+        compose_config([override.split(",")[0] for override in example.split()])
 
 
 def test_help_of_the_tables_names_the_studies() -> None:
     finished = latentbench("--help", program=tables.main)
     assert (finished.code, finished.err) == (0, "")
-    for study in (configuration.CONF_DIR / "sweep").glob("*.yaml"):
+    for study in (CONF_DIR / "sweep").glob("*.yaml"):
         assert sentence(study) in finished.out
 
 

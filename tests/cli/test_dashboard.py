@@ -10,7 +10,8 @@ from test_tables import a_record
 from test_wandb_records import logged
 from test_weights_and_biases import alone, server
 
-from latentbench.configuration import compose_config, option_files
+from latentbench.configuration.catalogue import option_files
+from latentbench.configuration.compose import compose_config
 from latentbench.reporting import dashboard
 from latentbench.reporting.dashboard import DRY_RUN, main, overrides, panels
 from wandb_server import WandbServer

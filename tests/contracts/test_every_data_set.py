@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.configuration import CONF_DIR, sentence
+from latentbench.configuration.catalogue import CONF_DIR, sentence
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
 from latentbench.running.build import build

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration import identity
+from latentbench.configuration.identity import identity
 from latentbench.data.base import ImageData
 from latentbench.running.build import build_model
 from latentbench.running.train import fit

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 import latentbench
 from latentbench.cli.help import help_text
-from latentbench.configuration import CONF_DIR, GROUPS, sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, sentence
 from latentbench.errors import Refused
 from latentbench.running.build import build_model
 from options import ALL, SEVERAL, WITH_TARGET, chosen, composed, features_for, few_digits, node_of, options, part_of

@@ -7,7 +7,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration import check, choices, compose_config
+from latentbench.configuration.compose import compose_config
+from latentbench.configuration.identity import choices
+from latentbench.configuration.validation import check
 from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.running.build import build
 from options import composed, options

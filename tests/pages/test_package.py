@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import latentbench
-from latentbench.configuration import CONF_DIR
+from latentbench.configuration.catalogue import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("src", "conf", "sweeps", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")

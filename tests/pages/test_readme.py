@@ -10,7 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from latentbench.cli.compatibility import table_of_fits
-from latentbench.configuration import CONF_DIR, GROUPS, SCALARS, check, compose_config, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
+from latentbench.configuration.compose import compose_config
+from latentbench.configuration.validation import check
 from latentbench.records.record import Record
 from latentbench.reporting import dashboard
 from latentbench.reporting.tables import FROM_RECORDS, NOT_PUBLISHED

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.records.store import load_records
 from latentbench.reporting.summary import summarize
 from latentbench.reporting.tables import main, to_markdown

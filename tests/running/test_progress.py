@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from test_command_line import latentbench
 
-from latentbench.configuration import CONF_DIR, choices
+from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.configuration.identity import choices
 from latentbench.errors import Refused, UserError
 from latentbench.running import train
 

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from test_command_line import files, latentbench, the_one_line
 from test_weights_and_biases import summary, the_folder
 
-from latentbench.configuration import compose_config, run_id
+from latentbench.configuration.compose import compose_config
+from latentbench.configuration.identity import run_id
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
 from latentbench.loggers import weights_and_biases

@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.cli.help import help_text
-from latentbench.configuration import CONF_DIR, explain
+from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.configuration.compose import explain
 from latentbench.errors import UserError
 from latentbench.running.build import build
 from latentbench.running.job import Job

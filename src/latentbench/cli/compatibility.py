@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from latentbench.configuration import CONF_DIR, option_files
+from latentbench.configuration.catalogue import CONF_DIR, option_files
 
 SHAPE = (1, 4, 4)  # of images that nothing depends on here
 

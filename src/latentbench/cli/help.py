@@ -1,7 +1,7 @@
 """The text of `latentbench --help`, made from the YAMLs that there are."""
 
 from latentbench.cli.compatibility import table_of_fits
-from latentbench.configuration import CONF_DIR, GROUPS, option_files, sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_files, sentence
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?

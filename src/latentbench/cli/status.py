@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.cli.app import MULTIRUN, composed
-from latentbench.configuration import explain
+from latentbench.configuration.compose import explain
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.running import checkpoints

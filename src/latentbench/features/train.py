@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from latentbench.configuration import compose_config
+from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData, Split
 from latentbench.features.classifier import WEIGHTS, network
 from latentbench.records.record import write_whole

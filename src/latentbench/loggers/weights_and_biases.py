@@ -14,16 +14,13 @@ import wandb
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 
-from latentbench.configuration import preset
+from latentbench.configuration.catalogue import TRAINED_WITH, preset
 from latentbench.loggers.base import RunLogger
 from latentbench.records.record import Record
 from latentbench.reporting.image_grids import Picture, pictures
 
 _log = logging.getLogger(__name__)
 
-TAGS = (
-    "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing",
-)  # fmt: skip
 LINES = 8  # of images in a picture
 SUMMARY_OF = {True: "max", False: "min", None: "last"}  # by higher_is_better
 # A sweep stays readable and quick: no banners, no capture of stdout; commit and hardware are in the record.
@@ -75,7 +72,7 @@ class WeightsAndBiases(RunLogger):
                     job_type=choices["method"],
                     name=f"{variant(choices)} s{choices['seed']}",
                     dir=run_dir,
-                    tags=[f"{group}={choices[group]}" for group in TAGS if choices.get(group)],
+                    tags=[f"{group}={choices[group]}" for group in TRAINED_WITH if choices.get(group)],
                     config=config | {"choices": choices, "run_id": run_id, "variant": variant(choices)},
                     # A run that was left open would be continued instead.
                     reinit="finish_previous",
@@ -221,7 +218,7 @@ def _warn(event: str, error: Exception) -> None:
 def variant(choices: dict[str, Any]) -> str:
     """What all seeds of a run are called: the method, its parts that are not the usual ones, data, beta and size."""
     usual = preset(choices["method"])
-    others = {part: choices[part] for part in TAGS if choices.get(part) and usual.get(part)}
+    others = {part: choices[part] for part in TRAINED_WITH if choices.get(part) and usual.get(part)}
     named = [f"{part}={option}" for part, option in others.items() if option != usual[part]]
     weight = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={choices['beta']:g}"]
     return " ".join([choices["method"], *named, choices["data"], *weight, f"d={choices['latent_size']}"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from latentbench.configuration import CONF_DIR, PACKAGE
+from latentbench.configuration.catalogue import CONF_DIR, PACKAGE
 
 
 def environment() -> dict[str, Any]:

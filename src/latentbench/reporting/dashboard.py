@@ -9,7 +9,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from latentbench import configuration
+from latentbench.configuration.compose import compose_config, explain
+from latentbench.configuration.identity import choices
+from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.records.wandb import connected, explained
 from latentbench.reporting import tables
@@ -56,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        config = configuration.compose_config(overrides(arguments))
-        configuration.check(config)
+        config = compose_config(overrides(arguments))
+        check(config)
         if "project" not in config.logger:
             raise UserError("a dashboard is of runs in W&B: logger=wandb")
         if not config.logger.project:
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(save(config, sections))
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"latentbench-dashboard: {configuration.explain(error)}", file=sys.stderr)
+        print(f"latentbench-dashboard: {explain(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -121,7 +123,7 @@ def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str,
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces import expr
 
-    chosen = configuration.choices(config, config.hydra.runtime.choices)
+    chosen = choices(config, config.hydra.runtime.choices)
 
     def panel(of: Panel) -> Any:
         if of.kind == "bar":

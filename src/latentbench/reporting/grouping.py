@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration import GROUPS, LISTED, SCALARS, WITHOUT_EFFECT, preset
+from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS, preset
+from latentbench.configuration.identity import WITHOUT_EFFECT
 from latentbench.records.record import Record
 
 MISSING = "\N{EN DASH}"  # of a setting that a run does not have
@@ -17,8 +18,6 @@ YARDSTICK = ("data", "features", "metric")
 NOT_YARDSTICK = ("data.batch_size", "metric")
 # What no method sets: rows that differ in it were not given the same means.
 MEANS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
-# What a method sets: rows in which it was set otherwise are not that method's.
-PRESET = ("model", "posterior", "prior", "regularizer", "objective", "annealing", "beta")
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -73,7 +72,9 @@ def row_keys(rows: Sequence[str], settled: list[dict[str, Any]]) -> tuple[list[s
     means = [key for key in every if key in MEANS or key.split(".")[0] in MEANS]
     unlike = _differing([], settled, [key for key in means if len(_given(key, settled)) > 1])
     presets = {method: preset(str(method)) for method in _given("method", settled)}
-    otherwise = [key for key in PRESET if any(_departs(key, values, presets) for values in settled)]
+    # rows in which what the method sets was set otherwise are not that method's
+    set_by_methods = dict.fromkeys(key for usual in presets.values() for key in usual)
+    otherwise = [key for key in set_by_methods if any(_departs(key, values, presets) for values in settled)]
     keys = list(dict.fromkeys([*rows, *scale, *otherwise, *unlike]))
     return keys + _differing(keys, settled, every), scale
 

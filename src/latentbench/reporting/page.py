@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from latentbench import __version__, configuration
+from latentbench import __version__
+from latentbench.configuration.compose import compose_config, explain
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_whole
 from latentbench.reporting import tables
@@ -88,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        _report(configuration.compose_config([tables.FROM_RECORDS, *arguments]))
+        _report(compose_config([tables.FROM_RECORDS, *arguments]))
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        print(f"latentbench-report: {configuration.explain(error)}", file=sys.stderr)
+        print(f"latentbench-report: {explain(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -19,7 +19,9 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from latentbench import configuration
+from latentbench.configuration.catalogue import option_files, sentence
+from latentbench.configuration.compose import compose_config, explain
+from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_whole
 from latentbench.records.store import load_records, publish, published
@@ -72,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP.format(studies=_studies()))
         return 0
     try:
-        _tables(configuration.compose_config([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
+        _tables(compose_config([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        print(f"latentbench-tables: {configuration.explain(error)}", file=sys.stderr)
+        print(f"latentbench-tables: {explain(error)}", file=sys.stderr)
         return 2
     return 0
 
 
 def _studies() -> str:
-    paths = configuration.option_files("sweep")
-    return "\n".join(f"  {path.stem:14} {configuration.sentence(path)}" for path in paths)
+    paths = option_files("sweep")
+    return "\n".join(f"  {path.stem:14} {sentence(path)}" for path in paths)
 
 
 def _tables(config: DictConfig) -> None:
@@ -112,7 +114,7 @@ def read_records(config: DictConfig) -> tuple[Path, list[Record], list[str]]:
 
     Raises: UserError if the config has no meaning or there are no records.
     """
-    configuration.check(config)
+    check(config)
     folder = Path(config.output_dir) / config.study
     records, left_out = _records(config, folder)
     for line in left_out:

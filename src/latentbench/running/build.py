@@ -10,10 +10,11 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
+from latentbench.configuration.catalogue import PARTS
 from latentbench.data.base import ImageData
 from latentbench.errors import Refused, UserError
 from latentbench.models.base import GenerativeModel
-from latentbench.running.job import OPTIONAL_PARTS, taken_by_model
+from latentbench.running.job import taken_by_model
 
 
 def load(config: DictConfig) -> ImageData:
@@ -45,7 +46,7 @@ def build(node: DictConfig, **parts: Any) -> Any:
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     """The model of the chosen parts. Raises: Refused if it lacks one or they do not fit together."""
     taken = taken_by_model(config)
-    for group in OPTIONAL_PARTS:
+    for group in PARTS:
         if group in taken and config.get(group) is None:
             raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
     parts = {"prior": build(config.prior, latent_size=config.latent_size, shape=data.shape)}
@@ -56,7 +57,7 @@ def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     parts["backbone"] = build(config.backbone, latent_size=coordinates, shape=data.shape)
     if "regularizer" in taken:
         parts["regularizer"] = build(config.regularizer, latent_size=coordinates)
-    parts |= {group: build(config[group]) for group in ("likelihood", "objective", "annealing") if group in taken}
+    parts |= {part: build(config[part]) for part in PARTS if part in taken and part not in parts}
     if "dataset_size" in taken:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)

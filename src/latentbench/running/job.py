@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration import check, choices, run_id
+from latentbench.configuration.catalogue import PARTS
+from latentbench.configuration.identity import choices, run_id
+from latentbench.configuration.validation import check
 
 LOCK = "lock"  # a file in a run's folder, held while a process is at it
 
@@ -22,10 +24,6 @@ class Job(NamedTuple):
     is_alone: bool  # and not one of a sweep, of which a refused pair is a result like any other
 
 
-# What a model may do without; its constructor says what it takes.
-OPTIONAL_PARTS = ("posterior", "regularizer", "likelihood", "objective", "annealing")
-
-
 def taken_by_model(config: DictConfig) -> set[str]:
     """Names of what the model's constructor takes."""
     return set(inspect.signature(get_class(config.model._target_)).parameters)
@@ -37,7 +35,7 @@ def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, 
     Raises: UserError if a value has no meaning.
     """
     check(config)
-    unused = [group for group in OPTIONAL_PARTS if group not in taken_by_model(config)]
+    unused = [group for group in PARTS if group not in taken_by_model(config)]
     settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
     # beta=1 and beta=1.0 are one run, and so are all without a regularizer to weigh.
     settled.beta = None if "regularizer" in unused else float(config.beta)

@@ -7,7 +7,7 @@ import sys
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from latentbench.configuration import CONF_DIR
+from latentbench.configuration.catalogue import CONF_DIR
 
 
 class BarFriendlyHandler(logging.Handler):

@@ -1,0 +1,53 @@
+"""What makes a run the run it is: its choices, and its name."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS
+
+# What cannot change a result has no part in a run's identity.
+WITHOUT_EFFECT = (
+    "study",
+    "output_dir",
+    "force",
+    "checkpoint_seconds",
+    "logger",
+    "launcher",
+    "question",
+    "table",
+    "sweep",
+    "data.root",
+    "data.mirrors",
+)
+
+
+def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Option of every group and value of every scalar; `chosen` is Hydra's `runtime.choices`."""
+    groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
+    groups |= {group: sorted(config.get(group) or {}) for group in LISTED}
+    return groups | {scalar: config[scalar] for scalar in SCALARS}
+
+
+def identity(config: DictConfig) -> dict[str, Any]:
+    """The resolved config less what cannot change a result."""
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    for path in WITHOUT_EFFECT:
+        *parents, leaf = path.split(".")
+        holder = content
+        for parent in parents:
+            holder = holder.get(parent) or {}
+        holder.pop(leaf, None)
+    return {str(key): value for key, value in content.items()}
+
+
+def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
+    """Name of a run: its main choices, readable, and a hash of all that can change its result."""
+    named = json.dumps([identity(config), {g: chosen[g] for g in ("method", "data")}], sort_keys=True)
+    digest = hashlib.sha256(named.encode()).hexdigest()[:8]
+    weight = "" if config.beta is None else f"-b{config.beta:g}"
+    return f"{chosen['method']}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"

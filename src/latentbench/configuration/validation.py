@@ -1,0 +1,44 @@
+"""Whether the values of a composed config mean anything."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.errors import UserError
+
+
+def check(config: DictConfig) -> None:
+    """Raises: UserError if a scalar has no meaning."""
+    bounds = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
+    for name, (least, most) in bounds.items():
+        value = OmegaConf.select(config, name)
+        if type(value) is not int or value < least or (most is not None and value > most):
+            limit = "" if most is None else f" and {most} or less"
+            raise UserError(f"{name}={value}: {name} must be a whole number, {least} or more{limit}")
+    if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
+        raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
+    if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
+        raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
+    for name, number in numbers(OmegaConf.to_container(config, resolve=False)):
+        if not math.isfinite(number):
+            raise UserError(f"{name}={number}: give a finite number")
+    if type(config.force) is not bool:
+        raise UserError(f"force={config.force}: force must be true or false")
+    if type(config.output_dir) is not str or not config.output_dir:
+        raise UserError(f"output_dir={config.output_dir}: output_dir must be a folder's path")
+    if type(config.study) is not str or not re.fullmatch(r"\w[\w.-]*", config.study):
+        raise UserError(
+            f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.', no '.' first"
+        )
+
+
+def numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every float of a nested container under its full key."""
+    if isinstance(node, float):
+        yield prefix, node
+    elif isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from numbers(value, f"{prefix}.{key}".lstrip("."))
