@@ -1,7 +1,8 @@
-"""What the documents tell a reader to type can be typed, and what they point to is there."""
+"""The commands in the documents work, and the files, options and numbers that they name exist."""
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,12 @@ from latentbench.reporting.tables import FROM_RECORDS, NOT_PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = [path for path in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")) if path.is_file()]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+OPTIONS = ROOT / "docs" / "options.md"
+OUTPUT = ROOT / "docs" / "output.md"
+DATA = ROOT / "docs" / "data.md"
+PAGES = (README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md"))
+DOCUMENTS = [path for path in PAGES if path.is_file()]
 OURS = ("latentbench", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
 COMMANDS = (*OURS, "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -39,7 +45,7 @@ def block_lines(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every command of code blocks and of `inline code`, in words; what has <placeholders> is none."""
+    """Every command in code blocks and `inline code`, split into words; commands with <placeholders> are left out."""
     found = []
     for line in block_lines(text) + INLINE.findall(text):
         if line.split(" ")[0] in COMMANDS and not re.search(r"[<>…]", line):
@@ -50,24 +56,24 @@ def commands(text: str) -> list[list[str]]:
 
 
 def runs(text: str) -> list[list[str]]:
-    """Arguments of every command of ours."""
-    given = [words for words in commands(text) if words[0].startswith("latentbench")]
-    given += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
-    return [words[1:] for words in given]
+    """Arguments of every latentbench command."""
+    own = [words for words in commands(text) if words[0].startswith("latentbench")]
+    own += [words[2:] for words in commands(text) if words[:3] == ["python", "-m", "latentbench"]]
+    return [words[1:] for words in own]
 
 
 ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.read_text(encoding="utf-8"))})
 
 
-def test_the_readme_names_every_option_that_makes_a_model_or_samples_it() -> None:
-    named = set(INLINE.findall(README.read_text(encoding="utf-8")))
+def test_the_page_of_options_names_every_option_that_makes_a_model_or_samples_it() -> None:
+    named = set(INLINE.findall(OPTIONS.read_text(encoding="utf-8")))
     of_model = ("prior", "posterior", "regularizer", "annealing", "objective", "model", "backbone", "likelihood")
-    groups = (*of_model, "method", "sampler")
+    groups = (*of_model, "method", "sampler", "features")
     assert not {path.stem for group in groups for path in option_files(group)} - named
 
 
-def test_the_readme_says_what_fits_together_as_the_code_does() -> None:
-    written = README.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
+def test_the_page_of_options_shows_the_same_compatible_pairs_as_the_code() -> None:
+    written = OPTIONS.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
     assert written.strip() == table_of_fits("github"), "between the marks belongs the text on the right"
 
 
@@ -115,21 +121,51 @@ def test_everything_that_is_linked_is_there(path: Path) -> None:
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-def test_what_the_readme_says_of_a_record_is_so() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_page_of_output_names_every_key_of_a_record() -> None:
+    text = OUTPUT.read_text(encoding="utf-8")
     for key in Record.__dataclass_fields__:
         assert f"`{key}`" in text, key
 
 
-def test_every_choice_and_every_value_is_in_the_readme() -> None:
-    text = README.read_text(encoding="utf-8")
-    # The model follows from the method.
+def test_the_page_of_options_names_every_group_and_every_setting() -> None:
+    text = OPTIONS.read_text(encoding="utf-8")
     for name in (*GROUPS, *SCALARS):
-        if name != "model":
-            assert re.search(rf"`{name}[`=]", text), name
+        assert re.search(rf"`{name}[`=]", text), name
 
 
-def test_every_data_set_is_in_the_readme() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_page_of_data_names_every_data_set() -> None:
+    text = DATA.read_text(encoding="utf-8")
     for path in (CONF_DIR / "data").glob("*.yaml"):
         assert f"`{path.stem}`" in text, path.stem
+
+
+def test_the_readme_names_every_study_and_every_page() -> None:
+    text = README.read_text(encoding="utf-8")
+    for path in (ROOT / "sweeps").glob("*.yaml"):
+        assert f"`{path.stem}`" in text, path.stem
+    for path in DOCUMENTS:
+        if path != README:
+            assert f"]({path.relative_to(ROOT)})" in text, path.name
+
+
+def test_numbers_that_the_readme_quotes_are_in_the_table_of_its_study() -> None:
+    table = (ROOT / "results" / "quick" / "digits" / "table.md").read_text(encoding="utf-8")
+    cells = {cell.strip(" *\N{DAGGER}") for line in table.splitlines() for cell in line.split("|")}
+    quoted = re.findall(r"[\d.]+\s+±\s+[\d.]*\d", README.read_text(encoding="utf-8"))
+    assert len(quoted) > 50, "the table of the README and the quotes around it"
+    assert {" ".join(number.split()) for number in quoted} - cells == set()
+
+
+def test_the_files_that_contributing_names_exist() -> None:
+    package = ROOT / "src" / "latentbench"
+    named = set(re.findall(r"`([\w./]+/[\w.]*|[\w/]+\.\w+)`", CONTRIBUTING.read_text(encoding="utf-8")))
+    assert "records/record.py" in named
+    missing = [name for name in named if not (package / name).exists() and not (ROOT / name).exists()]
+    assert [name for name in missing if name not in ("base.py", "maximum_mean_discrepancy.py", "mmd.yaml")] == []
+
+
+def test_contributing_shows_the_import_rule_that_is_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = [rule for rule in project["tool"]["importlinter"]["contracts"] if rule["type"] == "layers"]
+    layers = [layer.replace(" | ", ", ") for layer in contract["layers"]]
+    assert "\n".join(layers) in "\n".join(block_lines(CONTRIBUTING.read_text(encoding="utf-8")))

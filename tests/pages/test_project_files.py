@@ -1,0 +1,79 @@
+"""Files for GitHub, pre-commit and citations: they parse, and what they name exists."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import latentbench
+from options import GROUPS
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"
+FORMS = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="these tests are about a checkout, and there is none")
+
+
+def content(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def make_targets(commands: list[str]) -> list[str]:
+    """The make targets in a list of commands, in order."""
+    return [target for command in commands if command.startswith("make ") for target in shlex.split(command)[1:]]
+
+
+def test_the_citation_has_the_version_and_licence_of_the_package() -> None:
+    citation = content(ROOT / "CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == latentbench.__version__
+    assert citation["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
+    assert {"message", "title", "abstract", "authors"} <= set(citation)
+
+
+def test_the_hosted_workflow_runs_the_make_targets_of_the_local_one() -> None:
+    (job,) = content(WORKFLOW)["jobs"].values()
+    hosted = make_targets([step["run"] for step in job["steps"] if "run" in step])
+    assert set(hosted) <= TARGETS
+    assert hosted == make_targets((ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines())
+    assert hosted[-2:] == ["check", "test"]
+
+
+def test_pre_commit_runs_the_checks_of_make_check_from_the_projects_own_environment() -> None:
+    (repository,) = content(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    assert {hook["language"] for hook in repository["hooks"]} == {"system"}
+    entries = [hook["entry"].split(" --")[0] for hook in repository["hooks"]]
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "-n", "-o", "setup", "check"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert entries == [re.sub(r" (--\w+ )?\.$", "", line) for line in shown.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_an_issue_form_has_what_github_requires(path: Path) -> None:
+    form = content(path)
+    assert {"name", "description", "body"} <= set(form)
+    ids = [field["id"] for field in form["body"]]
+    assert len(ids) == len(set(ids))
+    for field in form["body"]:
+        assert field["type"] in ("input", "textarea", "dropdown")
+        assert field["attributes"]["label"]
+
+
+def test_there_is_a_form_for_bugs_options_and_numbers() -> None:
+    assert {path.stem for path in FORMS} == {"bug_report", "new_option", "wrong_number"}
+    assert "blank_issues_enabled" in content(ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml")
+
+
+def test_the_form_for_options_offers_every_group() -> None:
+    (kind,) = [field for field in content(FORMS[0].with_name("new_option.yml"))["body"] if field["id"] == "kind"]
+    assert sorted(kind["attributes"]["options"]) == sorted(set(GROUPS) - {"trainer"})
