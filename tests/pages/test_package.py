@@ -1,4 +1,4 @@
-"""A wheel of this tree has all that a run needs, far from the tree; and the Makefile says what it does."""
+"""The wheel contains everything that a run needs, outside of a checkout; the Makefile lists its targets."""
 
 import ast
 import json
@@ -19,15 +19,13 @@ from latentbench.configuration.catalogue import CONF_DIR
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("src", "conf", "sweeps", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
-DEBRIS = shutil.ignore_patterns("__pycache__", "*.egg-info", "outputs", "wandb")
+IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "outputs", "wandb")
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "pyproject.toml").is_file(), reason="these tests are about a checkout, and there is none"
-)
+pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="these tests need a checkout")
 
 
-def called(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that has to succeed."""
+def run_command(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command and check that it exits with 0."""
     finished = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -41,12 +39,12 @@ def called(*command: str | Path, cwd: Path, **variables: str) -> subprocess.Comp
     return finished
 
 
-def a_clean_export(folder: Path) -> Path:
-    """The sources alone, as a checkout has them."""
+def export_sources(folder: Path) -> Path:
+    """Copy the sources of a checkout, without build outputs and caches."""
     folder.mkdir(parents=True)
     for name in SOURCES:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=DEBRIS)
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=IGNORED)
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
     return folder
@@ -54,14 +52,14 @@ def a_clean_export(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return a_clean_export(tmp_path_factory.mktemp("export") / "latentbench")
+    return export_sources(tmp_path_factory.mktemp("export") / "latentbench")
 
 
 @pytest.fixture(scope="module")
 def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of the tree."""
     folder = tmp_path_factory.mktemp("wheel")
-    called(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=tree)
+    run_command(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=tree)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -77,7 +75,7 @@ def test_a_wheel_holds_every_option_and_every_study(wheel: Path) -> None:
     assert expected - contents(wheel) == set()
 
 
-def test_a_wheel_holds_every_module_template_and_the_weights_of_the_features(wheel: Path) -> None:
+def test_a_wheel_holds_every_module_every_template_and_the_weights_of_the_features(wheel: Path) -> None:
     kinds = (".py", ".jinja", ".safetensors")
     paths = [path for path in (ROOT / "src" / "latentbench").rglob("*") if path.suffix in kinds]
     assert {str(path.relative_to(ROOT / "src")) for path in paths} - contents(wheel) == set()
@@ -90,35 +88,35 @@ def test_a_wheel_holds_nothing_else(wheel: Path) -> None:
 
 
 def test_a_wheel_made_from_the_source_distribution_is_the_same(wheel: Path, tree: Path, tmp_path: Path) -> None:
-    called(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, cwd=tree)
+    run_command(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, cwd=tree)
     (from_sdist,) = tmp_path.glob("*.whl")
     assert contents(from_sdist) == contents(wheel)
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of packages with the wheel in it, inside a repository of somebody's own."""
+    """A folder with the installed wheel, inside a Git repository of another project."""
     project = tmp_path_factory.mktemp("project")
     target = project / "packages"
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-index")
-    called(sys.executable, "-m", "pip", "install", *quiet, "--target", target, wheel, cwd=project)
+    run_command(sys.executable, "-m", "pip", "install", *quiet, "--target", target, wheel, cwd=project)
     if shutil.which("git"):
         someone = ("-c", "user.name=someone", "-c", "user.email=someone@example.org", "-c", "commit.gpgsign=false")
-        called("git", "init", "--quiet", cwd=project)
-        called("git", *someone, "commit", "--quiet", "--allow-empty", "--message", "mine", cwd=project)
+        run_command("git", "init", "--quiet", cwd=project)
+        run_command("git", *someone, "commit", "--quiet", "--allow-empty", "--message", "mine", cwd=project)
     return target
 
 
 @pytest.fixture(scope="module")
 def elsewhere(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory in which the wheel has made one run."""
+    """A working directory with one run of the installed wheel."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    where = called(
+    where = run_command(
         sys.executable, "-c", "import latentbench; print(latentbench.__file__)", cwd=folder, PYTHONPATH=str(installed)
     )
     assert Path(where.stdout.strip()) == installed / "latentbench" / "__init__.py"
     command = ("trainer.max_epochs=1", "backbone.hidden=[16]", "metric=[fid,sharpness]", "study=mine", "logger=none")
-    called(sys.executable, "-m", "latentbench", *command, cwd=folder, PYTHONPATH=str(installed))
+    run_command(sys.executable, "-m", "latentbench", *command, cwd=folder, PYTHONPATH=str(installed))
     return folder
 
 
@@ -138,7 +136,7 @@ def test_the_commands_of_an_installed_wheel_make_tables_and_a_page(elsewhere: Pa
     made = {}
     for name in ("latentbench-tables", "latentbench-report"):
         command = (sys.executable, installed / "bin" / name, "study=mine")
-        made[name] = called(*command, cwd=elsewhere, PYTHONPATH=str(installed)).stdout
+        made[name] = run_command(*command, cwd=elsewhere, PYTHONPATH=str(installed)).stdout
     assert "fid" in made["latentbench-tables"]
     assert (elsewhere / "outputs" / "mine" / "table.md").is_file()
     assert (elsewhere / "outputs" / "mine" / "report.html").is_file()
@@ -165,22 +163,22 @@ def test_every_package_that_is_imported_is_a_dependency() -> None:
         for module in foreign
         if not {name.lower().replace("_", "-") for name in distributions.get(module, [module])} & declared
     }
-    # OmegaConf is part of what Hydra's users see; it comes with it in the version it needs.
+    # Hydra depends on OmegaConf, in the version that it needs.
     assert undeclared - {"omegaconf"} == set()
 
 
 def test_the_studies_of_a_checkout_are_those_in_sweeps() -> None:
     if ROOT / "conf" != CONF_DIR:
-        pytest.skip("an installed package is tested, whose studies are its own")
+        pytest.skip("tests of an installed package, which brings its own studies")
     assert (CONF_DIR / "sweep").resolve() == ROOT / "sweeps"
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-def test_make_help_lists_the_commands_of_a_newcomer(tmp_path: Path) -> None:
-    shown = called("make", "--no-print-directory", "-f", ROOT / "Makefile", "help", cwd=tmp_path).stdout
+def test_make_help_lists_the_targets(tmp_path: Path) -> None:
+    shown = run_command("make", "--no-print-directory", "-f", ROOT / "Makefile", "help", cwd=tmp_path).stdout
     for target in ("help", "setup", "bench", "test", "check", "clean"):
         assert re.search(rf"^{target} +\w", shown, re.MULTILINE), target
-    assert called("make", "--no-print-directory", "-f", ROOT / "Makefile", cwd=tmp_path).stdout == shown
+    assert run_command("make", "--no-print-directory", "-f", ROOT / "Makefile", cwd=tmp_path).stdout == shown
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
@@ -189,7 +187,7 @@ def test_make_bench_runs_a_study_and_prints_its_table(tmp_path: Path) -> None:
     for name in ("requirements.lock", "pyproject.toml"):
         (tmp_path / name).touch()
     (tmp_path / ".venv" / "ready").touch()
-    shown = called(
+    shown = run_command(
         "make", "--no-print-directory", "-n", "-f", ROOT / "Makefile", "bench", cwd=tmp_path
     ).stdout.splitlines()
     assert [line.split("/")[-1] for line in shown] == ["latentbench -m sweep=quick", "latentbench-tables sweep=quick"]

@@ -17,7 +17,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"
 FORMS = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
-pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="these tests are about a checkout, and there is none")
+pytestmark = pytest.mark.skipif(not WORKFLOW.is_file(), reason="these tests need a checkout")
 
 
 def content(path: Path) -> Any:

@@ -86,7 +86,7 @@ def test_the_commands_of_a_newcomer_are_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("arguments", ALL_RUNS, ids=" ".join)
-def test_every_command_can_be_carried_out(arguments: tuple[str, ...]) -> None:
+def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
     if {"--help", "--cfg", "--hydra-help"} & set(arguments):
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
@@ -100,7 +100,7 @@ def test_every_command_can_be_carried_out(arguments: tuple[str, ...]) -> None:
         assert OmegaConf.to_container(config.model, resolve=True)
 
 
-def test_a_study_that_is_named_has_a_grid() -> None:
+def test_every_study_that_is_named_has_a_grid() -> None:
     for arguments in ALL_RUNS:
         for word in arguments:
             if word.startswith("sweep="):
@@ -108,14 +108,14 @@ def test_a_study_that_is_named_has_a_grid() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_make_target_that_is_named_is_there(path: Path) -> None:
+def test_every_make_target_that_is_named_exists(path: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = {word for words in commands(path.read_text(encoding="utf-8")) if words[0] == "make" for word in words[1:]}
     assert named - targets == set()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_everything_that_is_linked_is_there(path: Path) -> None:
+def test_every_linked_file_exists(path: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (path.parent / link).exists()] == []
