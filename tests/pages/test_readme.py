@@ -133,10 +133,11 @@ def test_the_page_of_options_names_every_group_and_every_setting() -> None:
         assert re.search(rf"`{name}[`=]", text), name
 
 
-def test_the_page_of_data_names_every_data_set() -> None:
-    text = DATA.read_text(encoding="utf-8")
+def test_the_page_of_data_describes_every_data_set_and_its_features() -> None:
+    _, data_sets, features = DATA.read_text(encoding="utf-8").split("\n## ")
     for path in (CONF_DIR / "data").glob("*.yaml"):
-        assert f"`{path.stem}`" in text, path.stem
+        assert f"`{path.stem}`" in data_sets, path.stem
+        assert f"`{path.stem}`" in features, path.stem
 
 
 def test_the_readme_names_every_study_and_every_page() -> None:
