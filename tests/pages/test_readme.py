@@ -26,7 +26,7 @@ OUTPUT = ROOT / "docs" / "output.md"
 DATA = ROOT / "docs" / "data.md"
 PAGES = (README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md"))
 DOCUMENTS = [path for path in PAGES if path.is_file()]
-OURS = ("latentbench", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
+OURS = ("latentbench", "latentbench-status", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
 COMMANDS = (*OURS, "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
