@@ -193,10 +193,16 @@ def test_a_wrong_value_in_a_sweep_is_said_and_the_exit_code_is_2() -> None:
     assert finished.code == 2
 
 
-def test_an_unknown_flag_shows_the_usage() -> None:
+def test_an_unknown_flag_is_named() -> None:
     finished = latentbench("--nonsense")
     assert finished.code == 2
-    assert "unrecognized arguments: --nonsense" in finished.err
+    assert "--nonsense: there is no such flag" in the_one_line(finished)
+
+
+def test_a_folder_of_further_options_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    finished = latentbench("--config-dir", str(tmp_path / "nowhere"), "seed=1")
+    assert f"there is no folder {tmp_path / 'nowhere'}" in the_one_line(finished)
+    assert finished.code == 2
 
 
 @pytest.mark.parametrize(
@@ -353,6 +359,31 @@ def test_a_study_with_an_empty_grid_runs_nothing(program: Callable[[], Any], in_
     assert "sweep=empty has an empty grid" in the_one_line(finished)
     assert finished.code == 2
     assert not list(in_an_empty_folder.glob("outputs/*/*"))
+
+
+ANSWERS_AT_ONCE = {
+    "--help": 0,
+    "--version": 0,
+    "method=wae_mmd --cfg job": 0,
+    "method=nonsense": 2,
+    "latentsize=3": 2,
+    "seed=-1": 2,
+    "-m sweep=quick beta=abc": 2,
+}
+
+
+@pytest.mark.parametrize("command", ANSWERS_AT_ONCE)
+def test_what_trains_nothing_imports_nothing_that_is_slow(command: str) -> None:
+    script = (
+        "import sys; from latentbench.cli.app import main\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'pytorch_lightning', 'wandb', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", script, *command.split()], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert finished.stderr.splitlines()[-1] == "[]"
+    assert finished.returncode == ANSWERS_AT_ONCE[command]
 
 
 def test_the_module_is_the_command() -> None:

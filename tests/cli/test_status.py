@@ -8,9 +8,9 @@ from test_run import files
 from test_tables import a_record
 
 from latentbench.cli import status
-from latentbench.cli.app import composed
+from latentbench.cli.jobs import compose_jobs
 from latentbench.running.checkpoints import FILE_NAME
-from latentbench.running.job import LOCK, Job, settle
+from latentbench.running.job import LOCK, settle
 from latentbench.running.locks import held
 
 STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
@@ -19,11 +19,8 @@ STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
 @pytest.fixture
 def folders(tmp_path: Path) -> list[Path]:
     """A folder per run of the study."""
-    jobs: list[Job] = []
-    latentbench(program=lambda: jobs.extend(composed([*STUDY, f"output_dir={tmp_path}", "-m"])))
-    found = [settle(job.config, job.options)[2] for job in jobs]
-    (tmp_path / "multirun.yaml").unlink()
-    return found
+    jobs = compose_jobs([*STUDY, f"output_dir={tmp_path}", "-m"])
+    return [settle(job.config, job.options)[2] for job in jobs]
 
 
 def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path], tmp_path: Path) -> None:

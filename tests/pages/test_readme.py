@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from latentbench.cli.compatibility import table_of_fits
+from latentbench.cli.compatibility import STORED_TABLE, compatibility_table
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.validation import check
@@ -74,7 +74,11 @@ def test_the_page_of_options_names_every_option_that_makes_a_model_or_samples_it
 
 def test_the_page_of_options_shows_the_same_compatible_pairs_as_the_code() -> None:
     written = OPTIONS.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
-    assert written.strip() == table_of_fits("github"), "between the marks belongs the text on the right"
+    assert written.strip() == compatibility_table("github"), "between the marks belongs the text on the right"
+
+
+def test_the_table_that_help_shows_is_up_to_date() -> None:
+    assert STORED_TABLE.read_text() == compatibility_table("simple") + "\n", "python -m latentbench.cli.compatibility"
 
 
 def test_the_commands_of_a_newcomer_are_in_the_readme() -> None:

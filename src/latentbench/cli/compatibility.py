@@ -1,6 +1,11 @@
-"""Which posterior, prior and regularizer fit together: asked of the parts themselves."""
+"""Which posterior, prior and regularizer fit together, asked of the parts themselves.
+
+`python -m latentbench.cli.compatibility` writes compatibility.txt anew, which `latentbench --help` shows without
+importing torch, and prints the table of the README.
+"""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -9,52 +14,57 @@ from tabulate import tabulate
 
 from latentbench.configuration.catalogue import CONF_DIR, option_files
 
-SHAPE = (1, 4, 4)  # of images that nothing depends on here
+STORED_TABLE = Path(__file__).with_suffix(".txt")
+SHAPE = (1, 4, 4)  # of images; whether parts fit does not depend on it
 
 
-def part(group: str, option: str, **given: Any) -> Any:
-    """An option as its YAML has it."""
-    return instantiate(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"), _convert_="all", **given)
+def _part(group: str, option: str, **parameters: Any) -> Any:
+    """An option with the values of its YAML."""
+    return instantiate(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"), _convert_="all", **parameters)
 
 
-def fitting() -> dict[tuple[str, str], list[str]]:
-    """(posterior, prior) -> the regularizers that take them."""
+def compatible_regularizers() -> dict[tuple[str, str], list[str]]:
+    """(posterior, prior) -> the regularizers that do not refuse the pair."""
     names = {group: [path.stem for path in option_files(group)] for group in ("posterior", "prior", "regularizer")}
-    priors = {name: part("prior", name, latent_size=2, shape=SHAPE) for name in names["prior"]}
-    regularizers = {name: part("regularizer", name, latent_size=2) for name in names["regularizer"]}
-    fits = {}
+    priors = {name: _part("prior", name, latent_size=2, shape=SHAPE) for name in names["prior"]}
+    regularizers = {name: _part("regularizer", name, latent_size=2) for name in names["regularizer"]}
+    compatible = {}
     for posterior_name, prior_name in itertools.product(names["posterior"], names["prior"]):
         prior = priors[prior_name]
-        posterior = part("posterior", posterior_name, latent_size=2, coordinates=prior.coordinates)
-        fits[posterior_name, prior_name] = [
-            name for name, made in regularizers.items() if made.refuses(posterior=posterior, prior=prior) is None
+        posterior = _part("posterior", posterior_name, latent_size=2, coordinates=prior.coordinates)
+        compatible[posterior_name, prior_name] = [
+            name
+            for name, regularizer in regularizers.items()
+            if regularizer.refuses(posterior=posterior, prior=prior) is None
         ]
-    return fits
+    return compatible
 
 
-def table_of_fits(style: str) -> str:
-    """Posterior by prior with a letter for every set of regularizers that take the same pairs, and what each means.
+def compatibility_table(style: str) -> str:
+    """Posterior by prior, with a letter for every set of regularizers that take the same pairs, and a legend.
 
-    style: of tabulate, such as `github` or `simple`.
+    style: a table format of tabulate, such as `github` or `simple`.
     """
-    fits = fitting()
+    compatible = compatible_regularizers()
     pairs_of: dict[str, frozenset[tuple[str, str]]] = {}
     for path in option_files("regularizer"):
-        pairs_of[path.stem] = frozenset(pair for pair, takers in fits.items() if path.stem in takers)
-    sets: dict[frozenset[tuple[str, str]], list[str]] = {}
+        pairs_of[path.stem] = frozenset(pair for pair, names in compatible.items() if path.stem in names)
+    regularizers_of: dict[frozenset[tuple[str, str]], list[str]] = {}
     for regularizer, pairs in sorted(pairs_of.items(), key=lambda item: -len(item[1])):
-        sets.setdefault(pairs, []).append(regularizer)
-    letters = dict(zip(sets, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
-    posteriors, priors = (list(dict.fromkeys(names)) for names in zip(*fits, strict=True))
-    rows = [
-        [posterior, *("".join(letters[s] for s in sets if (posterior, prior) in s) or "-" for prior in priors)]
-        for posterior in posteriors
-    ]
+        regularizers_of.setdefault(pairs, []).append(regularizer)
+    letters = dict(zip(regularizers_of, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
+    posteriors, priors = (list(dict.fromkeys(names)) for names in zip(*compatible, strict=True))
+
+    def cell(pair: tuple[str, str]) -> str:
+        return "".join(letters[pairs] for pairs in regularizers_of if pair in pairs) or "-"
+
+    rows = [[posterior, *(cell((posterior, prior)) for prior in priors)] for posterior in posteriors]
     table = tabulate(rows, headers=["posterior \\ prior", *priors], tablefmt=style)
-    meaning = "\n".join(f"{bullet(style)}{letters[pairs]}: {', '.join(names)}" for pairs, names in sets.items())
-    return f"{table}\n\n{meaning}"
+    bullet = "- " if style == "github" else "  "
+    legend = "\n".join(f"{bullet}{letters[pairs]}: {', '.join(names)}" for pairs, names in regularizers_of.items())
+    return f"{table}\n\n{legend}"
 
 
-def bullet(style: str) -> str:
-    """What begins a line of a list."""
-    return "- " if style == "github" else "  "
+if __name__ == "__main__":
+    STORED_TABLE.write_text(compatibility_table("simple") + "\n")
+    print(compatibility_table("github"))

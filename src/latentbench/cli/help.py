@@ -1,6 +1,7 @@
-"""The text of `latentbench --help`, made from the YAMLs that there are."""
+"""The text of `latentbench --help`, made from the YAMLs. Imports nothing that is slow to import."""
 
-from latentbench.cli.compatibility import table_of_fits
+from pathlib import Path
+
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_files, sentence
 
 USAGE = """\
@@ -13,9 +14,9 @@ latentbench: what does a regularizer of the latent space give you?
   latentbench-tables sweep=quick                         its table and figures, from the records
   latentbench-report sweep=quick                         its web page, with every run
   latentbench-dashboard sweep=quick entity=me            its workspace in Weights & Biases
-  latentbench method=wae_mmd --cfg job                   show the composed config, run nothing
+  latentbench method=wae_mmd --cfg job                   the composed config; nothing is run
 
-Records land at <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: latentbench --hydra-help.
+Records are written to <output_dir>/<study>/<run_id>/record.json. Hydra's own flags: latentbench --hydra-help.
 """
 
 
@@ -32,6 +33,6 @@ def help_text() -> str:
         if hash_sign and setting[:1].isalpha():
             parts.append(f"  {setting.strip():<20} {meaning.strip()}")
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
-    parts += ["\nwhich regularizers take which posterior and prior; the rest is refused, with its reason"]
-    parts += [table_of_fits("simple")]
+    parts += ["\nwhich regularizers fit which posterior and prior; every other combination is refused, with the reason"]
+    parts += [Path(__file__).with_name("compatibility.txt").read_text().rstrip()]
     return "\n".join(parts)

@@ -3,7 +3,6 @@
 import io
 import statistics
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from latentbench.cli.app import MULTIRUN, composed
+from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.configuration.compose import explain
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, load
@@ -42,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        with tempfile.TemporaryDirectory() as nowhere:  # Hydra writes down what it composes
-            jobs = composed(["-m", f"hydra.sweep.dir={nowhere}", *(word for word in arguments if word not in MULTIRUN)])
+        jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
         folders = list(dict.fromkeys(settle(job.config, job.options)[2] for job in jobs))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"latentbench-status: {explain(error)}", file=sys.stderr)

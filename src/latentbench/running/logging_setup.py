@@ -1,13 +1,10 @@
-"""Messages: how a command and the processes that it starts write them."""
+"""How messages are written, by a command and by the processes that it starts."""
 
 import logging
 import logging.config
 import sys
 
-from omegaconf import OmegaConf
 from tqdm import tqdm
-
-from latentbench.configuration.catalogue import CONF_DIR
 
 
 class BarFriendlyHandler(logging.Handler):
@@ -19,7 +16,18 @@ class BarFriendlyHandler(logging.Handler):
 
 
 def set_up_logging() -> None:
-    """Messages as Hydra sets them up in the first process, in another one."""
-    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "hydra" / "job_logging" / "latentbench.yaml"))
-    assert isinstance(content, dict)
-    logging.config.dictConfig({str(key): value for key, value in content.items()})
+    """Messages on standard error, one line each: latentbench's own, and the warnings of all other packages."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "formatters": {"plain": {"format": "%(message)s"}},
+            "handlers": {"console": {"()": BarFriendlyHandler, "formatter": "plain"}},
+            "loggers": {
+                "latentbench": {"level": "INFO"},
+                "pytorch_lightning": {"level": "WARNING"},
+                "lightning_fabric": {"level": "WARNING"},
+            },
+            "root": {"level": "WARNING", "handlers": ["console"]},
+            "disable_existing_loggers": False,
+        }
+    )

@@ -1,0 +1,73 @@
+"""The runs that a command line asks for, composed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import open_dict
+
+from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.errors import UserError
+from latentbench.running.job import Job
+
+MULTIRUN_FLAGS = ("-m", "--multirun")
+CONFIG_DIR_FLAGS = ("-cd", "--config-dir")
+
+
+def compose_jobs(arguments: Sequence[str]) -> list[Job]:
+    """The composed runs of a command line: one, or with -m (or a study's own grid) every combination of values.
+
+    Raises: UserError if the grid is empty, and what Hydra raises for a config that cannot be composed.
+    """
+    overrides, is_multirun = _split_flags(arguments)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        try:
+            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+            parsed = parser.parse_overrides(overrides)
+            single_values = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+            config = compose("config", overrides=single_values, return_hydra_config=True)
+            if not is_multirun and config.hydra.mode != RunMode.MULTIRUN:
+                return [_compose_job(overrides, is_alone=True)]
+            study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
+            if study and not grid:
+                raise UserError(f"sweep={study} has an empty grid: say below hydra.sweeper.params what it varies")
+            of_grid = parser.parse_overrides([f"{key}={values}" for key, values in grid.items()])
+            (combinations,) = BasicSweeper.split_arguments([*of_grid, *parsed], None)
+            if not combinations:
+                raise UserError("the grid is empty: a range or a list of choices in the command has no values")
+            return [_compose_job(combination, is_alone=False) for combination in combinations]
+        except ValueError as error:  # Hydra's parser, which does not name the argument
+            raise UserError(f"{error} (in: {' '.join(arguments)})") from error
+
+
+def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The overrides, with folders of further options as a search path, and whether they span a grid."""
+    overrides, folders = [], []
+    remaining = iter(arguments)
+    is_multirun = False
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if word in MULTIRUN_FLAGS:
+            is_multirun = True
+        elif flag in CONFIG_DIR_FLAGS:
+            folder = Path(value if equals else next(remaining, "")).absolute()
+            if not folder.is_dir():
+                raise UserError(f"--config-dir: there is no folder {folder}")
+            folders.append(f"'file://{folder}'")
+        elif word.startswith("-"):
+            raise UserError(f"{word}: there is no such flag; `latentbench --help` shows what there is")
+        else:
+            overrides.append(word)
+    return [*([f"hydra.searchpath=[{','.join(folders)}]"] if folders else []), *overrides], is_multirun
+
+
+def _compose_job(overrides: Sequence[str], *, is_alone: bool) -> Job:
+    config = compose("config", overrides=list(overrides), return_hydra_config=True)
+    choices, words = dict(config.hydra.runtime.choices), list(config.hydra.overrides.task)
+    with open_dict(config):
+        del config.hydra
+    return Job(config, choices, words, is_alone)
