@@ -124,8 +124,11 @@ WRONG = {
     "a misspelt key of a part": ("trainer.max_epoch=3", ["trainer.max_epoch", NOT_A_KEY, "max_epochs"]),
     "seconds in words": ("checkpoint_seconds=often", ["checkpoint_seconds=often", "number of seconds, 0 or more"]),
     "an empty range": ("-m seed=range(0,0)", ["the grid is empty"]),
-    "a misspelt key of a metric": ("metric.prdc.neighbours=3", ["metric.prdc.neighbours", NOT_A_KEY, "there are k"]),
-    "a key of a metric without any": ("metric.fid.k=3", ["metric.fid.k", NOT_A_KEY, "there are none"]),
+    "a misspelt key of a metric": (
+        "metric.prdc.neighbours=3",
+        ["prdc.neighbours", NOT_A_KEY, "the keys are: k"],
+    ),
+    "a key of a metric without any": ("metric.fid.k=3", ["metric.fid.k", NOT_A_KEY, "the keys are: none"]),
     "a key of a metric that is not chosen": ("metric=[fid] metric.nll.samples=3", ["nll", "add it to metric=[...]"]),
     "a key of another option": ("objective.samples=5", ["objective.samples", "objective=importance_weighted"]),
     "a misspelt key in a sweep": ("-m latentsize=3,4", ["latentsize", NOT_A_KEY, "latent_size"]),

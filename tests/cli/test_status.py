@@ -36,9 +36,9 @@ def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path],
     with held(running / LOCK):
         told = latentbench(*STUDY, f"output_dir={tmp_path}", program=status.main)
     assert told.out.splitlines() == [
-        "1 finished, 1 running, 1 cut off, 1 failed, 1 refused, 1 to do, of 6 runs",
+        "1 finished, 1 running, 1 interrupted, 1 failed, 1 refused, 1 not started, of 6 runs",
         "about 3 min left with 1 at a time, 60 s a run",
-        f"cut off: {cut_off.name}",
+        f"interrupted: {cut_off.name}",
         f"running: {running.name}",
         "failed: method=vae, 1 run: the loss is nan",
         "refused: method=ae, 1 run: no density",
@@ -51,11 +51,11 @@ def test_a_record_cut_short_is_of_a_run_that_is_to_do(folders: list[Path], tmp_p
     a_record().save(folders[0])
     content = (folders[0] / "record.json").read_bytes()
     (folders[0] / "record.json").write_bytes(content[:50])
-    assert status.status_lines(folders) == ["6 to do, of 6 runs"]
+    assert status.status_lines(folders) == ["6 not started, of 6 runs"]
 
 
 def test_the_command_that_started_a_sweep_can_be_given_as_it_was(folders: list[Path], tmp_path: Path) -> None:
-    assert latentbench("-m", *STUDY, f"output_dir={tmp_path}", program=status.main).out == "6 to do, of 6 runs\n"
+    assert latentbench("-m", *STUDY, f"output_dir={tmp_path}", program=status.main).out == "6 not started, of 6 runs\n"
 
 
 def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latentbench import __version__
 from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.catalogue import CONF_DIR
-from latentbench.configuration.compose import explain
+from latentbench.configuration.messages import explain
 from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.running.job import Job

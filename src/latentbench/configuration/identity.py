@@ -1,4 +1,4 @@
-"""What makes a run the run it is: its choices, and its name."""
+"""The identity of a run: its choices and its id."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS
 
-# What cannot change a result has no part in a run's identity.
+# Settings that cannot change a result: runs that differ in them alone are one run.
 WITHOUT_EFFECT = (
     "study",
     "output_dir",
@@ -26,14 +26,17 @@ WITHOUT_EFFECT = (
 
 
 def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Option of every group and value of every scalar; `chosen` is Hydra's `runtime.choices`."""
+    """Option of every group and value of every scalar.
+
+    chosen: Hydra's `runtime.choices`
+    """
     groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
     groups |= {group: sorted(config.get(group) or {}) for group in LISTED}
     return groups | {scalar: config[scalar] for scalar in SCALARS}
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
-    """The resolved config less what cannot change a result."""
+    """The resolved config without the settings that cannot change a result."""
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
     for path in WITHOUT_EFFECT:
@@ -46,8 +49,8 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 
 def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
-    """Name of a run: its main choices, readable, and a hash of all that can change its result."""
-    named = json.dumps([identity(config), {g: chosen[g] for g in ("method", "data")}], sort_keys=True)
-    digest = hashlib.sha256(named.encode()).hexdigest()[:8]
+    """A run's id: its main choices, readable, and a hash of everything that can change its result."""
+    content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     weight = "" if config.beta is None else f"-b{config.beta:g}"
     return f"{chosen['method']}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"

@@ -1,4 +1,4 @@
-"""Whether the values of a composed config mean anything."""
+"""Whether the values of a composed config are valid, as far as the values alone can tell."""
 
 import math
 import re
@@ -9,20 +9,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 
+# Whole numbers: smallest and largest value.
+BOUNDS = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
+
 
 def check(config: DictConfig) -> None:
-    """Raises: UserError if a scalar has no meaning."""
-    bounds = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
-    for name, (least, most) in bounds.items():
+    """Raises: UserError for the first value that is not valid."""
+    for name, (minimum, maximum) in BOUNDS.items():
         value = OmegaConf.select(config, name)
-        if type(value) is not int or value < least or (most is not None and value > most):
-            limit = "" if most is None else f" and {most} or less"
-            raise UserError(f"{name}={value}: {name} must be a whole number, {least} or more{limit}")
+        if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
+            limit = "" if maximum is None else f" and {maximum} or less"
+            raise UserError(f"{name}={value}: {name} must be a whole number, {minimum} or more{limit}")
     if type(config.beta) not in (int, float) or not 0 <= config.beta < math.inf:
         raise UserError(f"beta={config.beta}: beta must be a number, 0 or more")
     if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
         raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
-    for name, number in numbers(OmegaConf.to_container(config, resolve=False)):
+    for name, number in _floats(OmegaConf.to_container(config, resolve=False)):
         if not math.isfinite(number):
             raise UserError(f"{name}={number}: give a finite number")
     if type(config.force) is not bool:
@@ -35,10 +37,10 @@ def check(config: DictConfig) -> None:
         )
 
 
-def numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every float of a nested container under its full key."""
+def _floats(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every float of a nested container with its full key."""
     if isinstance(node, float):
         yield prefix, node
     elif isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from numbers(value, f"{prefix}.{key}".lstrip("."))
+            yield from _floats(value, f"{prefix}.{key}".lstrip("."))

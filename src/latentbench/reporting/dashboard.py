@@ -9,8 +9,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from latentbench.configuration.compose import compose_config, explain
+from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
+from latentbench.configuration.messages import explain
 from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.records.wandb import connected, explained

@@ -21,7 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
 from latentbench import __version__
-from latentbench.configuration.compose import compose_config, explain
+from latentbench.configuration.compose import compose_config
+from latentbench.configuration.messages import explain
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_whole
 from latentbench.reporting import tables

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import option_files, sentence
-from latentbench.configuration.compose import compose_config, explain
+from latentbench.configuration.compose import compose_config
+from latentbench.configuration.messages import explain
 from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_whole

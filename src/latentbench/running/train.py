@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save
 
-from latentbench.configuration.compose import explain
+from latentbench.configuration.messages import explain
 from latentbench.data.base import ImageData
 from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluation.evaluate import Evaluation, evaluate

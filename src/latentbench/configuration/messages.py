@@ -1,0 +1,50 @@
+"""What is wrong with a command, in one line: the errors of Hydra and OmegaConf reworded for a user."""
+
+import difflib
+import re
+
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, LISTED, SCALARS, option_files
+
+
+def explain(error: Exception) -> str:
+    """One line that says what is wrong and what would be right."""
+    cause: BaseException = error
+    while not isinstance(cause, MissingConfigException) and isinstance(cause.__cause__, MissingConfigException):
+        cause = cause.__cause__
+    if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
+        group, _, option = str(cause.missing_cfg_file).rpartition("/")
+        options = ", ".join(path.stem for path in option_files(group))
+        return f"{group}={option}: there is no such option; choose one of {options}"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    unknown_key = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
+    if unknown_key:
+        return _explain_unknown_key(unknown_key[1])
+    return " ".join(lines) or type(cause).__name__
+
+
+def _explain_unknown_key(path: str) -> str:
+    """Why the config has no key `path`, such as `metric.nll.samples`, and which key may be meant."""
+    parent, _, key = path.rpartition(".")
+    group, _, option = parent.partition(".")
+    known = [*GROUPS, *SCALARS]
+    if parent in GROUPS:
+        keys_of = {file.stem: [str(key) for key in OmegaConf.load(file)] for file in option_files(parent)}
+        known = sorted({key for keys in keys_of.values() for key in keys})
+        if key in known:
+            options = " or ".join(option for option, keys in keys_of.items() if key in keys)
+            return f"{path}: the chosen {parent} has no such key; {parent}={options} has it"
+    elif group in LISTED and (file := CONF_DIR / group / f"{option}.yaml").is_file():
+        known = [str(name) for name in OmegaConf.select(OmegaConf.load(file), option)]
+        if key in known:
+            return f"{path}: {option} is not chosen; add it to {group}=[...]"
+    elif parent and OmegaConf.is_dict(node := OmegaConf.select(OmegaConf.load(CONF_DIR / "config.yaml"), parent)):
+        known = [str(name) for name in node]  # such as table.figures
+        if key in known:
+            return f"{path} has no such key yet; add one by +{path}.<name>=..."
+    names = ", ".join(name for name in known if name not in ("_target_", "defaults")) or "none"
+    similar = difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {'.'.join(filter(None, [parent, similar[0]]))}?" if similar else f"the keys are: {names}"
+    return f"{path}: there is no such key; {hint}"
