@@ -17,6 +17,7 @@ from torch.nn.functional import one_hot
 from latentbench.distributions.factorised import Factorised
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
+from latentbench.regularizers import kullback_leibler
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.kullback_leibler import KullbackLeibler, has_closed_form, kl_per_image
 from options import encoder, grid, options, part_of
@@ -121,6 +122,15 @@ def test_kl_is_the_mean_log_ratio_in_several_dimensions_and_r_its_mean_over_imag
     z = q.sample()
     r = KullbackLeibler(latent_size=5, free_bits=0, samples=1)(latents(q, p, z))
     torch.testing.assert_close(r, kl_per_image(q, p, z).mean())
+
+
+@pytest.mark.parametrize("prior", ["normal", "mixture"])
+def test_a_step_computes_the_closed_form_once(prior: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(kullback_leibler, "kl_divergence", lambda *pair: calls.append(pair) or kl_divergence(*pair))
+    q, p = densities("gaussian", prior, 3)
+    KullbackLeibler(latent_size=3, free_bits=0, samples=10)(latents(q, p, q.sample()))
+    assert len(calls) == 1
 
 
 def test_more_draws_make_a_kl_without_closed_form_less_noisy_and_leave_its_mean() -> None:

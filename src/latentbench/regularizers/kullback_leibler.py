@@ -35,12 +35,23 @@ class KullbackLeibler(Regularizer):
 
     def forward(self, latents: Latents) -> Tensor:
         """R, nats."""
-        q, p, z = latents.q, latents.p, latents.z
-        if self.samples > 1 and not has_closed_form(q, p):
-            z = q.rsample((self.samples,))
+        q, p = latents.q, latents.p
         if self.free_bits == 0:
-            return kl_per_image(q, p, z).mean()
-        return kl_per_factor(q, p, z).flatten(0, -2).mean(0).clamp(min=self.free_bits).sum()
+            kl = closed_form_kl(q, p)
+            if kl is None:
+                z = self._samples(latents)
+                kl = q.log_prob(z) - p.log_prob(z)
+            return kl.mean()
+        assert isinstance(q, Factorised | OneHot)
+        assert isinstance(p, Factorised | OneHot)
+        factor_kl = closed_form_factor_kl(q, p)
+        if factor_kl is None:
+            z = self._samples(latents)
+            factor_kl = q.factor_log_prob(z) - p.factor_log_prob(z)
+        return factor_kl.flatten(0, -2).mean(0).clamp(min=self.free_bits).sum()
+
+    def _samples(self, latents: Latents) -> Tensor:
+        return latents.z if self.samples == 1 else latents.q.rsample((self.samples,))
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
         """Free bits are counted by coordinate."""
@@ -59,32 +70,32 @@ class KullbackLeibler(Regularizer):
 
 
 def kl_per_image(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """KL(q || p) for each of q's batch, nats: closed form, or log q(z) - log p(z) for the given z ~ q.
+    """KL(q || p) of each distribution in q's batch, nats: the closed form, or log q(z) - log p(z) for samples z of q.
 
-    Shape: z (..., B, D), with any number of draws in front; result (B,) or (..., B).
+    Shape: z (..., B, D), with any leading sample dimensions; result (B,) in closed form, else (..., B).
     """
+    kl = closed_form_kl(q, p)
+    return q.log_prob(z) - p.log_prob(z) if kl is None else kl
+
+
+def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p), nats, shape (B,); None if torch has no closed form registered for this pair."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
-        return q.log_prob(z) - p.log_prob(z)
+        return None
 
 
-def kl_per_factor(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    """The same for each coordinate of factorised q and p, (..., B, D), or group of a categorical code, (..., B, G)."""
-    assert isinstance(q, Factorised | OneHot)
-    assert isinstance(p, Factorised | OneHot)
+def closed_form_factor_kl(q: Factorised | OneHot, p: Factorised | OneHot) -> Tensor | None:
+    """KL(q_j || p_j) of each coordinate, (B, D), or of each group of a categorical code, (B, G); None as above."""
     try:
         kl: Tensor = q.factor_kl(p)  # type: ignore[arg-type]
         return kl
     except NotImplementedError:
-        return q.factor_log_prob(z) - p.factor_log_prob(z)
+        return None
 
 
+@torch.no_grad()
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
-    """Whether KL(q || p) is known in closed form."""
-    try:
-        with torch.no_grad():
-            kl_divergence(q, p)
-    except NotImplementedError:
-        return False
-    return True
+    """Whether KL(q || p) has a closed form."""
+    return closed_form_kl(q, p) is not None
