@@ -88,7 +88,7 @@ def test_it_has_one_distribution_per_image_in_the_coordinates_that_it_says(
         q = posterior(torch.randn(batch, posterior.inputs))
         assert q.batch_shape == (batch,)
         assert q.event_shape == (size,)
-        assert q.rsample().shape == posterior.point(q).shape == (batch, size)
+        assert q.rsample().shape == posterior.point_estimate(q).shape == (batch, size)
         assert q.rsample((4,)).shape == q.sample((4,)).shape == (4, batch, size)
         if posterior.has_moments:
             assert q.mean.shape == q.variance.shape == (batch, size)
@@ -99,10 +99,10 @@ def test_it_has_one_distribution_per_image_in_the_coordinates_that_it_says(
 def test_its_draws_its_point_and_the_prior_as_it_places_it_lie_in_its_space(option: str, latent_size: int) -> None:
     posterior = made(option, latent_size)
     q = posterior(torch.randn(7, posterior.inputs))
-    for z in (q.rsample((5,)), q.sample((5,)), posterior.point(q)):
+    for z in (q.rsample((5,)), q.sample((5,)), posterior.point_estimate(q)):
         assert_lies_in_its_space(posterior, z)
     for prior in priors_for(posterior):
-        p = posterior.placed(prior(None))
+        p = posterior.adapt_prior(prior(None))
         assert p.event_shape == (posterior.coordinates,)
         assert_lies_in_its_space(posterior, p.sample((5,)))
 
@@ -118,8 +118,8 @@ def test_gradients_reach_every_weight_and_all_that_the_encoder_gives(option: str
     loss = (z * torch.randn_like(z)).sum() + z.square().sum()
     (slopes,) = torch.autograd.grad(loss, raw, retain_graph=True)
     assert slopes.any(0).all(), "no number of the encoder's is for nothing"
-    own_loss = posterior.own_loss(q)
-    (loss if own_loss is None else loss + own_loss).backward()
+    auxiliary_loss = posterior.auxiliary_loss(q)
+    (loss if auxiliary_loss is None else loss + auxiliary_loss).backward()
     for name, tensor in [("raw", raw), *posterior.named_parameters()]:
         assert tensor.grad is not None, name
         assert tensor.grad.isfinite().all(), name
@@ -130,7 +130,7 @@ def test_gradients_reach_every_weight_and_all_that_the_encoder_gives(option: str
 @pytest.mark.parametrize("option", options("posterior"))
 def test_its_own_loss_is_a_mean_over_images(option: str) -> None:
     posterior, raw = precise(option, 3)
-    losses = [posterior.own_loss(posterior(some)) for some in (raw, raw.repeat(2, 1), raw[:1], raw[1:])]
+    losses = [posterior.auxiliary_loss(posterior(some)) for some in (raw, raw.repeat(2, 1), raw[:1], raw[1:])]
     assert losses == [None] * 4 or None not in losses
     if None not in losses:
         of_both, repeated, *alone = losses
@@ -143,7 +143,7 @@ def test_its_own_loss_is_a_mean_over_images(option: str) -> None:
 def test_an_image_has_the_same_distribution_whatever_is_beside_it(option: str) -> None:
     posterior, raw = precise(option, 3, images=5)
     together, alone = posterior(raw), posterior(raw[2:3])
-    torch.testing.assert_close(posterior.point(together)[2:3], posterior.point(alone))
+    torch.testing.assert_close(posterior.point_estimate(together)[2:3], posterior.point_estimate(alone))
     if posterior.has_density:
         z = alone.sample((4,))
         torch.testing.assert_close(together.log_prob(z)[:, 2:3], alone.log_prob(z))
@@ -207,11 +207,11 @@ def test_it_is_finite_however_large_the_encoders_numbers(option: str, latent_siz
         assert log_prob.shape == (2, 5)
         assert log_prob.isfinite().all()
         loss = loss + log_prob.mean()
-    own_loss = posterior.own_loss(q)
-    loss = loss if own_loss is None else loss + own_loss
+    auxiliary_loss = posterior.auxiliary_loss(q)
+    loss = loss if auxiliary_loss is None else loss + auxiliary_loss
     loss.backward()
     assert_lies_in_its_space(posterior, z)
-    assert posterior.point(q).isfinite().all()
+    assert posterior.point_estimate(q).isfinite().all()
     for name, tensor in [("loss", loss), ("raw", raw.grad), *((k, v.grad) for k, v in posterior.named_parameters())]:
         assert tensor is not None, name
         assert tensor.isfinite().all(), name

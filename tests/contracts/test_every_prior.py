@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space, slerp_halfway
+from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space, slerp_midpoint
 from latentbench.errors import Refused
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents
@@ -185,7 +185,7 @@ def test_a_prior_that_is_made_of_posteriors_says_that_a_model_without_an_encoder
 
 def spread_of(p: Distribution, z: Tensor) -> float:
     """What a regularizer is told of how far apart two draws of p are."""
-    return Latents(x=z, z=z, q=p, p=p, decoder=nn.Identity(), dataset_size=len(z)).spread()
+    return Latents(x=z, z=z, q=p, p=p, decoder=nn.Identity(), dataset_size=len(z)).prior_squared_distance()
 
 
 @pytest.mark.parametrize("option", [option for option in PRIORS if not PRIORS[option].is_learned])
@@ -202,7 +202,7 @@ def test_the_spread_is_the_mean_squared_distance_of_two_draws(option: str) -> No
 
 def test_the_spread_of_a_codebook_is_that_of_its_vectors() -> None:
     posterior = part_of("posterior", "vector_quantized", latent_size=3, coordinates=0, classes=5)
-    p = posterior.placed(part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=5)(None))
+    p = posterior.adapt_prior(part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=5)(None))
     a, b = p.sample((2, N))
     assert spread_of(p, a) == pytest.approx((a - b).square().sum(1).mean().item(), rel=0.02)
 
@@ -212,7 +212,7 @@ def test_the_spread_of_a_codebook_is_that_of_its_vectors() -> None:
 def test_collapsed_codes_are_told_from_draws_wherever_latents_lie(option: str, regularizer: str) -> None:
     if option == "codebook":
         posterior = part_of("posterior", "vector_quantized", latent_size=8, coordinates=0, classes=4)
-        p = posterior.placed(part_of("prior", "categorical", latent_size=8, shape=SHAPE, classes=4)(None))
+        p = posterior.adapt_prior(part_of("prior", "categorical", latent_size=8, shape=SHAPE, classes=4)(None))
     else:
         p = part_of("prior", option, latent_size=8, shape=SHAPE)(None)
     z = p.sample((100,))
@@ -238,9 +238,9 @@ def test_half_way_between_two_draws_is_where_draws_are(option: str) -> None:
         start, end = torch.randn(2, 500, 64)
     else:
         start, end = prior(None).sample((2, 500))
-    between = prior.halfway(start, end)
-    torch.testing.assert_close(between, prior.halfway(end, start))
-    torch.testing.assert_close(prior.halfway(start, start), start)
+    between = prior.midpoint(start, end)
+    torch.testing.assert_close(between, prior.midpoint(end, start))
+    torch.testing.assert_close(prior.midpoint(start, start), start)
     to_start, to_end = (between - start).norm(dim=1), (between - end).norm(dim=1)
     if option in ("normal", "hypersphere"):
         # On the great circle: as long as the two, where the straight line's are shorter by a factor of sqrt(2).
@@ -256,6 +256,6 @@ def test_the_middle_of_an_arc_is_that_of_its_definition() -> None:
     a, b = torch.randn(2, 50, 5).double()
     angle = torch.acos(torch.nn.functional.cosine_similarity(a, b))[:, None]
     known = (angle / 2).sin() / angle.sin() * (a + b)
-    torch.testing.assert_close(slerp_halfway(a, b), known)
-    assert slerp_halfway(a, -a).abs().max() < 1e-6
-    assert slerp_halfway(0 * a, b).isfinite().all()
+    torch.testing.assert_close(slerp_midpoint(a, b), known)
+    assert slerp_midpoint(a, -a).abs().max() < 1e-6
+    assert slerp_midpoint(0 * a, b).isfinite().all()

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from latentbench.features import cache
+from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder
-from latentbench.features.cache import kept
 from latentbench.metrics.base import MetricInputs
 from options import few_digits, inputs, part_of
 
@@ -20,8 +20,8 @@ from options import few_digits, inputs, part_of
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in which everything is kept, and nothing remembered."""
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "features")
-    monkeypatch.setattr(cache, "WORTH_A_FILE", -1.0)
-    cache._remembered.clear()
+    monkeypatch.setattr(cache, "MIN_SECONDS", -1.0)
+    cache._memory.clear()
     return tmp_path / "features"
 
 
@@ -44,9 +44,9 @@ def the_file(folder: Path) -> Path:
 
 def test_it_is_made_once_in_a_process_and_once_on_a_machine(folder: Path) -> None:
     make, content = Maker(), [torch.rand(4, 3)]
-    first, again = (kept("it", content, make) for _ in range(2))
-    cache._remembered.clear()
-    from_file = kept("it", [content[0].clone()], make)
+    first, again = (cached("it", content, make) for _ in range(2))
+    cache._memory.clear()
+    from_file = cached("it", [content[0].clone()], make)
     assert make.times == 1
     for tensors in (again, from_file):
         assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(first, tensors, strict=True))
@@ -61,25 +61,25 @@ def test_other_content_another_way_of_making_and_another_version_are_made_anew(
     others = [content[:3], content.reshape(3, 4), content.double(), changed, content.flip(0), content.view(torch.int32)]
     make = Maker()
     for each in (content, *others):
-        kept("it", [each], make)
-    kept("it", [content, content], make)
-    kept("it", [content[:2], content[2:]], make)
-    kept("another", [content], make)
+        cached("it", [each], make)
+    cached("it", [content, content], make)
+    cached("it", [content[:2], content[2:]], make)
+    cached("another", [content], make)
     monkeypatch.setattr(cache, "code_digest", lambda: "another")
-    kept("it", [content], make)
+    cached("it", [content], make)
     assert make.times == len(others) + 5
 
 
 def test_what_takes_no_time_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "WORTH_A_FILE", 60.0)
-    kept("it", [torch.rand(2)], Maker())
+    monkeypatch.setattr(cache, "MIN_SECONDS", 60.0)
+    cached("it", [torch.rand(2)], Maker())
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("spoilt", ["cut", "empty", "no such format", "of another content", "a folder"])
 def test_a_file_that_is_not_what_its_name_says_is_made_anew(spoilt: str, folder: Path) -> None:
     make, content = Maker(), [torch.rand(4, 3)]
-    kept("it", content, make)
+    cached("it", content, make)
     path = the_file(folder)
     if spoilt == "cut":
         path.write_bytes(path.read_bytes()[:-5])
@@ -90,11 +90,11 @@ def test_a_file_that_is_not_what_its_name_says_is_made_anew(spoilt: str, folder:
         path.mkdir()
     else:
         path.write_bytes(b"" if spoilt == "empty" else b"\x00" * 50)
-    cache._remembered.clear()
-    assert kept("it", content, make)[0][0, 0] == make.times == 2
+    cache._memory.clear()
+    assert cached("it", content, make)[0][0, 0] == make.times == 2
     if spoilt != "a folder":
-        cache._remembered.clear()
-        kept("it", content, make)
+        cache._memory.clear()
+        cached("it", content, make)
         assert make.times == 2, "and then it is there again"
 
 
@@ -102,18 +102,18 @@ def test_a_file_that_is_not_what_its_name_says_is_made_anew(spoilt: str, folder:
 def test_a_folder_that_cannot_be_written_is_done_without(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "features").write_text("a file where the folder should be")
     make, content = Maker(), [torch.rand(4, 3)]
-    assert kept("it", content, make)[0][0, 0] == 1
-    assert kept("it", content, make)[0][0, 0] == 1
+    assert cached("it", content, make)[0][0, 0] == 1
+    assert cached("it", content, make)[0][0, 0] == 1
 
 
 def test_a_process_remembers_the_latest_and_not_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST", 2)
-    monkeypatch.setattr(cache, "WORTH_A_FILE", 60.0)
+    monkeypatch.setattr(cache, "MAX_IN_MEMORY", 2)
+    monkeypatch.setattr(cache, "MIN_SECONDS", 60.0)
     make, (a, b, c) = Maker(), torch.rand(3, 2)
     for content in (a, b, a, c, a):  # b goes, which was asked for longest ago
-        kept("it", [content], make)
+        cached("it", [content], make)
     assert make.times == 3
-    kept("it", [b], make)
+    cached("it", [b], make)
     assert make.times == 4
 
 

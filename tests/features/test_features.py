@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentbench.errors import UserError
 from latentbench.features import inception
-from latentbench.features.inception import FILE_NAME, InceptionFeatures, prepared
+from latentbench.features.inception import FILE_NAME, InceptionFeatures, preprocess
 from options import part_of
 
 GREY = (1, 28, 28)
@@ -122,18 +122,18 @@ def test_images_are_resized_as_pil_does_it_without_rounding(shape: tuple[int, in
     levels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     known = Image.fromarray(levels.astype(np.float32)).resize((299, 299), Image.Resampling.BICUBIC)
     images = torch.from_numpy(levels).float()[None, None] / 255
-    found = prepared(images)
+    found = preprocess(images)
     assert found.shape == (1, 3, 299, 299)
     # Two implementations of one filter in single precision: a hundredth of a grey level.
     torch.testing.assert_close(found[0, 1] * 128 + 128, torch.from_numpy(np.array(known)), rtol=0, atol=1e-2)
     nearly = images + (torch.rand_like(images) - 0.5) * 0.9 / 255
-    assert torch.equal(prepared(nearly), found), "of 256 levels, as images are stored"
+    assert torch.equal(preprocess(nearly), found), "of 256 levels, as images are stored"
 
 
 def test_shrinking_does_not_alias() -> None:
     """A grid finer than the target averages out; without the filter it would turn into stripes."""
     stripes = (torch.arange(1196) % 2).float().expand(1, 1, 1196, 1196)
-    assert prepared(stripes)[..., 5:-5, 5:-5].std() < 0.02
+    assert preprocess(stripes)[..., 5:-5, 5:-5].std() < 0.02
 
 
 @pytest.fixture

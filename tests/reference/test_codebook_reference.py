@@ -35,7 +35,7 @@ def test_a_quantized_code_is_the_nearest_entry_of_each_groups_codebook() -> None
     assert q.classes.tolist() == classes
     known = torch.stack([torch.cat([posterior.codebook[g, k] for g, k in enumerate(row)]) for row in classes])
     assert torch.equal(q.rsample(), known)
-    assert torch.equal(posterior.point(q), known)
+    assert torch.equal(posterior.point_estimate(q), known)
     assert len({k for row in classes for k in row}) == 10, "all entries are somebody's nearest"
 
 
@@ -55,7 +55,7 @@ def test_the_loss_of_a_codebook_pulls_entries_to_vectors_and_vectors_by_a_quarte
     chosen = torch.stack([torch.cat([posterior.codebook[g, k] for g, k in enumerate(row)]) for row in
                           nearest(raw, posterior.codebook)])  # fmt: skip
     written = ((raw.detach() - chosen).square().sum() + 0.25 * (raw - chosen.detach()).square().sum()) / 60
-    made = posterior.own_loss(q)
+    made = posterior.auxiliary_loss(q)
     torch.testing.assert_close(made, written)
     for weight in (raw, posterior.codebook):
         one, other = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (made, written))
@@ -71,7 +71,7 @@ def test_the_loss_of_a_codebook_is_added_to_the_models_whatever_beta() -> None:
     model.beta = 7.0
     x = some_images(data)
     terms, given = model.terms(x)
-    own = model.posterior.own_loss(given.q)
+    own = model.posterior.auxiliary_loss(given.q)
     torch.testing.assert_close(terms["posterior_loss"], own)
     torch.testing.assert_close(terms["loss"], terms["distortion"] + own)
     assert own > 0
@@ -80,16 +80,16 @@ def test_the_loss_of_a_codebook_is_added_to_the_models_whatever_beta() -> None:
 def test_the_rate_of_a_quantized_code_is_that_of_its_words() -> None:
     posterior, _, q = quantized()
     prior = part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=10)
-    assert kl_divergence(q, posterior.placed(prior(None))).tolist() == pytest.approx([3 * math.log(10)] * 60)
+    assert kl_divergence(q, posterior.adapt_prior(prior(None))).tolist() == pytest.approx([3 * math.log(10)] * 60)
     uneven = prior(None)
     uneven.log_probs = torch.randn(3, 10).log_softmax(-1)
     known = [-sum(uneven.log_probs[g, k].item() for g, k in enumerate(row)) for row in q.classes.tolist()]
-    assert kl_divergence(q, posterior.placed(uneven)).tolist() == pytest.approx(known)
+    assert kl_divergence(q, posterior.adapt_prior(uneven)).tolist() == pytest.approx(known)
 
 
 def test_draws_of_the_prior_of_quantized_codes_are_entries_of_each_groups_codebook() -> None:
     posterior, _, _ = quantized()
-    p = posterior.placed(part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=10)(None))
+    p = posterior.adapt_prior(part_of("prior", "categorical", latent_size=3, shape=SHAPE, classes=10)(None))
     draws, codebook = p.sample((3000,)).reshape(3000, 3, 8), posterior.codebook.detach()
     for g in range(3):
         distances = (draws[:, g, None] - codebook[g]).square().sum(2)

@@ -268,7 +268,7 @@ def test_a_certain_code_word_is_log_k_away_from_the_uniform_prior() -> None:
     made = closed_form_of(logits, "categorical", "categorical", 3)
     assert made.tolist() == pytest.approx([3 * math.log(10)] * 7)
     q, p = densities("vector_quantized", "categorical", 3)
-    quantized = parts("vector_quantized", "categorical", 3)[0].double().placed(p)
+    quantized = parts("vector_quantized", "categorical", 3)[0].double().adapt_prior(p)
     assert kl_divergence(q, quantized).tolist() == pytest.approx([3 * math.log(10)] * 2)
 
 

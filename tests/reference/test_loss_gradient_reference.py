@@ -258,7 +258,7 @@ def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> t
         return keeping
 
     with monkeypatch.context() as patch:
-        patch.setattr(Latents, "draws", kept(Latents.draws, draws))
+        patch.setattr(Latents, "prior_samples", kept(Latents.prior_samples, draws))
         patch.setattr(torch, "randn", kept(torch.randn, noise))
         patch.setattr(torch, "randn_like", kept(torch.randn_like, noise))
         terms, latents = model.terms(x)

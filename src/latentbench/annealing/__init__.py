@@ -1,1 +1,1 @@
-"""How the weight of the regularizer develops during training."""
+"""How the weight of the regularizer changes during training."""

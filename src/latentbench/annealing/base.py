@@ -1,4 +1,4 @@
-"""The contract of an annealing: what of the regularizer enters the loss at each point of the training."""
+"""The contract of an annealing: how the regularizer enters the loss at each point of the training."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -7,10 +7,18 @@ from torch import Tensor
 
 
 class Annealing(ABC):
-    """loss = E[-log p(x|z)] + beta * annealing(R, progress), progress from 0 to 1 over the training."""
+    """Maps the regularizer R to the term that enters the loss: E[-log p(x|z)] + beta * annealing(R, progress).
 
-    is_weight: ClassVar[bool] = True  # whether it is a number times R
+    To add one, subclass Annealing and implement `__call__`. It must be a function of R and of the progress alone, so
+    that a resumed training continues as if it had not been interrupted.
+    """
+
+    # True if the result is a number times R. False otherwise: R must then be the KL divergence, in nats.
+    is_weight: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        """What takes the place of R, of the same shape."""
+        """Return the term that replaces R in the loss, in the shape of R.
+
+        progress: share of the training that is done, from 0 to 1.
+        """

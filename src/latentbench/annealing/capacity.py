@@ -1,4 +1,4 @@
-"""Controlled capacity."""
+"""Controlled capacity increase."""
 
 from typing import ClassVar
 
@@ -9,9 +9,10 @@ from latentbench.errors import check_number
 
 
 class Capacity(Annealing):
-    """|R - C(t)| with C(t) = nats min(1, t / share): the rate is held at a capacity that grows.
+    """|R - C(t)| with C(t) = nats min(1, t / share): keeps the rate close to a growing capacity C.
 
-    Source: Burgess et al. 2018, equation 8, where its weight, our beta, is called gamma.
+    Units: C in nats; t is the share of the training that is done.
+    Source: Burgess et al. 2018, equation 8. The paper calls the weight of this term gamma; here it is beta.
     """
 
     is_weight: ClassVar[bool] = False
@@ -21,5 +22,4 @@ class Capacity(Annealing):
         self.share = check_number("annealing.share", share, above=0, maximum=1)
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        """|R - C(t)|."""
         return (regularization - self.nats * min(1.0, progress / self.share)).abs()

@@ -6,8 +6,7 @@ from latentbench.annealing.base import Annealing
 
 
 class Constant(Annealing):
-    """R itself, all the time."""
+    """R itself during the whole training."""
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        """R."""
         return regularization

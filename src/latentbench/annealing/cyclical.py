@@ -1,4 +1,4 @@
-"""Cyclical annealing."""
+"""Cyclical annealing of the weight."""
 
 from torch import Tensor
 
@@ -7,7 +7,7 @@ from latentbench.errors import check_number, check_whole_number
 
 
 class Cyclical(Annealing):
-    """min(1, u / share) R with u = (cycles t) mod 1: in each cycle from nothing to all of it, then all of it.
+    """min(1, u / share) R with u = (cycles t) mod 1: in each cycle the weight grows from 0 to 1, then stays at 1.
 
     Source: Fu et al. 2019, equations 6-7.
     """
@@ -17,5 +17,4 @@ class Cyclical(Annealing):
         self.share = check_number("annealing.share", share, above=0, maximum=1)
 
     def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        """min(1, u / share) R."""
         return min(1.0, (self.cycles * progress) % 1 / self.share) * regularization

@@ -1,1 +1,1 @@
-"""Networks between images and features, and between latents and images."""
+"""Encoder and decoder networks."""

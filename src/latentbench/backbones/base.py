@@ -1,4 +1,4 @@
-"""The contract of a backbone: an encoder's trunk and a decoder that belong together."""
+"""The contract of a backbone: an encoder network and the decoder network that goes with it."""
 
 from abc import ABC
 
@@ -7,13 +7,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Backbone(nn.Module, ABC):
-    """encode(x: (B, C, H, W)) -> (B, F) features; decode(z: (B, D)) -> raw (B, C, H, W), any real numbers.
+    """The networks of a model, from images to features and from latents to raw outputs.
 
-    What the raw output means is the likelihood's business. `encoder` and `decoder` share no parameters.
+    To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. The model adds a
+    linear layer from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels.
+    What must hold:
+    - any image shape works, at least from 8x8 pixels on, and so does any latent_size;
+    - encoder and decoder share no parameters;
+    - the output for an image or latent depends on it alone, also in training (no batch normalization), and no random
+      numbers are drawn (no dropout), since several processes may each compute a part of a batch.
     """
 
-    encoder: nn.Module
-    decoder: nn.Module
+    encoder: nn.Module  # images (B, C, H, W) in [0, 1] to features (B, F)
+    decoder: nn.Module  # latents (B, D) to raw outputs (B, C, H, W), any real numbers
     features: int  # F
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int) -> None:
@@ -22,23 +28,22 @@ class Backbone(nn.Module, ABC):
         self.latent_size = latent_size
 
     def encode(self, x: Tensor) -> Tensor:
-        """Features (B, F) of images (B, C, H, W)."""
         features: Tensor = self.encoder(x)
         return features
 
     def decode(self, z: Tensor) -> Tensor:
-        """Raw output (B, C, H, W) for latents (B, D)."""
         raw: Tensor = self.decoder(z)
         return raw
 
 
 def normalise_spectrally(network: nn.Module) -> None:
-    """Divide the weight of each linear and convolutional layer by its largest singular value; once per network.
+    """Divide the weight of every linear and convolutional layer by its largest singular value.
 
-    A kernel counts as a matrix (outputs, all else). One power iteration a forward pass in training follows the value.
+    A convolution kernel is treated as a matrix (outputs, everything else). One power iteration per forward pass in
+    training keeps track of the singular value. Call this only once per network.
     Source: Miyato et al. 2018, equation 8 and appendix A.
     """
     for layer in list(network.modules()):
         weight = getattr(layer, "weight", None)
-        if isinstance(weight, Tensor) and weight.dim() > 1:  # of a normalization layer it is a vector
+        if isinstance(weight, Tensor) and weight.dim() > 1:  # in a normalization layer it is a vector
             spectral_norm(layer)

@@ -9,10 +9,11 @@ from latentbench.errors import check_whole_number, check_widths
 
 
 class ConvBackbone(Backbone):
-    """Strided 3x3 convolutions down; nearest-neighbour resizing and 3x3 convolutions up.
+    """The encoder has strided 3x3 convolutions, the decoder nearest-neighbour resizing and 3x3 convolutions.
 
-    Resizing to the sizes met on the way down fits images of any size and leaves no checkerboard.
-    Source of the decoder: Odena et al. 2016, Deconvolution and Checkerboard Artifacts.
+    The decoder resizes to the sizes of the encoder's feature maps, in reverse order. This works for images of any size
+    and avoids checkerboard artifacts.
+    Source: Odena et al. 2016, Deconvolution and Checkerboard Artifacts (the decoder).
     """
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int) -> None:

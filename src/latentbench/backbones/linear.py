@@ -1,4 +1,4 @@
-"""Affine maps."""
+"""Linear encoder and decoder."""
 
 import math
 
@@ -8,10 +8,11 @@ from latentbench.backbones.base import Backbone
 
 
 class LinearBackbone(Backbone):
-    """Features are the pixels themselves and the decoder is affine.
+    """The features are the pixels themselves, and the decoder is one linear layer with a bias.
 
-    With the affine layer of a posterior the encoder is affine too; with a Gaussian likelihood the model is
-    probabilistic PCA. Source: Tipping & Bishop 1999, equation 1.
+    Together with the model's linear layer from features to the posterior, the encoder is linear too. With a Gaussian
+    likelihood the model is probabilistic PCA.
+    Source: Tipping & Bishop 1999, equation 1.
     """
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int) -> None:

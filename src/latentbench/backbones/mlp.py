@@ -11,7 +11,7 @@ from latentbench.errors import check_widths
 
 
 class MLPBackbone(Backbone):
-    """Layers of the given widths from pixels to features, and back from latents to pixels; ReLU between them."""
+    """Fully connected layers with ReLU, of widths `hidden` in the encoder and in reverse order in the decoder."""
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int]) -> None:
         super().__init__(shape=shape, latent_size=latent_size)

@@ -11,12 +11,12 @@ CHANNELS_PER_GROUP = 16
 
 
 class ResNetBackbone(Backbone):
-    """Residual blocks and average pooling down; nearest-neighbour resizing and residual blocks up.
+    """The encoder has residual blocks and average pooling, the decoder nearest-neighbour resizing and residual blocks.
 
-    Resizing to the sizes met on the way down fits images of any size. Groups of channels are normalized, so that an
-    image is encoded alike whatever else is in the batch.
-    Source: He et al. 2016b, figure 1b (pre-activation); Wu & He 2018 (group normalization). There the sum of the last
-    block is normalized too; here it is not, since that would fix the contrast of what is encoded and decoded.
+    The decoder resizes to the sizes of the encoder's feature maps, in reverse order, so that images of any size work.
+    Group normalization, unlike batch normalization, makes the code of an image independent of the rest of the batch.
+    Source: He et al. 2016b, figure 1b (pre-activation); Wu & He 2018 (group normalization). He et al. also normalize
+    the output of the last block. We do not, since this would fix the contrast of what is encoded and decoded.
     """
 
     def __init__(
@@ -66,7 +66,11 @@ class ResNetBackbone(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(norm(conv(relu(norm(x)))))), 3x3; a 1x1 convolution of x where the number of channels changes."""
+    """x + conv(relu(norm(conv(relu(norm(x)))))) with 3x3 convolutions.
+
+    If the number of channels changes, the first x is passed through a 1x1 convolution.
+    Shape: (B, before, H, W) -> (B, after, H, W).
+    """
 
     def __init__(self, *, before: int, after: int) -> None:
         super().__init__()
@@ -79,7 +83,6 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, before, H, W) -> (B, after, H, W)."""
         y: Tensor = self.shortcut(x) + self.branch(x)
         return y
 
@@ -89,7 +92,7 @@ def _blocks(before: int, after: int, n: int) -> list[nn.Module]:
 
 
 def _activation(channels: int) -> list[nn.Module]:
-    """Normalization and ReLU; as many groups of 16 channels or more as divide them evenly."""
-    most = max(1, channels // CHANNELS_PER_GROUP)
-    groups = next(groups for groups in range(most, 0, -1) if channels % groups == 0)
+    """Group normalization and ReLU, with the largest number of equal groups that have at least 16 channels each."""
+    max_groups = max(1, channels // CHANNELS_PER_GROUP)
+    groups = next(groups for groups in range(max_groups, 0, -1) if channels % groups == 0)
     return [nn.GroupNorm(groups, channels), nn.ReLU()]

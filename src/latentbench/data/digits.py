@@ -11,16 +11,15 @@ from latentbench.data.base import ImageData, Splits
 
 
 class Digits(ImageData):
-    """1,797 handwritten digits, 8x8, 17 grey levels; split 1,077 / 360 / 360, stratified by digit.
+    """1,797 handwritten digits of 8x8 pixels with 17 grey levels, split 1,077 / 360 / 360, stratified by digit.
 
-    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), as scikit-learn embeds it.
+    Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), as shipped with scikit-learn.
     """
 
     def __init__(self, *, binarize: str, batch_size: int, seed: int) -> None:
         super().__init__(name="digits", binarize=binarize, batch_size=batch_size, seed=seed)
 
     def load(self) -> Splits:
-        """The splits, the same for every seed of a run."""
         return _load()
 
 

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: four gzipped IDX files each."""
+"""MNIST and Fashion-MNIST, each in four gzipped IDX files."""
 
 import functools
 import gzip
@@ -23,19 +23,19 @@ from latentbench.errors import UserError
 from latentbench.records.record import write_whole
 
 DEBIAN = Path("/usr/share/datasets")
-N_VALIDATION = 10_000  # of the official training images
+N_VALIDATION = 10_000  # taken from the official training images
 
 
 class IdxImages(ImageData):
-    """50,000 training, 10,000 validation and 10,000 test images, 28x28, 256 grey levels.
+    """50,000 training, 10,000 validation and 10,000 test images of 28x28 pixels with 256 grey levels.
 
-    Validation images are drawn from the official training images at random, stratified by class, the same for every
-    run. (MNIST's last 10,000, often taken, are not alike the rest, and would not show what a model of the training
-    images can reach.) The test images are the official ones.
+    The validation images are a random part of the official training images, stratified by class, and the same in every
+    run. The last 10,000 images of MNIST, a common choice, differ from the rest and would not show how well a model fits
+    the distribution of the training images. The test images are the official ones.
 
-    The files are `<root>/<folder>/<name>.gz`; root is `root` if given, else $LATENTBENCH_DATA, Debian's folder of
-    data sets or the cache folder; where none of these holds them they are downloaded, into `root` or the cache.
-    They are checked by the SHA-256 of the decompressed bytes.
+    The files are `<root>/<folder>/<name>.gz`. If `root` is null, they are looked for in $LATENTBENCH_DATA, in Debian's
+    folder of data sets and in the cache. If they are not found, they are downloaded to `root` or to the cache. The
+    SHA-256 of the decompressed content is checked.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class IdxImages(ImageData):
         self.sha256 = dict(sha256)
 
     def load(self) -> Splits:
-        """The splits. Raises: UserError if a file is missing and cannot be downloaded, truncated or altered."""
-        found = self._find() or self._download()
-        arrays = {name: read_idx(found / f"{name}.gz", digest) for name, digest in self.sha256.items()}
+        """Read the splits. Raises: UserError if a file is truncated or altered, or missing and cannot be downloaded."""
+        folder = self._find() or self._download()
+        arrays = {name: read_idx(folder / f"{name}.gz", digest) for name, digest in self.sha256.items()}
         images, labels = arrays["train-images-idx3-ubyte"][:, None], arrays["train-labels-idx1-ubyte"].long()
         train, validation = train_test_split(
             np.arange(len(labels)), test_size=N_VALIDATION, stratify=labels, random_state=0
@@ -100,10 +100,10 @@ class IdxImages(ImageData):
         return target
 
     def _download_file(self, name: str, digest: str, target: Path) -> None:
-        pooch.get_logger().setLevel(logging.ERROR)  # it advises to write the checksum into the code
+        pooch.get_logger().setLevel(logging.ERROR)  # it would suggest adding the checksum to the code
         problems = []
         for mirror in self.mirrors:
-            # A file reaches its place only after its check: a half or an altered one never gets there.
+            # A file is moved to its folder only after it was checked, so that the folder never holds an invalid one.
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     downloader = pooch.HTTPDownloader(timeout=20, progressbar=sys.stderr.isatty())
@@ -118,23 +118,23 @@ class IdxImages(ImageData):
             except OSError as error:
                 raise UserError(f"{target} cannot be written ({error.strerror}): choose another data.root") from error
             return
-        looked = ", ".join(str(root / self.folder) for root in self._roots)
+        searched = ", ".join(str(root / self.folder) for root in self._roots)
         raise UserError(
-            f"data={self.name}: no {name} in {looked}, and no mirror gave it ({'; '.join(problems)}). "
+            f"data={self.name}: no {name} in {searched}, and the download failed ({'; '.join(problems)}). "
             f"Put the four .gz files into <root>/{self.folder} and set data.root=<root> or LATENTBENCH_DATA=<root>"
         )
 
 
-@functools.lru_cache(maxsize=8)  # a sweep's runs in one process read their data once
+@functools.lru_cache(maxsize=8)  # the runs of a sweep in one process read their data once
 def read_idx(path: Path, sha256: str) -> Tensor:
-    """Content of a gzipped IDX file as a uint8 tensor.
+    """Read a gzipped IDX file as a uint8 tensor.
 
-    Raises: UserError if it cannot be decompressed or its content's SHA-256 is another.
+    Raises: UserError if it cannot be decompressed, or the SHA-256 of its content is wrong.
     """
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is truncated or no gzip file ({error}): delete it or fetch it again") from error
+        raise UserError(f"{path} is truncated or not a gzip file ({error}): delete it or fetch it again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{path} is not the published file (its SHA-256 differs): delete it or fetch it again")
     n_axes = content[3]

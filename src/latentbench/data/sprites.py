@@ -1,4 +1,4 @@
-"""Sprites: images made from factors that are known."""
+"""Sprites: rendered images with known factors of variation."""
 
 import functools
 import math
@@ -13,27 +13,28 @@ from torch import Tensor
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.errors import UserError, check_whole_number
 
-SIDE = 0.3  # of the square at scale 1, in widths of the image
-SMALLEST = 0.5  # scale
-MARGIN = 0.25  # from the border to the outermost centres: more than the largest shape reaches
-TURN = math.pi / 2  # the orientations' range
-CELLS = 8  # a pixel's width, in cells of the canvas that a shape is painted on
-HELD_OUT = 0.2  # of all images, for validation and for testing each
+SIDE = 0.3  # side of the square at scale 1, in image widths
+MIN_SCALE = 0.5
+MARGIN = 0.25  # from the border to the outermost centres, in image widths: larger than the radius of any shape
+TURN = math.pi / 2  # range of the orientations
+CELLS = 8  # width of a pixel, in cells of the canvas that a shape is painted on
+HELD_OUT = 0.2  # share of all images in the validation split, and in the test split
 
 
 class Sprites(ImageData):
-    """A square, an ellipse or a heart, white on black; every combination of shape, scale, orientation, x and y once.
+    """A white square, ellipse or heart on black, with every combination of shape, scale, orientation, x and y once.
 
-    By default 25,920 images of 32x32, split 15,552 / 5,184 / 5,184, stratified by shape, the labels; the same for
-    every seed of a run. Scales lie evenly from 1/2 to 1 and centres (the shapes' centroids) from a quarter to three
-    quarters of the width, so that no shape is cut; orientations lie evenly in [0, 90) degrees, anticlockwise. Shapes
-    of one scale have one area. A pixel's grey value is the part of it that the shape covers.
-    Made after dSprites (Matthey et al. 2017), which has 3 x 6 x 40 x 32 x 32 black and white images of 64x64. There
-    every shape takes 40 orientations of a full turn, its first and last being one: four of a square and two of an
-    ellipse look alike, and no code of an image can tell which it was. Within a quarter turn each image has one
-    orientation, and it is the same angle for every shape, so that a perfect score can be had. What remains: a square
-    turned by nearly 90 degrees is close to one that is not turned, so that a continuous code cannot follow squares.
-    Raises: UserError if a setting makes no sense, or so many values are asked for that two images are alike.
+    By default 25,920 images of 32x32 pixels, split 15,552 / 5,184 / 5,184, stratified by shape. The label of an image
+    is its shape. Scales are evenly spaced from 1/2 to 1, centroids from a quarter to three quarters of the width, so
+    that no shape is cut off, and orientations in [0, 90) degrees, anticlockwise. At the same scale, all shapes have the
+    same area. The grey value of a pixel is the share of it that the shape covers.
+    Raises: UserError if a setting is out of range, or there are so many values that two images are equal.
+    Source: modelled on dSprites (Matthey et al. 2017), which has 3 x 6 x 40 x 32 x 32 black-and-white images of 64x64
+    pixels. There, each shape has 40 orientations over a full turn, of which the first and the last are the same, and
+    four orientations of a square and two of an ellipse give the same image, so that no code can tell them apart. Within
+    our quarter turn every image has one orientation, with the same meaning for every shape, so that perfect scores are
+    possible. One limit remains: a square turned by almost 90 degrees looks like one that is not turned, so that no
+    continuous code can follow the orientation of squares.
     """
 
     factor_names: ClassVar[tuple[str, ...]] = ("shape", "scale", "orientation", "x", "y")
@@ -57,11 +58,11 @@ class Sprites(ImageData):
         self.positions = check_whole_number("data.positions", positions, minimum=2)
 
     def load(self) -> Splits:
-        """The splits. Raises: UserError if two images are alike."""
+        """Render the splits. Raises: UserError if two images are equal."""
         return _load(self.width, self.scales, self.orientations, self.positions)
 
 
-@functools.lru_cache(maxsize=1)  # a sweep's runs in one process make their images once
+@functools.lru_cache(maxsize=1)  # the runs of a sweep in one process render the images once
 def _load(size: int, scales: int, orientations: int, positions: int) -> Splits:
     factors = torch.cartesian_prod(
         *(torch.arange(n) for n in (len(SHAPES), scales, orientations, positions, positions))
@@ -70,25 +71,25 @@ def _load(size: int, scales: int, orientations: int, positions: int) -> Splits:
     if len({image.tobytes() for image in images.numpy()}) < len(images):
         raise UserError(
             f"data.size={size} is too small to tell {scales} scales, {orientations} orientations and {positions} "
-            "positions apart: ask for fewer of them or for larger images"
+            "positions apart: choose fewer of them, or larger images"
         )
     shape = factors[:, 0]
     n = round(HELD_OUT * len(images))
     rest, test = train_test_split(np.arange(len(images)), test_size=n, stratify=shape, random_state=0)
     train, validation = train_test_split(rest, test_size=n, stratify=shape[rest], random_state=0)
-    chosen: dict[Split, np.ndarray] = {"train": train, "validation": validation, "test": test}
+    indices: dict[Split, np.ndarray] = {"train": train, "validation": validation, "test": test}
     return Splits(
-        images={split: images[indices] for split, indices in chosen.items()},
-        labels={split: shape[indices] for split, indices in chosen.items()},
-        factors={split: factors[indices] for split, indices in chosen.items()},
+        images={split: images[chosen] for split, chosen in indices.items()},
+        labels={split: shape[chosen] for split, chosen in indices.items()},
+        factors={split: factors[chosen] for split, chosen in indices.items()},
     )
 
 
 def paint(size: int, scales: int, orientations: int, positions: int) -> Tensor:
-    """Every image, uint8 (N, 1, size, size), in the order of the factors' values, the last one's changing fastest.
+    """Render all images, uint8 (N, 1, size, size), in the order of the factors' values, the last factor fastest.
 
-    A shape is painted once for all positions, on a canvas of cells smaller than pixels; a pixel is the mean of what it
-    covers of the canvas, wherever the canvas lies.
+    Each shape is painted once for all positions, on a canvas whose cells are smaller than pixels. The canvas is then
+    placed at each position, and a pixel is the mean of the cells it covers.
     """
     cells = math.ceil(2 * MARGIN * size * CELLS)
     cell = 2 * MARGIN / cells
@@ -96,14 +97,15 @@ def paint(size: int, scales: int, orientations: int, positions: int) -> Tensor:
     down, right = torch.meshgrid(along, along, indexing="ij")
     centres = torch.linspace(MARGIN, 1 - MARGIN, positions, dtype=torch.float64)
     start = torch.arange(size, dtype=torch.float64)[:, None] / size
-    left = centres[:, None, None] + along - cell / 2
+    left = centres[:, None, None] + along - cell / 2  # left edge of each cell
     overlap = torch.minimum(start + 1 / size, left + cell) - torch.maximum(start, left)
-    covered = (overlap.clamp(min=0) * size).flatten(0, 1).float()  # part of each pixel, (positions * size, cells)
+    # The share of each pixel that each cell covers, (positions * size, cells).
+    covered = (overlap.clamp(min=0) * size).flatten(0, 1).float()
     images = torch.empty(len(SHAPES), scales, orientations, positions, positions, size, size, dtype=torch.uint8)
     for shape, signed_distance in enumerate(SHAPES):
-        for i, scale in enumerate(torch.linspace(SMALLEST, 1, scales).tolist()):
+        for i, scale in enumerate(torch.linspace(MIN_SCALE, 1, scales).tolist()):
             for j, angle in enumerate((torch.arange(orientations) * TURN / orientations).tolist()):
-                # Rows count downwards and angles go against the clock, so this turns the picture by `angle`.
+                # Row indices grow downwards, so this rotates the shape anticlockwise by `angle`.
                 u = (right * math.cos(angle) - down * math.sin(angle)) / (SIDE * scale)
                 v = (right * math.sin(angle) + down * math.cos(angle)) / (SIDE * scale)
                 canvas = (0.5 - signed_distance(u, v) * (SIDE * scale / cell)).clamp(0, 1).float()
@@ -113,12 +115,15 @@ def paint(size: int, scales: int, orientations: int, positions: int) -> Tensor:
 
 
 def square(u: Tensor, v: Tensor) -> Tensor:
-    """Distance to the border of the square of area 1 around 0, negative inside."""
+    """Signed distance to the border of a square of area 1 centred at 0, negative inside."""
     return torch.maximum(u.abs(), v.abs()) - 0.5
 
 
 def ellipse(u: Tensor, v: Tensor) -> Tensor:
-    """The same to first order of an ellipse of area 1, twice as long as wide, lying: q / |grad q|, q = 0 its border."""
+    """Signed distance, to first order, for a horizontal ellipse of area 1 with axes 2:1.
+
+    It is q / |grad q|, where q = 0 is the border.
+    """
     b = 1 / math.sqrt(2 * math.pi)
     a = 2 * b
     r = torch.hypot(u / a, v / b)
@@ -126,14 +131,18 @@ def ellipse(u: Tensor, v: Tensor) -> Tensor:
 
 
 def heart(u: Tensor, v: Tensor) -> Tensor:
-    """The same of a heart of area 1, upright, its centroid at 0.
+    """Signed distance for an upright heart of area 1 with its centroid at 0.
 
-    A square that stands on a corner, and on each of its two upper sides a disc with that side as its diameter.
+    The heart is a square standing on a corner, with a disc on each of its two upper sides, whose diameter is the side.
     """
     side = 1 / math.sqrt(1 + math.pi / 4)
-    # Each half disc lies half a side and 4 r / 3 pi from the square's centre, and has area pi r^2 / 2, r = side / 2.
+    # The centroid of each half disc is side / 2 + 4 r / 3 pi from the square's centre; its area is pi r^2 / 2 with
+    # r = side / 2.
     offset = side**3 * math.pi / 8 * (1 / 2 + 2 / (3 * math.pi))
-    p, q = (u - v) / math.sqrt(2) + offset, (-u - v) / math.sqrt(2) + offset  # along the upper sides' normals
+    p, q = (
+        (u - v) / math.sqrt(2) + offset,
+        (-u - v) / math.sqrt(2) + offset,
+    )  # coordinates along the normals of the upper sides
     r = side / 2
     body = torch.maximum(p.abs(), q.abs()) - r
     return torch.minimum(body, torch.minimum(torch.hypot(p - r, q), torch.hypot(p, q - r)) - r)

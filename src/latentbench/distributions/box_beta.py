@@ -1,4 +1,4 @@
-"""Beta distribution on the box."""
+"""Beta distribution on the box [-sqrt(3), sqrt(3)]."""
 
 import math
 from typing import ClassVar
@@ -12,13 +12,13 @@ from latentbench.distributions.spaces import BOX_HALF_WIDTH
 
 
 class BoxBeta(Distribution):
-    """z = w (2 b - 1), b ~ Beta(alpha, beta), w = sqrt(3): on (-w, w); alpha = beta = 1 is uniform."""
+    """z = w (2 b - 1) on (-w, w), with b ~ Beta(alpha, beta) and w = sqrt(3). It is uniform for alpha = beta = 1."""
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
 
     def __init__(self, alpha: Tensor, beta: Tensor) -> None:
-        # Logarithms of the beta function cancel: in single precision they leave nothing at concentrations of 1e4.
+        # The logarithms of the beta function cancel. In single precision no digit is left at concentrations of 1e4.
         self.exact = Beta(alpha.double(), beta.double(), validate_args=False)
         self.dtype = alpha.dtype
         super().__init__(alpha.shape, validate_args=False)
@@ -36,26 +36,24 @@ class BoxBeta(Distribution):
         return variance.to(self.dtype)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, a rounding error off the walls, where the density may be infinite."""
+        """Samples, at least a rounding error away from the edges of the box, where the density may be infinite."""
         margin = torch.finfo(self.dtype).eps
         unit = self.exact.rsample(sample_shape).clamp(margin, 1 - margin)
         return (BOX_HALF_WIDTH * (2 * unit - 1)).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats."""
         margin = torch.finfo(self.dtype).eps / 2
         unit = (0.5 * (value.double() / BOX_HALF_WIDTH + 1)).clamp(margin, 1 - margin)
         log_prob: Tensor = self.exact.log_prob(unit) - math.log(2 * BOX_HALF_WIDTH)
         return log_prob.to(self.dtype)
 
     def entropy(self) -> Tensor:
-        """Nats."""
         entropy: Tensor = self.exact.entropy() + math.log(2 * BOX_HALF_WIDTH)
         return entropy.to(self.dtype)
 
 
 def _kl_box_beta_uniform(q: BoxBeta, p: Uniform) -> Tensor:
-    """Log of the box's width less the entropy; the box of `prior=uniform` is the same."""
+    """KL = log(width of the box) - H(q), nats. The box of q and that of `prior=uniform` are the same."""
     return (p.high - p.low).log() - q.entropy()
 
 

@@ -1,11 +1,11 @@
-"""Distributions whose coordinates are independent."""
+"""Distributions with independent coordinates."""
 
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
 
 class Factorised(Independent[Distribution]):
-    """p(z) = prod_j p_j(z_j) of a distribution with batch shape (..., D); event shape (D,)."""
+    """p(z) = prod_j p_j(z_j), with event shape (D,), built from `factors` with batch shape (..., D)."""
 
     def __init__(self, factors: Distribution) -> None:
         super().__init__(factors, 1, validate_args=False)
@@ -16,5 +16,5 @@ class Factorised(Independent[Distribution]):
         return log_prob
 
     def factor_kl(self, other: "Factorised") -> Tensor:
-        """KL(p_j || other_j), nats, (..., D). Raises: NotImplementedError where it has no closed form."""
+        """KL(p_j || other_j), nats, (..., D). Raises: NotImplementedError if it has no closed form."""
         return kl_divergence(self.base_dist, other.base_dist)

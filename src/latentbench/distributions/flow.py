@@ -1,4 +1,4 @@
-"""Autoregressive maps, of which normalizing flows are made."""
+"""Autoregressive maps, the building blocks of normalizing flows."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -12,36 +12,40 @@ from latentbench.errors import check_whole_number, check_widths
 
 
 class Elementwise(NamedTuple):
-    """y = f(x; theta), increasing in x, with `parameters` numbers theta for each coordinate."""
+    """An increasing function y = f(x; theta) of one coordinate, where theta holds `parameters` numbers."""
 
     parameters: int
     forward: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # x, theta (..., parameters) -> y, log dy/dx
     inverse: Callable[[Tensor, Tensor], Tensor]  # y, theta (..., parameters) -> x
 
 
-class Network(NamedTuple):
-    """A masked network for one context: theta = last tanh(... tanh(start + first x)) + what is constant."""
+class MaskedNetwork(NamedTuple):
+    """The weights of a masked network for one context: theta = last tanh(... tanh(first x + first_bias)) + constant.
+
+    The constant is the one of AutoregressiveMap.
+    """
 
     first: Tensor  # (H, D)
-    start: Tensor  # (..., H), made of the context
+    first_bias: Tensor  # (..., H), includes the contribution of the context
     hidden: Sequence[tuple[Tensor, Tensor]]  # weights and biases
     last: Tensor  # (D, parameters, H)
 
-    def features(self, h: Tensor) -> Tensor:
-        """The last hidden layer, given what enters the first."""
+    def last_hidden(self, h: Tensor) -> Tensor:
+        """The last hidden layer, (..., H'), computed from the first layer before its tanh, (..., H)."""
         for weight, bias in self.hidden:
             h = linear(h.tanh(), weight, bias)
         return h.tanh()
 
 
 class AutoregressiveMap:
-    """y_i = f(x_i; theta_i), theta_i = constant_i + network_i(x_j of all j before i), and log dy_i/dx_i.
+    """y_i = f(x_i; theta_i) with theta_i = constant_i + network_i(all x_j before x_i in the order).
 
-    One pass from x to y, D passes back. Shapes: x and y (..., D), constant (D, parameters).
+    Computing y from x takes one pass through the network, computing x from y takes D passes.
+    Shape: x and y (..., D); constant (D, parameters). Without a network, theta is the constant.
     """
 
     def __init__(
-        self, elementwise: Elementwise, *, order: Sequence[int], constant: Tensor, network: Network | None
+        self, elementwise: Elementwise, *, order: Sequence[int], constant: Tensor, network: MaskedNetwork | None
     ) -> None:
         self.elementwise = elementwise
         self.order = order
@@ -49,11 +53,11 @@ class AutoregressiveMap:
         self.network = network
 
     def theta(self, x: Tensor) -> Tensor:
-        """theta_i, (..., D, parameters), or without the dimensions in front where nothing is seen."""
+        """The parameters of f, (..., D, parameters), or (D, parameters) if there is no network."""
         if self.network is None:
             return self.constant
-        features = self.network.features(self.network.start + linear(x, self.network.first))
-        theta = linear(features, self.network.last.flatten(0, 1), self.constant.flatten())
+        last_hidden = self.network.last_hidden(self.network.first_bias + linear(x, self.network.first))
+        theta = linear(last_hidden, self.network.last.flatten(0, 1), self.constant.flatten())
         return theta.reshape(*theta.shape[:-1], *self.constant.shape)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,21 +65,21 @@ class AutoregressiveMap:
         return self.elementwise.forward(x, self.theta(x))
 
     def inverse(self, y: Tensor) -> Tensor:
-        """x: coordinate after coordinate, each at the cost of the hidden layers alone."""
+        """Compute x from y, one coordinate after another. Each coordinate costs one pass through the hidden layers."""
         if self.network is None:
             return self.elementwise.inverse(y, self.constant)
         outputs, constant, last = y.unbind(-1), self.constant.unbind(0), self.network.last.unbind(0)
-        first, seen = self.network.first.unbind(1), self.network.start
-        found: dict[int, Tensor] = {}
+        first, first_layer = self.network.first.unbind(1), self.network.first_bias
+        x: dict[int, Tensor] = {}
         for i in self.order:
-            theta = linear(self.network.features(seen), last[i], constant[i])
-            found[i] = self.elementwise.inverse(outputs[i], theta)
-            seen = torch.addcmul(seen, found[i][..., None], first[i])
-        return torch.stack([found[i] for i in range(len(found))], dim=-1)
+            theta = linear(self.network.last_hidden(first_layer), last[i], constant[i])
+            x[i] = self.elementwise.inverse(outputs[i], theta)
+            first_layer = torch.addcmul(first_layer, x[i][..., None], first[i])
+        return torch.stack([x[i] for i in range(len(x))], dim=-1)
 
 
 class MaskedLinear(nn.Linear):
-    """An affine layer whose weights are multiplied with a fixed mask."""
+    """A linear layer whose weights are multiplied by a fixed mask."""
 
     mask: Tensor
 
@@ -84,19 +88,20 @@ class MaskedLinear(nn.Linear):
         self.register_buffer("mask", mask, persistent=False)
 
     def masked(self) -> Tensor:
-        """The weights, (outputs, inputs)."""
+        """The masked weights, (outputs, inputs)."""
         return self.weight * self.mask
 
 
 class Autoregressive(nn.Module):
-    """forward(context: (..., C) or None) -> AutoregressiveMap.
+    """A masked network that turns a context into an autoregressive map: forward(context) -> AutoregressiveMap.
 
-    A hidden unit of degree m sees what has degree m or less: the coordinate at place p of the order, counted from 0,
-    has degree p + 1 as an input and p as an output; the context has degree 0. Outputs are divided by the root of the
-    last width, so that theta starts near 0. tanh is bounded: far from the origin the map is affine, and neither of its
-    directions blows up.
-    Source: Germain et al. 2015 (MADE), equations 12-13. The paper draws degrees; we spread them evenly, so that layers
-    narrower than D see coordinates of the whole order.
+    Every unit has a degree, and is connected to units of the previous layer with at most its own degree. The
+    coordinate at position p of the order, counted from 0, has degree p + 1 as an input and degree p as an output. The
+    context has degree 0. The outputs are divided by the square root of the last width, so that theta starts near 0.
+    tanh is bounded, so the map is affine far from the origin and neither it nor its inverse blows up.
+    Shape: context (..., C), or None for C = 0.
+    Source: Germain et al. 2015 (MADE), equations 12-13. The paper draws the degrees at random. We space them evenly,
+    so that a layer narrower than D still sees coordinates from the whole order.
     """
 
     def __init__(
@@ -107,36 +112,37 @@ class Autoregressive(nn.Module):
         self.coordinates = coordinates
         self.order = range(coordinates)[:: -1 if is_reversed else 1]
         self.constant = nn.Parameter(torch.zeros(coordinates, elementwise.parameters))
-        # A lone coordinate without a context has nothing to see: a network's weights would never get a gradient.
+        # A single coordinate without a context has no input: the weights of a network would never get a gradient.
         masks = self._masks(context, hidden) if coordinates > 1 or context else []
         self.layers = nn.ModuleList(MaskedLinear(mask, bias=mask is not masks[-1]) for mask in masks)
 
     def _masks(self, context: int, hidden: Sequence[int]) -> list[Tensor]:
-        places = torch.tensor(self.order)  # either order is its own inverse
-        lowest = 0 if context else 1
-        # From high to low, so that a single unit sees all it may.
-        degrees = [torch.linspace(self.coordinates - 1, lowest, width).round() for width in hidden]
-        inputs = torch.cat([places + 1, torch.zeros(context)])
-        outputs = places.repeat_interleave(self.elementwise.parameters)
+        positions = torch.tensor(self.order)  # each of the two orders is its own inverse
+        min_degree = 0 if context else 1
+        # In decreasing order, so that a layer of one unit sees all inputs that it may see.
+        degrees = [torch.linspace(self.coordinates - 1, min_degree, width).round() for width in hidden]
+        inputs = torch.cat([positions + 1, torch.zeros(context)])
+        outputs = positions.repeat_interleave(self.elementwise.parameters)
         masks = [(after[:, None] >= before).float() for before, after in pairwise([inputs, *degrees, outputs])]
         return [*masks[:-1], masks[-1] / hidden[-1] ** 0.5]
 
     def forward(self, context: Tensor | None) -> AutoregressiveMap:
-        """The map of this context; its weights are masked once, for all passes through it."""
+        """The map for this context. Its weights are masked once, for all passes through it."""
         return AutoregressiveMap(
             self.elementwise, order=self.order, constant=self.constant, network=self._network(context)
         )
 
-    def _network(self, context: Tensor | None) -> Network | None:
+    def _network(self, context: Tensor | None) -> MaskedNetwork | None:
         layers = [(layer.masked(), layer.bias) for layer in self.layers if isinstance(layer, MaskedLinear)]
         if not layers:
             return None
         (weight, bias), *hidden, (last, _) = layers
-        start = bias if context is None else linear(context, weight[:, self.coordinates :], bias)
-        return Network(weight[:, : self.coordinates], start, hidden, last.reshape(*self.constant.shape, -1))
+        first_bias = bias if context is None else linear(context, weight[:, self.coordinates :], bias)
+        last = last.reshape(*self.constant.shape, -1)
+        return MaskedNetwork(weight[:, : self.coordinates], first_bias, hidden, last)
 
 
-def checked(group: str, transforms: int, hidden: Sequence[int]) -> None:
-    """Raises: UserError for numbers of which no flow can be made."""
+def check_flow_settings(group: str, transforms: int, hidden: Sequence[int]) -> None:
+    """Raises: UserError if there is not at least one map, or a width is not a whole number of at least 1."""
     check_whole_number(f"{group}.transforms", transforms, minimum=1)
     check_widths(f"{group}.hidden", hidden)

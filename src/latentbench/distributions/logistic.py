@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 
 class Logistic(Distribution):
-    """p(z) = e^-u / (s (1 + e^-u)^2), u = (z - m) / s; variance pi^2 s^2 / 3, entropy log s + 2."""
+    """p(z) = e^-u / (s (1 + e^-u)^2) with u = (z - m) / s. Variance pi^2 s^2 / 3, entropy log s + 2."""
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
@@ -22,31 +22,27 @@ class Logistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """m."""
         mean: Tensor = self.loc
         return mean
 
     @property
     def variance(self) -> Tensor:
-        """pi^2 s^2 / 3."""
         variance: Tensor = (math.pi * self.scale).square() / 3
         return variance
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws m + s logit(u), u uniform on (0, 1)."""
+        """z = m + s logit(u), with u uniform on (0, 1)."""
         u = torch.rand(self._extended_shape(torch.Size(sample_shape)), dtype=self.loc.dtype, device=self.loc.device)
-        # A draw of 0 counts as the half step above it, so that both tails end alike.
+        # u = 0 is replaced by half a step above it, so that both tails end at the same distance.
         draws: Tensor = self.loc + self.scale * u.logit(eps=torch.finfo(u.dtype).eps / 4)
         return draws
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats."""
-        u = ((value - self.loc) / self.scale).abs()  # symmetric, and e^-|u| cannot overflow
+        u = ((value - self.loc) / self.scale).abs()  # the density is symmetric, and e^-|u| cannot overflow
         log_prob: Tensor = -u - 2 * softplus(-u) - self.scale.log()
         return log_prob
 
     def entropy(self) -> Tensor:
-        """log s + 2, nats."""
         entropy: Tensor = self.scale.log() + 2
         return entropy
 

@@ -1,4 +1,4 @@
-"""Groups of one-hot vectors."""
+"""Distributions over groups of one-hot vectors."""
 
 from typing import ClassVar
 
@@ -10,9 +10,10 @@ from torch.nn.functional import one_hot
 
 
 class OneHot(Distribution):
-    """G independent categories of K classes, each as a one-hot vector, in a row: event shape (G * K,).
+    """G independent categorical variables of K classes, as concatenated one-hot vectors.
 
-    logits: (..., G, K), any real numbers; log p(z) = sum_g log softmax(logits_g)[class of group g].
+    log p(z) = sum_g log softmax(logits_g)[class of group g].
+    Shape: logits (..., G, K), any real numbers; event shape (G * K,).
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -23,45 +24,44 @@ class OneHot(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Probabilities of the classes, (..., G * K)."""
+        """The class probabilities, (..., G * K)."""
         return self.log_probs.exp().flatten(-2)
 
     @property
     def variance(self) -> Tensor:
-        """p (1 - p) of each class, (..., G * K)."""
+        """p (1 - p) for each class, (..., G * K)."""
         return self.mean * (1 - self.mean)
 
     @property
     def mode(self) -> Tensor:
-        """The likeliest code word, (..., G * K); not a number where the probabilities are none."""
-        return self._words(self.log_probs.argmax(-1)).where(self.mean.isfinite(), torch.nan)
+        """The most probable code word, (..., G * K). NaN where the probabilities are NaN."""
+        return self._one_hot(self.log_probs.argmax(-1)).where(self.mean.isfinite(), torch.nan)
 
-    def _words(self, classes: Tensor) -> Tensor:
+    def _one_hot(self, classes: Tensor) -> Tensor:
         return one_hot(classes, self.log_probs.shape[-1]).to(self.log_probs).flatten(-2)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Code words, (*sample_shape, ..., G * K)."""
-        return self._words(Categorical(logits=self.log_probs, validate_args=False).sample(torch.Size(sample_shape)))
+        return self._one_hot(Categorical(logits=self.log_probs, validate_args=False).sample(torch.Size(sample_shape)))
 
     def factor_log_prob(self, value: Tensor) -> Tensor:
-        """log p of each group's class, nats, (..., G)."""
+        """log p(z_g) of each group, nats, (..., G)."""
         log_probs: Tensor = (value.unflatten(-1, self.log_probs.shape[-2:]) * self.log_probs).sum(-1)
         return log_probs
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats."""
         return self.factor_log_prob(value).sum(-1)
 
     def factor_kl(self, other: "OneHot") -> Tensor:
-        """KL divergence of each group, nats, (..., G)."""
+        """KL(p_g || other_g) of each group, nats, (..., G)."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(-1)
 
 
 class GumbelOneHot(OneHot):
-    """The same, with gradients through its draws: code words forward, their relaxation backward.
+    """OneHot with straight-through gradients: samples are one-hot, their gradients are those of a relaxation.
 
-    hard(s) forward and s = softmax((logits + Gumbel noise) / temperature) backward.
+    The relaxation is s = softmax((logits + Gumbel noise) / temperature), and the sample is the one-hot vector of
+    argmax s.
     Source: Jang et al. 2017, equations 1-2 and section 2.2 (straight-through Gumbel-softmax).
     """
 
@@ -72,11 +72,10 @@ class GumbelOneHot(OneHot):
         self.temperature = temperature
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Code words with the gradients of their relaxation."""
         shape = torch.Size(sample_shape) + self.log_probs.shape
         noise = -torch.empty(shape, dtype=self.log_probs.dtype, device=self.log_probs.device).exponential_().log()
         soft = ((self.log_probs + noise) / self.temperature).softmax(-1)
-        return self._words(soft.argmax(-1)) + (soft - soft.detach()).flatten(-2)
+        return self._one_hot(soft.argmax(-1)) + (soft - soft.detach()).flatten(-2)
 
 
 def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:

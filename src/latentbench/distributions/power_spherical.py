@@ -1,4 +1,4 @@
-"""Power spherical distribution: a von Mises-Fisher in all but the formula, without rejections and Bessel functions."""
+"""Power spherical distribution: similar to the von Mises-Fisher, but without rejection sampling or Bessel functions."""
 
 import math
 from typing import ClassVar
@@ -14,7 +14,8 @@ from latentbench.distributions.hyperspherical_uniform import HypersphericalUnifo
 class PowerSpherical(Distribution):
     """q(z) = (1 + loc.z)^kappa / N on S^{m-1}, N = 2^{alpha+beta} pi^beta Gamma(alpha) / Gamma(alpha+beta).
 
-    beta = (m-1)/2, alpha = beta + kappa; loc: unit vectors (..., m); concentration: kappa >= 0, (...).
+    Here beta = (m-1)/2 and alpha = beta + kappa.
+    Shape: loc (..., m), unit vectors; concentration (...), kappa >= 0.
     Source: De Cao and Aziz 2020, section 2.
     """
 
@@ -42,12 +43,11 @@ class PowerSpherical(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """Loc."""
         return self.loc
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """(S, ..., m), with (1 + loc.z) / 2 of Beta(alpha, beta). Source: De Cao and Aziz 2020, algorithm 1."""
-        # Both shares and their logarithms: near 0 and 1 a Beta's draw alone has lost its other share.
+        """(1 + loc.z) / 2 ~ Beta(alpha, beta). Source: De Cao and Aziz 2020, algorithm 1."""
+        # A Dirichlet sample holds both b and 1 - b. Near 0 and 1, computing 1 - b from b would lose its digits.
         shares = Dirichlet(
             torch.stack([self._alpha, torch.full_like(self._alpha, self._beta)], -1), validate_args=False
         )
@@ -55,25 +55,25 @@ class PowerSpherical(Distribution):
         return around_axis(self.loc.double(), 0.5 * (logs[..., 0] - logs[..., 1])).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., m) -> (...); at -loc, where the density is 0, a finite number."""
+        """Shape: (..., m) -> (...). Finite even at -loc, where the density is 0."""
         z, loc = value.double(), self.loc.double()
         near, far = (z - loc).square().sum(-1), (z + loc).square().sum(-1)
-        # 1 + loc.z = 2 far / (near + far): kappa would multiply what rounding has done to the lengths of z and loc.
+        # 1 + loc.z = 2 far / (near + far). Computing loc.z itself would multiply the rounding errors in the lengths of
+        # z and loc by kappa.
         log_share = -torch.log1p(near / far.clamp(min=1e-30))
         return (self._kappa * (math.log(2) + log_share) - self._log_normalizer).to(self.loc.dtype)
 
     def _negative_entropy(self) -> Tensor:
-        """E log q = kappa (log 2 + psi(alpha) - psi(alpha + beta)) - log N, in float64."""
+        """E log q = kappa (log 2 + psi(alpha) - psi(alpha + beta)) - log N, float64."""
         log_share = self._alpha.digamma() - (self._alpha + self._beta).digamma()
         return self._kappa * (math.log(2) + log_share) - self._log_normalizer
 
     def entropy(self) -> Tensor:
-        """-E log q, (...)."""
         return -self._negative_entropy().to(self.loc.dtype)
 
 
 def kl_from_uniform(q: PowerSpherical, p: HypersphericalUniform) -> Tensor:
-    """E log q + log area. Source: De Cao and Aziz 2020, section 2."""
+    """KL(q || uniform) = E log q + log area, nats. Source: De Cao and Aziz 2020, section 2."""
     return (q._negative_entropy() + log_area(p.event_shape[0])).to(q.loc.dtype)
 
 

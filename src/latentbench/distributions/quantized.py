@@ -1,4 +1,4 @@
-"""Codes that are entries of a codebook."""
+"""Distributions over the entries of a codebook."""
 
 from typing import ClassVar
 
@@ -11,38 +11,38 @@ from latentbench.distributions.one_hot import OneHot
 
 
 class CodebookEntries(Distribution):
-    """A distribution over code words as vectors: event shape (G * d,).
+    """A distribution over code words, where each code word is G concatenated vectors from a codebook.
 
-    words: p of one-hot code words, G groups of K classes; codebook: their vectors, (G, K, d).
+    one_hot: distribution of the one-hot code words, G groups of K classes.
+    Shape: codebook (G, K, d); event shape (G * d,).
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
-    def __init__(self, words: OneHot, codebook: Tensor) -> None:
-        self.words = words
+    def __init__(self, one_hot: OneHot, codebook: Tensor) -> None:
+        self.one_hot = one_hot
         self.codebook = codebook
         groups, _, size = codebook.shape
-        super().__init__(words.batch_shape, torch.Size([groups * size]), validate_args=False)
+        super().__init__(one_hot.batch_shape, torch.Size([groups * size]), validate_args=False)
 
     @property
     def variance(self) -> Tensor:
-        """Of each coordinate, the code words as likely as p has them."""
-        weights = self.words.mean.unflatten(-1, self.codebook.shape[:2])
+        weights = self.one_hot.mean.unflatten(-1, self.codebook.shape[:2])
         mean, square = (torch.einsum("...gk,gkd->...gd", weights, power) for power in (self.codebook, self.codebook**2))
         return (square - mean**2).clamp(min=0).flatten(-2)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Vectors of drawn code words, in a row."""
-        words = self.words.sample(sample_shape).unflatten(-1, self.codebook.shape[:2])
-        return torch.einsum("...gk,gkd->...gd", words, self.codebook).flatten(-2)
+        chosen = self.one_hot.sample(sample_shape).unflatten(-1, self.codebook.shape[:2])
+        return torch.einsum("...gk,gkd->...gd", chosen, self.codebook).flatten(-2)
 
 
 class Quantized(Distribution):
-    """All mass on the codebook's entries nearest to the encoder's vectors: event shape (G * d,).
+    """All mass on the codebook entries that are nearest to the encoder's vectors.
 
-    encoded: (B, G, d) of the encoder; codebook: (G, K, d). A draw is the nearest entries, with the gradients of
-    `encoded` (straight through). Source: van den Oord et al. 2017, equations 1-2.
+    A sample is the nearest entries. Its gradients go to `encoded` (straight-through).
+    Shape: encoded (B, G, d), from the encoder; codebook (G, K, d); event shape (G * d,).
+    Source: van den Oord et al. 2017, equations 1-2.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -57,19 +57,18 @@ class Quantized(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The nearest entries; not a number where the encoder's vectors are none, to which no entry is nearest."""
+        """The nearest entries. NaN where the encoder's vectors are not finite."""
         return self.nearest.where(self.encoded.isfinite(), torch.nan).flatten(-2)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """The nearest entries, repeated."""
-        # Added in this order the values are the entries', without a rounding error.
+        # Added in this order, the values are exactly those of the entries, without a rounding error.
         entries = (self.nearest.detach() + (self.encoded - self.encoded.detach())).flatten(-2)
         return entries.expand(self._extended_shape(torch.Size(sample_shape)))
 
 
 def _kl_quantized(q: Quantized, p: CodebookEntries) -> Tensor:
-    """-log p of the code words: G log K for a uniform prior (van den Oord et al. 2017, section 3.1), nats."""
-    log_probs = p.words.log_probs.expand(*q.classes.shape, -1)
+    """KL = -log p(code words), nats: G log K for a uniform prior (van den Oord et al. 2017, section 3.1)."""
+    log_probs = p.one_hot.log_probs.expand(*q.classes.shape, -1)
     return -log_probs.gather(-1, q.classes[..., None]).sum((-1, -2))
 
 

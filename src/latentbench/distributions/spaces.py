@@ -1,4 +1,4 @@
-"""Where latents may lie."""
+"""The spaces that latents can lie in."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,9 @@ from torch.nn.functional import cosine_similarity
 
 
 class Space(NamedTuple):
-    """A set of latents, in words, and options whose draws lie there."""
+    """A set of latents: its description for messages, and the priors and posteriors whose draws lie in it."""
 
-    words: str
+    description: str
     priors: str
     posteriors: str
 
@@ -19,14 +19,15 @@ BOX = Space("a box", "uniform", "beta")
 SPHERE = Space("the unit sphere", "hypersphere", "von_mises_fisher or power_spherical")
 CODES = Space("a finite set of code words", "categorical", "categorical")
 
-BOX_HALF_WIDTH = 3**0.5  # of [-sqrt(3), sqrt(3)], on which the uniform distribution has variance 1
+BOX_HALF_WIDTH = 3**0.5  # the uniform distribution on [-sqrt(3), sqrt(3)] has variance 1
 
 
-def slerp_halfway(start: Tensor, end: Tensor) -> Tensor:
-    """The middle of the great arc from a to b: (a + b) / (2 cos(theta / 2)), theta the angle between the two.
+def slerp_midpoint(start: Tensor, end: Tensor) -> Tensor:
+    """The midpoint of the great-circle arc from a to b: (a + b) / (2 cos(theta / 2)), theta the angle between a and b.
 
-    Shape: (B, D) twice -> (B, D). Of opposite directions, between which every arc is as great, the straight line's.
-    Source: Shoemake 1985, section 3.3, at half of the way; White 2016 for latents.
+    Between opposite directions, where no arc is the shortest, it is the midpoint of the straight line.
+    Shape: start and end (B, D); result (B, D).
+    Source: Shoemake 1985, section 3.3, at t = 1/2; White 2016 for latents.
     """
     cosine = cosine_similarity(start, end, dim=-1).clamp(-1, 1)
     half = ((1 + cosine) / 2).sqrt()[..., None]  # cos(theta / 2)

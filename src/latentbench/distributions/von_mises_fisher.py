@@ -1,4 +1,4 @@
-"""Von Mises-Fisher distribution, exact in density, draws and gradients."""
+"""Von Mises-Fisher distribution with exact density, samples and gradients."""
 
 import math
 from fractions import Fraction
@@ -13,12 +13,12 @@ from torch.distributions.kl import register_kl
 
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform, around_axis, log_area
 
-# Terms of the expansion, and the order from which they leave nothing but rounding (1e-12).
+# With this many terms, the expansion is exact up to rounding (1e-12) for orders of at least MIN_ORDER.
 TERMS = 10
-LOWEST_ORDER = 15
-# A candidate is accepted with probability 0.65 or more: of four, at least one in all but one draw of 65.
+MIN_ORDER = 15
+# A candidate is accepted with probability 0.65 or more, so all four are rejected in at most one of 65 draws.
 CANDIDATES = 4
-NODES = 64
+NODES = 64  # of the quadrature
 
 
 @lru_cache
@@ -38,12 +38,12 @@ def olver_series(order: float) -> list[float]:
 
 
 def log_bessel(order: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    """log(I_order(x) e^{-x} x^{-order}) and I_{order+1}(x) / I_order(x), both smooth from x = 0 on; float64.
+    """log(I_order(x) e^{-x} x^{-order}) and I_{order+1}(x) / I_order(x), float64. Both are smooth at x = 0.
 
-    Olver's expansion for large orders (DLMF 10.41.3) gives two neighbouring ones, and from these the recurrence
-    I_{n-1} = I_{n+1} + 2 n / x I_n goes down, in which direction errors shrink.
+    Olver's expansion for large orders (DLMF 10.41.3) gives the values for two neighbouring orders. The recurrence
+    I_{n-1} = I_{n+1} + 2 n / x I_n then leads down to `order`. Errors shrink in this direction.
     """
-    steps = max(0, math.ceil(LOWEST_ORDER - order))
+    steps = max(0, math.ceil(MIN_ORDER - order))
     orders = x.new_tensor([order + steps, order + steps + 1])
     series = x.new_tensor([olver_series(order + steps), olver_series(order + steps + 1)])
     x = x.unsqueeze(-1)
@@ -62,55 +62,57 @@ def log_bessel(order: float, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mode(kappa: Tensor, a: int) -> Tensor:
-    """t* = tanh of the mode of y, where kappa (1 - t*^2) = a t*."""
+    """t* = tanh(y*) at the mode y* of the density of `draw`: the solution of kappa (1 - t*^2) = a t*."""
     return 2 * kappa / (a + (a**2 + 4 * kappa.square()).sqrt())
 
 
 def draw(kappa: Tensor, a: int) -> Tensor:
-    """y = atanh(axis.z), whose density is proportional to exp(kappa tanh y) / cosh(y)^a, a = m - 1; (n,) -> (n,).
+    """Draw y = atanh(axis.z), whose density is proportional to exp(kappa tanh y) / cosh(y)^a with a = m - 1.
 
-    A candidate is y* + l with tanh l = tau and (1 + tau) / 2 of Beta(a/2, a/2), the density proportional to
-    cosh(l)^{-a}; what the target has fallen beyond that, a (log q + 1/q - 1) with q = 1 + t* tau, is its chance.
-    Source: the rejection sampler of Wood 1994, in y.
+    Rejection sampling: a candidate is y* + l, where l = atanh(tau) has a density proportional to cosh(l)^{-a}, that
+    is, (1 + tau) / 2 ~ Beta(a/2, a/2). It is accepted with probability exp(-a (log q + 1/q - 1)), q = 1 + t* tau.
+    Shape: (n,) -> (n,).
+    Source: the rejection sampler of Wood 1994, written in y.
     """
-    made, rest = torch.empty_like(kappa), torch.arange(len(kappa), device=kappa.device)
-    while len(rest):
-        peak = mode(kappa[rest], a).unsqueeze(-1)
-        level, radius, angle = torch.rand((3, len(rest), CANDIDATES), dtype=kappa.dtype, device=kappa.device)
-        # Ulrich 1984: two coordinates of a uniform point of S^a have a squared radius of Beta(1, (a - 1)/2).
+    y, pending = torch.empty_like(kappa), torch.arange(len(kappa), device=kappa.device)
+    while len(pending):
+        peak = mode(kappa[pending], a).unsqueeze(-1)
+        uniform, radius, angle = torch.rand((3, len(pending), CANDIDATES), dtype=kappa.dtype, device=kappa.device)
+        # Ulrich 1984: two coordinates of a uniform point on S^a have a squared radius ~ Beta(1, (a - 1)/2).
         outside = (radius.log() * (2 / (a - 1) if a > 1 else math.inf)).exp()
         angle = 2 * math.pi * angle
         tau = (1 - outside).sqrt() * angle.cos()
-        away = outside + (1 - outside) * angle.sin().square()  # 1 - tau^2 without cancellation
-        steps = torch.asinh(tau / away.clamp(min=1e-300).sqrt())
+        complement = outside + (1 - outside) * angle.sin().square()  # 1 - tau^2 without cancellation
+        steps = torch.asinh(tau / complement.clamp(min=1e-300).sqrt())
         q = 1 + peak * tau
-        # Asked this way round, a NaN of a diverged training is passed on instead of being drawn again for ever.
-        accepted = ~(level.log() > -a * (q.log() + 1 / q - 1))
+        # Negating the rejection test accepts NaN, so that diverged training fails instead of looping for ever here.
+        accepted = ~(uniform.log() > -a * (q.log() + 1 / q - 1))
         first = accepted.int().argmax(-1, keepdim=True)
-        found = accepted.any(-1)
+        any_accepted = accepted.any(-1)
         candidates = (torch.atanh(peak) + steps).gather(-1, first).squeeze(-1)
-        made[rest[found]] = candidates[found]
-        rest = rest[~found]
-    return made
+        y[pending[any_accepted]] = candidates[any_accepted]
+        pending = pending[~any_accepted]
+    return y
 
 
 @lru_cache
 def quadrature(a: int) -> tuple[list[float], list[float]]:
-    """Gauss-Legendre nodes and weights on [0, L]; beyond L a tail is below e^{-35} of where it starts."""
+    """Gauss-Legendre nodes and weights on [0, L]. At a distance of L, a tail has fallen below e^{-35} of its start."""
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     length = 35 / a + math.log1p(math.sqrt(-math.expm1(-70 / a)))  # arccosh(e^{35 / a})
     return (length * (nodes + 1) / 2).tolist(), (length * weights / 2).tolist()
 
 
 def log_cosh(y: Tensor) -> Tensor:
-    """log cosh(y), less log 2."""
+    """log cosh(y) + log 2, without overflow."""
     return y.abs() + torch.log1p(torch.exp(-2 * y.abs()))
 
 
 def implicit_gradient(y: Tensor, kappa: Tensor, mean: Tensor, a: int) -> Tensor:
-    """dy/dkappa = -int_{-inf}^y (tanh s - mean) f(s) ds / f(y) at a fixed level of the distribution function.
+    """dy/dkappa = -int_{-inf}^y (tanh s - mean) f(s) ds / f(y), at a fixed value of the distribution function.
 
-    The integral over the whole line is 0: beyond the mode the other tail is taken, whose integrand does not grow.
+    The integral over the whole line is 0. Beyond the mode we therefore integrate over the other tail, where the
+    integrand does not grow.
     Source: Figurnov et al. 2018, equation 5.
     """
     nodes, weights = (y.new_tensor(numbers) for numbers in quadrature(a))
@@ -125,7 +127,8 @@ def implicit_gradient(y: Tensor, kappa: Tensor, mean: Tensor, a: int) -> Tensor:
 class VonMisesFisher(Distribution):
     """log q(z) = kappa loc.z + log C(kappa), C = kappa^{m/2-1} / ((2 pi)^{m/2} I_{m/2-1}(kappa)), on S^{m-1}.
 
-    loc: unit vectors (..., m); concentration: kappa >= 0, (...). Source: Davidson et al. 2018 (S-VAE), section 3.1.
+    Shape: loc (..., m), unit vectors; concentration (...), kappa >= 0.
+    Source: Davidson et al. 2018 (S-VAE), section 3.1.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -138,22 +141,21 @@ class VonMisesFisher(Distribution):
         dim = loc.shape[-1]
         self._kappa = self.concentration.double()
         log_bessels, self._mean_length = log_bessel(dim / 2 - 1, self._kappa)
-        # log C + kappa, which does not grow with kappa.
+        # log C + kappa, which grows only like log(kappa).
         self._log_scaled = -dim / 2 * math.log(2 * math.pi) - log_bessels
         super().__init__(batch, loc.shape[-1:], validate_args=False)
 
     @property
     def mean(self) -> Tensor:
-        """A loc, with A = I_{m/2}(kappa) / I_{m/2-1}(kappa)."""
+        """A(kappa) loc with A(kappa) = I_{m/2}(kappa) / I_{m/2-1}(kappa)."""
         return self._mean_length.to(self.loc.dtype).unsqueeze(-1) * self.loc
 
     @property
     def mode(self) -> Tensor:
-        """Loc."""
         return self.loc
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """(S, ..., m); gradients are implicit in kappa and those of a rotation in loc."""
+        """Samples (S, ..., m). Gradients to kappa are implicit, those to loc go through the rotation."""
         shape = self._extended_shape(torch.Size(sample_shape))
         a = shape[-1] - 1
         kappa = self._kappa.expand(shape[:-1])
@@ -164,18 +166,18 @@ class VonMisesFisher(Distribution):
         return around_axis(self.loc.double(), y).to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """(..., m) -> (...)."""
-        # loc.z - 1 by the distance: kappa would multiply what rounding has done to the lengths of z and loc.
+        # loc.z - 1 = -|z - loc|^2 / 2. Computing loc.z itself would multiply the rounding errors in the lengths of z
+        # and loc by kappa.
         from_mode = -0.5 * (value.double() - self.loc.double()).square().sum(-1)
         return (self._kappa * from_mode + self._log_scaled).to(self.loc.dtype)
 
     def entropy(self) -> Tensor:
-        """-kappa A - log C, (...)."""
+        """-kappa A(kappa) - log C(kappa), nats, (...)."""
         return (self._kappa * (1 - self._mean_length) - self._log_scaled).to(self.loc.dtype)
 
 
 def kl_from_uniform(q: VonMisesFisher, p: HypersphericalUniform) -> Tensor:
-    """kappa A + log C + log area. Source: Davidson et al. 2018, section 3.2."""
+    """KL(q || uniform) = kappa A(kappa) + log C(kappa) + log area, nats. Source: Davidson et al. 2018, section 3.2."""
     below_mode = q._kappa * (1 - q._mean_length)
     return (q._log_scaled - below_mode + log_area(p.event_shape[0])).to(q.loc.dtype)
 

@@ -1,1 +1,1 @@
-"""What a Frechet distance compares images by."""
+"""Image features, in which Frechet distances and other metrics compare sets of images."""

@@ -1,4 +1,4 @@
-"""The contract of features: what a Frechet distance compares images by."""
+"""The contract of features: the space in which metrics such as the FID compare sets of images."""
 
 from abc import ABC, abstractmethod
 
@@ -6,11 +6,19 @@ from torch import Tensor, nn
 
 
 class Features(nn.Module, ABC):
-    """forward(images (N, C, H, W) in [0, 1]) -> (N, F). `name` stands beside every number made with them."""
+    """Maps images to feature vectors.
+
+    To add some, subclass Features, set `name` and `size` in the constructor, and implement `forward`. The constructor
+    receives `data_name`, the name of the data set, and `shape`, (C, H, W) of its images. What must hold:
+    - the features are fixed: in evaluation mode, without gradients to parameters, the same for every run;
+    - the features of an image do not depend on the other images;
+    - different features have different names: the name is recorded beside every number computed from them;
+    - weights come from files of the package or of the user and are never downloaded silently.
+    """
 
     name: str
-    size: int  # F
+    size: int  # F, features per image
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, F)."""
+        """Return features (N, F) of images (N, C, H, W) in [0, 1]."""

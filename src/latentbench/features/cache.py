@@ -1,4 +1,4 @@
-"""What is made of real images is made once: by this process, and on this machine where it takes long."""
+"""A cache for results computed from real images: in memory, and on disk if they take long to compute."""
 
 import contextlib
 import hashlib
@@ -16,48 +16,48 @@ from torch import Tensor
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import write_whole
 
-WORTH_A_FILE = 1.0  # seconds of work
-MOST = 16  # results that a process remembers
+MIN_SECONDS = 1.0  # results that take longer than this to compute are also written to disk
+MAX_IN_MEMORY = 16  # results
 
-_remembered: OrderedDict[str, tuple[Tensor, ...]] = OrderedDict()
+_memory: OrderedDict[str, tuple[Tensor, ...]] = OrderedDict()
 
 
-def kept(what: str, content: Iterable[Tensor], make: Callable[[], Sequence[Tensor]]) -> tuple[Tensor, ...]:
-    """What `make` gives of the content, made anew only where it is not known.
+def cached(name: str, inputs: Iterable[Tensor], compute: Callable[[], Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    """Return compute(), or its cached result.
 
-    what: names the way of making it, for what is made of the same content in another way has another name.
-    It is known by the SHA-256 of that name, of the content's bytes, shapes and kinds and of latentbench's own code.
-    Devices and versions of torch do not share results: their last digits differ, and a number should not depend on who
-    was there first. A file that cannot be read, or is not what its name says, is made anew; one that cannot be written
-    is done without.
+    name: identifies the computation. Different computations on the same inputs need different names.
+    The key is the SHA-256 of the name, of the bytes, shapes and dtypes of the inputs, and of latentbench's code and the
+    versions of its libraries. It includes the type of the device, since results of different devices differ in their
+    last digits, and a number must not depend on which run came first. An unreadable or wrong file is computed again. A
+    failure to write is ignored.
     """
-    content = list(content)
-    key = _digest(what, content)
-    if key not in _remembered:
+    inputs = list(inputs)
+    key = _digest(name, inputs)
+    if key not in _memory:
         path = folder() / f"{key}.safetensors"
-        found = _read(path, key)
-        if found is None:
+        result = _read(path, key)
+        if result is None:
             started = time.monotonic()
-            found = tuple(make())
-            if time.monotonic() - started > WORTH_A_FILE:
-                _write(path, key, found)
-        _remembered[key] = found
-        while len(_remembered) > MOST:
-            _remembered.popitem(last=False)
-    _remembered.move_to_end(key)
-    device = content[0].device
-    return tuple(tensor.to(device) for tensor in _remembered[key])
+            result = tuple(compute())
+            if time.monotonic() - started > MIN_SECONDS:
+                _write(path, key, result)
+        _memory[key] = result
+        while len(_memory) > MAX_IN_MEMORY:
+            _memory.popitem(last=False)
+    _memory.move_to_end(key)
+    device = inputs[0].device
+    return tuple(tensor.to(device) for tensor in _memory[key])
 
 
 def folder() -> Path:
-    """Where the files are."""
+    """The folder of the files on disk."""
     return Path(pooch.os_cache("latentbench")) / "features"
 
 
-def _digest(what: str, content: Sequence[Tensor]) -> str:
-    about = [what, code_digest(), content[0].device.type]
-    digest = hashlib.sha256(repr([*about, *((tuple(t.shape), str(t.dtype)) for t in content)]).encode())
-    for tensor in content:
+def _digest(name: str, inputs: Sequence[Tensor]) -> str:
+    header = [name, code_digest(), inputs[0].device.type]
+    digest = hashlib.sha256(repr([*header, *((tuple(t.shape), str(t.dtype)) for t in inputs)]).encode())
+    for tensor in inputs:
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -71,5 +71,5 @@ def _read(path: Path, key: str) -> tuple[Tensor, ...] | None:
 
 def _write(path: Path, key: str, tensors: Sequence[Tensor]) -> None:
     named = {str(i): tensor.detach().cpu().contiguous() for i, tensor in enumerate(tensors)}
-    with contextlib.suppress(OSError):  # no room, or no right to write there: it is made anew every time
+    with contextlib.suppress(OSError):  # disk full or not writable: computed again next time
         write_whole(path, save(named, metadata={"key": key}))

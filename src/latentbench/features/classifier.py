@@ -1,4 +1,4 @@
-"""Features of small classifiers whose weights are part of the package."""
+"""Features of small classifiers, whose weights are part of the package."""
 
 from pathlib import Path
 
@@ -17,10 +17,11 @@ N_CLASSES = 10
 class ClassifierFeatures(Features):
     """The 64 activations before the last layer of a convolutional classifier trained on the data set's training split.
 
-    A Frechet distance in a classifier's features follows Heusel et al. 2017, with a classifier of the same images
-    in place of Inception, whose features are of photographs. `python -m latentbench.features.train data=mnist`
-    makes the weights anew; their test accuracy is in the file's metadata.
-    Raises: UserError if there are no weights of that name, or they are for images of another shape.
+    `python -m latentbench.features.train data=mnist` trains the weights again. Their test accuracy is in the metadata
+    of the file.
+    Raises: UserError if there are no weights of this name, or they are for images of another shape.
+    Source: Heusel et al. 2017 (a Frechet distance between classifier features). They use Inception, which was trained
+    on photographs. Our classifier was trained on images of the same data set.
     """
 
     def __init__(self, *, weights: str | None, data_name: str, shape: tuple[int, int, int]) -> None:
@@ -28,13 +29,13 @@ class ClassifierFeatures(Features):
         stem = weights or data_name
         path = WEIGHTS / f"{stem}.safetensors"
         if not path.is_file():
-            there = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-            raise UserError(f"features.weights={stem}: there are weights for {there}")
-        trained_on = metadata(stem)["shape"]
-        if trained_on != "x".join(map(str, shape)):
-            given = "x".join(map(str, shape))
+            available = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
+            raise UserError(f"features.weights={stem}: there are weights for {available}")
+        trained_shape, data_shape = metadata(stem)["shape"], "x".join(map(str, shape))
+        if trained_shape != data_shape:
             raise UserError(
-                f"features.weights={stem} are for images of {trained_on}, not {given}: take features=random or pixels"
+                f"features.weights={stem} are for images of {trained_shape}, not {data_shape}: "
+                "take features=random or pixels"
             )
         self.name = f"classifier_{stem}"
         self.size = N_FEATURES
@@ -43,13 +44,13 @@ class ClassifierFeatures(Features):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 64), 0 or more."""
+        """Features (N, 64), all at least 0."""
         features: Tensor = self.network[:-1](images)
         return features
 
 
 def network(shape: tuple[int, int, int]) -> nn.Sequential:
-    """The classifier: its last layer gives the class logits, the one before it the features."""
+    """The classifier. Its last layer gives the class logits, the layer before it the features."""
     channels, height, width = shape
     for _ in range(2):
         height, width = (height + 1) // 2, (width + 1) // 2
@@ -69,6 +70,6 @@ def network(shape: tuple[int, int, int]) -> nn.Sequential:
 
 
 def metadata(stem: str) -> dict[str, str]:
-    """What the weights' file says of itself: shape, test_accuracy, command."""
+    """The metadata of the weights file: shape, test_accuracy, command."""
     with safe_open(WEIGHTS / f"{stem}.safetensors", framework="pt") as file:
         return dict(file.metadata())

@@ -1,4 +1,4 @@
-"""The features of the usual FID: an Inception network trained on ImageNet."""
+"""The features of the standard FID: an Inception network trained on ImageNet."""
 
 import hashlib
 import os
@@ -19,23 +19,22 @@ FILE_NAME = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE_NAME}"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SIDE = 299  # pixels
-BATCH = 50  # images; each needs some 30 MB on its way through the network
+BATCH = 50  # images; each needs about 30 MB of memory in the network
 
 
 class InceptionFeatures(Features):
     """The 2,048 means of the last feature maps of Inception v3, with the weights of the original FID.
 
-    The network's layers are torch-fidelity's. Images are brought to 299x299 by an antialiased bicubic filter in
-    single precision, without rounding afterwards (Parmar et al. 2022, section 3: other resizing shifts FIDs by more
-    than methods differ), where torch-fidelity takes bilinear interpolation without antialiasing. Before it, pixels
-    are rounded to the 256 levels that images are stored with. Grey images are repeated to three channels.
-
-    Where this differs from clean-fid: the filter is torch's, equal to PIL's to a hundredth of a grey level; the
-    network is torch-fidelity's conversion of the TensorFlow weights, not NVIDIA's.
-    The features are of photographs: for other images prefer features of their own kind.
-    `name` is `inception` with the published weights, and has the beginning of the file's SHA-256 with others.
-    Source: Heusel et al. 2017, section 2.1 of the appendix. Nothing is downloaded.
-    Raises: UserError without torch-fidelity, without the weights, or if the file does not hold them.
+    Pixels are first rounded to 256 levels, as if the images were stored. Then images are resized to 299x299 by an
+    antialiased bicubic filter in single precision, without rounding afterwards. Parmar et al. 2022, section 3, show
+    that other resizing changes FIDs by more than methods differ. Grey images are repeated to three channels.
+    The network was trained on photographs. For other images, prefer features trained on similar images.
+    `name` is `inception` for the published weights. For others, it includes the beginning of the file's SHA-256.
+    Nothing is downloaded.
+    Raises: UserError if torch-fidelity or the weights are missing, or if the file does not contain the weights.
+    Source: Heusel et al. 2017, section 2.1 of the appendix. The layers and the conversion of the TensorFlow weights are
+    those of torch-fidelity, which resizes with bilinear interpolation without antialiasing. clean-fid uses NVIDIA's
+    conversion of the weights, and PIL's filter, which equals ours up to a hundredth of a grey level.
     """
 
     def __init__(self, *, weights: str | None, data_name: str, shape: tuple[int, int, int]) -> None:
@@ -58,19 +57,22 @@ class InceptionFeatures(Features):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 2048), 0 or more."""
-        return torch.cat([self.network(prepared(batch)) for batch in images.split(BATCH)])
+        """Features (N, 2048), all at least 0."""
+        return torch.cat([self.network(preprocess(batch)) for batch in images.split(BATCH)])
 
 
-def prepared(images: Tensor) -> Tensor:
-    """Images (N, 1 or 3, H, W) in [0, 1] as the network takes them: (N, 3, 299, 299), about [-1, 1]."""
+def preprocess(images: Tensor) -> Tensor:
+    """Turn images (N, 1 or 3, H, W) in [0, 1] into the network's input (N, 3, 299, 299), about in [-1, 1]."""
     levels = (images * 255).round()
     resized = interpolate(levels, size=(SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
     return ((resized - 128) / 128).expand(-1, 3, -1, -1)
 
 
 def network() -> nn.Sequential:
-    """Inception v3 up to its feature means, with the names that the weights have. Raises: UserError."""
+    """Inception v3 up to its feature means, with the layer names of the weights file.
+
+    Raises: UserError if torch-fidelity is not installed.
+    """
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as layers
     except ImportError as error:

@@ -8,10 +8,10 @@ from latentbench.features.base import Features
 
 
 class PixelFeatures(Features):
-    """An image's C H W pixels in a row, so that a distance between sets is of what they look like pixel by pixel.
+    """The C H W pixels of an image, flattened. Sets of images are compared pixel by pixel.
 
-    Nothing is learned and nothing is forgotten: two drawings of the same thing that lie a pixel apart are as far from
-    each other as drawings of different things.
+    No information is lost, and none is abstracted: two drawings of the same object, shifted by a pixel, may be as far
+    apart as drawings of different objects.
     """
 
     def __init__(self, *, data_name: str, shape: tuple[int, int, int]) -> None:

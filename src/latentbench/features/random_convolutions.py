@@ -1,4 +1,4 @@
-"""Features of a convolutional network that was never trained."""
+"""Features of an untrained convolutional network."""
 
 import math
 
@@ -11,21 +11,20 @@ from latentbench.features.classifier import N_FEATURES, network
 
 
 class RandomConvolutions(Features):
-    """64 numbers from a network like the classifiers', its weights drawn at random and kept.
+    """64 features of a network with the architecture of the classifiers and fixed random weights.
 
-    They know nothing of any data set, so they favour none. Source: Naeem et al. 2020, who compare sets of images
-    that are unlike photographs in 64 features of an untrained network; theirs is VGG16.
-    Weights are uniform with He et al.'s variance (2015), 2 / fan-in, and biases 0. Not normal: the last digits of
-    normal draws differ from processor to processor. The last layer has no threshold: half of its units would be 0 for
-    every image.
-    Raises: UserError if the seed is not a whole number, 0 or more.
+    They are not trained on any data set and favour none. Weights are uniform with variance 2 / fan-in (He et al. 2015),
+    biases are 0. Weights are not normal, because the last digits of normal samples differ between processors. The last
+    layer has no ReLU, which would make about half of the features 0 for every image.
+    Raises: UserError if the seed is not a whole number of at least 0.
+    Source: Naeem et al. 2020, who use 64 features of an untrained VGG16 for images that are not photographs.
     """
 
     def __init__(self, *, seed: int, data_name: str, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.name = f"random_{check_whole_number('features.seed', seed, minimum=0)}"
         self.size = N_FEATURES
-        with torch.device("meta"):  # layers as torch makes them draw their weights from everybody's generator
+        with torch.device("meta"):  # otherwise, creating the layers would draw from torch's global random numbers
             layers = network(shape)[:-2]
         self.network = layers.to_empty(device="cpu")
         generator = torch.Generator().manual_seed(seed)
@@ -35,6 +34,5 @@ class RandomConvolutions(Features):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 64)."""
         features: Tensor = self.network(images)
         return features

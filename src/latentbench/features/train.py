@@ -1,4 +1,4 @@
-"""Train the classifier behind a data set's Frechet distances: python -m latentbench.features.train data=mnist"""
+"""Train the classifier whose features a data set's FID uses: python -m latentbench.features.train data=mnist"""
 
 import sys
 
@@ -18,33 +18,33 @@ LEARNING_RATE = 2e-3
 
 
 def main() -> None:
-    """Train on the training split, report the test accuracy, write the weights into the package."""
+    """Train on the training split, write the weights into the package, and print the accuracy."""
     torch.manual_seed(0)
     data: ImageData = instantiate(compose_config(sys.argv[1:]).data, seed=0)
     classifier = train(data)
     accuracy = {split: _accuracy(classifier, data, split) for split in ("validation", "test")}
     command = f"python -m latentbench.features.train {' '.join(sys.argv[1:])}"
-    about = {
+    metadata = {
         "shape": "x".join(map(str, data.shape)),
         "test_accuracy": f"{accuracy['test']:.4f}",
         "command": command,
     }
     target = WEIGHTS / f"{data.name}.safetensors"
-    write_whole(target, save(classifier.state_dict(), metadata=about))
+    write_whole(target, save(classifier.state_dict(), metadata=metadata))
     print(
         f"{target}: accuracy {accuracy['validation']:.2%} on validation images, {accuracy['test']:.2%} on test images"
     )
 
 
 def train(data: ImageData) -> torch.nn.Sequential:
-    """Adam with a one-cycle learning rate on cross-entropy; nothing is chosen on validation or test images."""
+    """Minimise the cross-entropy with Adam and a one-cycle learning rate. Only training images are used."""
     classifier = network(data.shape)
     images, labels = data.expected_images("train"), data.splits.labels["train"]
     batch = data.batch_size
     steps = EPOCHS * -(-len(images) // batch)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    for _ in tqdm(range(EPOCHS), desc=f"classifier of {data.name}", unit="epoch", disable=None):
+    for _ in tqdm(range(EPOCHS), desc=f"classifier for {data.name}", unit="epoch", disable=None):
         for chosen in torch.randperm(len(images)).split(batch):
             loss = cross_entropy(classifier(images[chosen]), labels[chosen])
             optimizer.zero_grad()
@@ -56,8 +56,8 @@ def train(data: ImageData) -> torch.nn.Sequential:
 
 @torch.no_grad()
 def _accuracy(classifier: torch.nn.Module, data: ImageData, split: Split) -> float:
-    guesses = torch.cat([classifier(batch).argmax(1) for batch in data.expected_images(split).split(1000)])
-    return (guesses == data.splits.labels[split]).float().mean().item()
+    predictions = torch.cat([classifier(batch).argmax(1) for batch in data.expected_images(split).split(1000)])
+    return (predictions == data.splits.labels[split]).float().mean().item()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The contract of a likelihood: what the decoder's raw output says about the pixels."""
+"""The contract of a likelihood: how the decoder's raw output becomes a distribution of the pixels."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -8,7 +8,11 @@ from torch.distributions import Distribution, constraints
 
 
 class PixelDistribution(Distribution):
-    """p(x|z): batch shape (..., B), event shape (C, H, W); `mean` is the image that is shown."""
+    """p(x|z) for latents (..., B, D). Subclasses implement `mean`, `sample` and `log_prob`.
+
+    `mean` is the decoded image: metrics, samples and image grids use it, clipped to [0, 1].
+    Shape: raw (..., B, C, H, W); batch shape (..., B), event shape (C, H, W).
+    """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
@@ -18,16 +22,24 @@ class PixelDistribution(Distribution):
 
 
 class Likelihood(nn.Module, ABC):
-    """forward(raw: (..., B, C, H, W)) -> p(x|z)."""
+    """Turns the decoder's raw output into p(x|z).
+
+    To add one, subclass Likelihood and implement `forward` and `not_a_density_of`. Parameters of the module are
+    trained together with the networks. `log_prob` of the distribution is in nats, summed over pixels, and includes its
+    normalising constant, so that the numbers of different likelihoods can be compared.
+    """
 
     @abstractmethod
     def forward(self, raw: Tensor) -> PixelDistribution:
-        """Distribution of the pixels."""
+        """Return p(x|z) for raw outputs (..., B, C, H, W), any real numbers."""
 
     @abstractmethod
     def not_a_density_of(self, *, binary: bool) -> str | None:
-        """Why p(x|z) is no density of these pixels (0 or 1 if `binary`, else grey); None if it is one."""
+        """Say why p(x|z) is not a proper distribution of these pixels; None if it is one.
+
+        binary: True if all pixels are 0 or 1, False if they are grey values in [0, 1].
+        """
 
     def facts(self) -> dict[str, Any]:
-        """What training settled about it, for the record."""
+        """Return values found by training that belong in the record, such as a learned scale."""
         return {}

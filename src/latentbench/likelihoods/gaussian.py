@@ -1,4 +1,4 @@
-"""Gaussian pixels of one common scale."""
+"""Gaussian likelihood with one scale for all pixels."""
 
 import math
 from typing import Any
@@ -10,14 +10,14 @@ from torch.nn.functional import softplus
 from latentbench.errors import UserError
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 
-LOWEST_LOG_SCALE = -6.0
-# Adam moves every parameter by about its learning rate a step; the factor lets the scale find its place within
-# the first few hundred steps instead of dragging behind the decoder for thousands.
+MIN_LOG_SCALE = -6.0
+# Adam changes every parameter by about its learning rate per step. This factor lets the scale converge within the
+# first few hundred steps; without it, the scale would lag behind the decoder for thousands of steps.
 LOG_SCALE_SPEED = 10.0
 
 
 class GaussianPixels(PixelDistribution):
-    """N(raw, scale^2 I): log p(x) = -|x - raw|^2 / 2 scale^2 - D (log scale + log(2 pi) / 2)."""
+    """N(raw, scale^2 I): log p(x) = -|x - raw|^2 / 2 scale^2 - n (log scale + log(2 pi) / 2), for n = C H W pixels."""
 
     def __init__(self, raw: Tensor, log_scale: Tensor) -> None:
         self.log_scale = log_scale
@@ -25,26 +25,24 @@ class GaussianPixels(PixelDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The raw output itself: any real number."""
         return self.raw
 
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """Any real numbers, (..., C, H, W)."""
         mean = self.raw.detach().expand(self._extended_shape(torch.Size(sample_shape)))
         return mean + self.log_scale.detach().exp() * torch.randn_like(mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Nats, summed over pixels, of pixel values in units of the range [0, 1]."""
+        """Nats, summed over pixels, as a density of pixel values in [0, 1]."""
         squares = (value - self.raw).square().flatten(-3).sum(-1)
         constant = self.event_shape.numel() * (self.log_scale + 0.5 * math.log(2 * math.pi))
         return -0.5 * squares * (-2 * self.log_scale).exp() - constant
 
 
 class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(x; raw, scale^2 I), with its normalising constant; the scale is a number or is learned.
+    """p(x|z) = N(x; raw, scale^2 I) with its normalising constant, and a scale that is fixed or learned.
 
-    Source: Rybkin et al. 2021 (sigma-VAE), equation 4, and its soft lower bound on the learned log scale.
     Raises: UserError if the scale is neither `learned` nor a number above 0.
+    Source: Rybkin et al. 2021 (sigma-VAE), equation 4, with the paper's soft lower bound on the learned log scale.
     """
 
     def __init__(self, *, scale: float | str) -> None:
@@ -58,25 +56,22 @@ class GaussianLikelihood(Likelihood):
             raise UserError(f"likelihood.scale={scale}: give `learned` or a number above 0")
 
     def current_log_scale(self) -> Tensor:
-        """log scale, a scalar."""
+        """The logarithm of the scale, a scalar."""
         if not self.is_learned:
             assert isinstance(self.fixed_log_scale, Tensor)
             return self.fixed_log_scale
-        return LOWEST_LOG_SCALE + softplus(LOG_SCALE_SPEED * self.parameter - LOWEST_LOG_SCALE)
+        return MIN_LOG_SCALE + softplus(LOG_SCALE_SPEED * self.parameter - MIN_LOG_SCALE)
 
     def forward(self, raw: Tensor) -> GaussianPixels:
-        """Distribution of the pixels."""
         return GaussianPixels(raw, self.current_log_scale())
 
     def not_a_density_of(self, *, binary: bool) -> str | None:
-        """Pixels that are 0 or 1 have no density."""
         if not binary:
             return None
         return (
-            "a Gaussian likelihood is a density of grey values and these pixels are 0 or 1: "
+            "a Gaussian likelihood is a density of grey values, and these pixels are 0 or 1: "
             "take likelihood=bernoulli, or data.binarize=none"
         )
 
     def facts(self) -> dict[str, Any]:
-        """The scale at the end."""
         return {"likelihood_scale": self.current_log_scale().exp().item()}

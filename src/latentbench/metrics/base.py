@@ -15,7 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 from latentbench.data.base import ImageData
 from latentbench.errors import check_whole_number
 from latentbench.features.base import Features
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.models.base import GenerativeModel
 
 CHUNK = 1000  # images that are looked at together
@@ -73,7 +73,7 @@ class MetricInputs:
     def _described_before(self, images: Tensor) -> Tensor:
         """Features (N, F) of images that are the same in every run, made once for all runs."""
         content = [images, *self.features.state_dict().values()]
-        (made,) = kept(f"features {self.features.name}", content, lambda: [self.described(images)])
+        (made,) = cached(f"features {self.features.name}", content, lambda: [self.described(images)])
         return made
 
     def described(self, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.base import Estimate, FeatureMetric, MetricInputs, Quantity
 
 
@@ -103,7 +103,7 @@ def covariance_of(rows: Tensor) -> Tensor:
 def reference_in(inputs: MetricInputs) -> Reference:
     """The reference's features as one, made once."""
     features = inputs.reference_features
-    return Reference(*kept("reference of Frechet distances", [features], lambda: reference_of(features)))
+    return Reference(*cached("reference of Frechet distances", [features], lambda: reference_of(features)))
 
 
 class FrechetDistance(FeatureMetric):

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.base import Estimate, MetricInputs, Quantity
 from latentbench.metrics.feature_set import FeatureSetMetric
 
@@ -91,7 +91,7 @@ class KernelDistance(FeatureSetMetric):
     def prepare(self, inputs: MetricInputs) -> None:
         """The kernels among the reference's features."""
         self.reference = inputs.reference_features
-        (self.within_reference,) = kept("kernels", [self.reference], lambda: [within(self.reference)])
+        (self.within_reference,) = cached("kernels", [self.reference], lambda: [within(self.reference)])
 
     def compute(self) -> dict[str, Estimate]:
         """The distance and its error."""

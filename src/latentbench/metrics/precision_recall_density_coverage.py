@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import check_whole_number
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.base import Estimate, MetricInputs, Quantity, standard_error
 from latentbench.metrics.feature_set import FeatureSetMetric
 
@@ -140,7 +140,7 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
     def prepare(self, inputs: MetricInputs) -> None:
         """The balls around the reference's features."""
         self.real = inputs.reference_features
-        (self.radii,) = kept(f"radii {self.k}", [self.real], lambda: [squared_radii(self.real, self.k)])
+        (self.radii,) = cached(f"radii {self.k}", [self.real], lambda: [squared_radii(self.real, self.k)])
 
     def compute(self) -> dict[str, Estimate]:
         """The four shares."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.distributions.draws import spread
+from latentbench.distributions.sampling import expected_squared_distance
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.metrics.base import Estimate, MetricInputs, ModelMetric, Quantity
 from latentbench.metrics.kernel_distance import from_sums
@@ -49,7 +49,7 @@ class PriorDiscrepancy(ModelMetric):
     def compute(self) -> dict[str, Estimate]:
         """The estimate and its error, by leaving out one code and one draw at a time."""
         codes, draws = (dim_zero_cat(latents).double() for latents in (self.codes, self.draws))
-        apart = spread(self.prior)
+        apart = expected_squared_distance(self.prior)
         widths = [scale * apart for scale in self.scales]
 
         def similarity(a: Tensor, b: Tensor) -> Tensor:

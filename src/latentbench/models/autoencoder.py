@@ -76,7 +76,7 @@ class Autoencoder(GenerativeModel):
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""
-        return self.posterior.placed(self.prior(self.posterior_distribution))
+        return self.posterior.adapt_prior(self.prior(self.posterior_distribution))
 
     @property
     def space(self) -> Space:
@@ -117,9 +117,9 @@ class Autoencoder(GenerativeModel):
                 regularizer=self.regularizer,
                 weigh=lambda regularization: self.beta * self.annealing(regularization, self.progress),
             )
-            own_loss = self.posterior.own_loss(q)
-        if own_loss is not None:
-            terms |= {"loss": terms["loss"] + own_loss, "posterior_loss": own_loss}
+            auxiliary_loss = self.posterior.auxiliary_loss(q)
+        if auxiliary_loss is not None:
+            terms |= {"loss": terms["loss"] + auxiliary_loss, "posterior_loss": auxiliary_loss}
         return terms, latents
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -156,12 +156,12 @@ class Autoencoder(GenerativeModel):
         q, p = type(self.posterior).__name__, type(self.prior).__name__
         without_density = f"{q}, a deterministic encoder, has no density of latents"
         there = self.space
-        outside = f"{q} gives probability to latents outside of {there.words}, where {p} has none"
+        outside = f"{q} gives probability to latents outside of {there.description}, where {p} has none"
         is_inside = self.posterior.space is there
         if ability == "interpolate" and there is CODES:
-            return f"latents are in {CODES.words}, and there is none half-way between two"
+            return f"latents are in {CODES.description}, and there is none half-way between two"
         if ability == "units" and there in (SPHERE, CODES):
-            return f"latents are in {there.words}, where no coordinate can be left unused by itself"
+            return f"latents are in {there.description}, where no coordinate can be left unused by itself"
         if ability == "factors" and not self.posterior.is_factorised:
             return f"{q} has no independent coordinates"
         if ability == "rate" and is_inside and self.has_closed_rate():
@@ -177,7 +177,10 @@ class Autoencoder(GenerativeModel):
             if not is_inside and there is not BOX:
                 return f"{outside}: no draw of it has the prior's density"
         if ability == "joint_density" and there in (SPHERE, CODES):
-            return f"latents are in {there.words}, where no gradient of log p(x, z) in R^n leads from one to the next"
+            return (
+                f"latents are in {there.description}, where no gradient of log p(x, z) in R^n leads from one to "
+                "the next"
+            )
         if ability in ("distortion", "log_likelihood", "joint_density"):
             return self.likelihood.not_a_density_of(binary=binary)
         return None
@@ -196,11 +199,11 @@ class Autoencoder(GenerativeModel):
     @torch.no_grad()
     def code(self, x: Tensor) -> Tensor:
         """The latent (B, D) that stands for x (B, C, H, W)."""
-        return self.posterior.point(self.posterior_distribution(x))
+        return self.posterior.point_estimate(self.posterior_distribution(x))
 
     def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
         """Latents (B, D) half-way, as the prior's geometry has it."""
-        return self.prior.halfway(start, end)
+        return self.prior.midpoint(start, end)
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), nats, shape (B,): closed form or the mean over the draws z (S, B, D)."""

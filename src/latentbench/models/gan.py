@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
-from latentbench.distributions.draws import draws
+from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_number, check_whole_number
 from latentbench.models.base import Ability, GenerativeModel
@@ -59,7 +59,7 @@ class GAN(GenerativeModel):
 
     def generate(self, n: int) -> Tensor:
         """Images (n, C, H, W) of n draws of the prior."""
-        return self.images(draws(self.prior_distribution(), n))
+        return self.images(sample_with_gradients(self.prior_distribution(), n))
 
     def discriminate(self, x: Tensor) -> Tensor:
         """T(x), the logit that an image is real, (B, 1); of single precision at least, as the losses are."""

@@ -1,1 +1,1 @@
-"""What an autoencoder is trained to minimise, given its regularizer."""
+"""The training loss of an autoencoder, built from the likelihood and the regularizer."""

@@ -1,4 +1,4 @@
-"""The contract of an objective: the loss, of the likelihoods of draws and of the regularizer."""
+"""The contract of an objective: how the likelihood and the regularizer become a loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,9 +11,13 @@ from latentbench.regularizers.kullback_leibler import KullbackLeibler
 
 
 class Objective(ABC):
-    """terms(...) -> {"loss": ..., "distortion": ..., "regularizer": ...}, scalars in nats, averaged over the batch."""
+    """Computes the training loss of a batch.
 
-    samples: int  # draws of q(z|x) per image
+    To add one, subclass Objective, set `samples` and implement `terms`. The loss must decrease as log p(x|z) increases
+    and as the weighted regularizer decreases, and must carry the gradients of both.
+    """
+
+    samples: int  # samples of q(z|x) per image, S
 
     @abstractmethod
     def terms(
@@ -25,17 +29,19 @@ class Objective(ABC):
         regularizer: Regularizer,
         weigh: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
-        """The loss and its parts.
+        """Return "loss", "distortion" and "regularizer": scalars in nats, averaged over the batch.
 
-        log_likelihood: log p(x|z), nats, (samples, B), of the draws z (samples, B, D); latents: with the first of them;
-        weigh: what the annealing and beta make of the regularizer.
+        log_likelihood: log p(x|z), nats, (S, B).
+        z: the samples of q(z|x), (S, B, D), with gradients.
+        latents: input of the regularizer; its z is the first of the samples.
+        weigh: applies the annealing and beta; takes and returns the regularizer, of any shape.
         """
 
     def refuses(self, *, regularizer: Regularizer, annealing: Annealing) -> str | None:
-        """Why it cannot work with these two and what would fit; None if it can."""
+        """Say why it cannot be combined with these two, and what to use instead; None if it can."""
         if not annealing.is_weight and not isinstance(regularizer, KullbackLeibler):
             return (
-                f"{type(annealing).__name__} holds the KL divergence at a number of nats, which "
-                f"{type(regularizer).__name__} is not: take regularizer=kl, or annealing=constant"
+                f"{type(annealing).__name__} keeps the KL divergence at a given number of nats, and "
+                f"{type(regularizer).__name__} is not a KL divergence: take regularizer=kl, or annealing=constant"
             )
         return None

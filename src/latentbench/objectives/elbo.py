@@ -1,4 +1,4 @@
-"""Reconstruction and regularizer, added up."""
+"""Reconstruction error plus regularizer."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,9 @@ from latentbench.regularizers.base import Latents, Regularizer
 
 
 class EvidenceLowerBound(Objective):
-    """loss = E_x E_q(z|x)[-log p(x|z)] + beta R, with one draw of q per image; for R = KL and beta = 1 minus the ELBO.
+    """loss = E_x E_q(z|x)[-log p(x|z)] + beta R, nats, with one sample of q(z|x) per image.
 
+    For R = KL and beta = 1 this is the negative evidence lower bound (ELBO).
     Source: Kingma & Welling 2014, equation 8.
     """
 
@@ -25,7 +26,6 @@ class EvidenceLowerBound(Objective):
         regularizer: Regularizer,
         weigh: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
-        """The loss and its two parts."""
         distortion = -log_likelihood.mean()
         regularization: Tensor = regularizer(latents)
         loss = distortion + weigh(regularization)

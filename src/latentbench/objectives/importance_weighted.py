@@ -13,10 +13,11 @@ from latentbench.regularizers.kullback_leibler import KullbackLeibler
 
 
 class ImportanceWeighted(Objective):
-    """loss = -E_x log 1/k sum_s p(x|z_s) [p(z_s) / q(z_s|x)]^beta, z_s ~ q(z|x), nats.
+    """loss = -E_x log 1/k sum_s p(x|z_s) [p(z_s) / q(z_s|x)]^beta, nats, with k samples z_s ~ q(z|x).
 
-    With beta = 1 a bound of -log p(x) that falls with k: k = 1 is minus the ELBO, estimated without its closed form.
-    distortion and regularizer are means over the draws. Source: Burda et al. 2016, equation 8.
+    With beta = 1, this is an upper bound on -log p(x) that becomes tighter as k grows. For k = 1 it is the negative
+    ELBO, without the closed form of the KL divergence. "distortion" and "regularizer" are means over the samples.
+    Source: Burda et al. 2016, equation 8.
     """
 
     def __init__(self, *, samples: int) -> None:
@@ -31,23 +32,21 @@ class ImportanceWeighted(Objective):
         regularizer: Regularizer,
         weigh: Callable[[Tensor], Tensor],
     ) -> dict[str, Tensor]:
-        """The loss, and the distortion and the divergence of the draws."""
         divergence = latents.q.log_prob(z) - latents.p.log_prob(z)
         log_weights = log_likelihood - weigh(divergence)
         loss = math.log(self.samples) - log_weights.logsumexp(0).mean()
         return {"loss": loss, "distortion": -log_likelihood.mean(), "regularizer": divergence.mean()}
 
     def refuses(self, *, regularizer: Regularizer, annealing: Annealing) -> str | None:
-        """The bound is of the KL divergence alone."""
         if not isinstance(regularizer, KullbackLeibler) or regularizer.free_bits > 0:
             return (
-                "the importance-weighted bound is made of p(z) / q(z|x), draw by draw, and has no place for "
+                "the importance-weighted bound weighs every sample by p(z) / q(z|x) and cannot use "
                 f"{type(regularizer).__name__}{' with free bits' * isinstance(regularizer, KullbackLeibler)}: take "
                 "regularizer=kl (regularizer.free_bits=0), or objective=elbo"
             )
         if not annealing.is_weight:
             return (
-                f"{type(annealing).__name__} holds the mean of the KL divergence, which the importance-weighted bound "
-                "has not by itself: take annealing=constant, or objective=elbo"
+                f"{type(annealing).__name__} controls the mean KL divergence, and the importance-weighted bound has no "
+                "such separate term: take annealing=constant, or objective=elbo"
             )
         return None

@@ -1,1 +1,1 @@
-"""Encoders' distributions q(z|x)."""
+"""Posteriors q(z|x), the distributions that an encoder gives."""

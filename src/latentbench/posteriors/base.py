@@ -1,4 +1,4 @@
-"""The contract of a posterior: from the encoder's last layer to a distribution over latents."""
+"""The contract of a posterior: how the encoder's output becomes a distribution over latents."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -10,18 +10,26 @@ from latentbench.distributions.spaces import REAL, Space
 
 
 class Posterior(nn.Module, ABC):
-    """forward(raw: (B, inputs)) -> q(z|x) with batch shape (B,) and event shape (coordinates,), sampled with gradients.
+    """Turns the encoder's output for an image x into the distribution q(z|x) of its latent.
 
-    latent_size: dimensions of the space of latents; coordinates: numbers that a latent is given by, which is one
-    more on a sphere. In R^n a posterior has the coordinates of the prior it is built for.
+    To add one, subclass Posterior, set `inputs` in the constructor, declare the class attributes that differ from the
+    defaults below, and implement `forward`. For a family with a location and a scale per coordinate, subclass
+    LocationScalePosterior instead. What must hold:
+    - q has batch shape (B,) and event shape (coordinates,), and an `rsample` whose draws carry gradients to `raw`;
+    - every real-valued input gives a valid distribution: clamp what could overflow;
+    - `log_prob`, if there is one, is in nats.
+
+    latent_size: dimension of the latent space.
+    coordinates: length D of a latent vector. It is latent_size in R^n, latent_size + 1 on a sphere, and latent_size
+        times the length of a group for code words. In R^n it is that of the prior, which the constructor receives.
     """
 
-    space: ClassVar[Space] = REAL  # where its draws lie
-    has_density: ClassVar[bool] = True  # whether q.log_prob exists
-    has_moments: ClassVar[bool] = True  # whether q.mean and q.variance exist
-    is_factorised: ClassVar[bool] = False  # whether q has factor_log_prob and factor_kl
-    classes: int = 0  # of each group, in the space of codes
-    inputs: int  # numbers per image that it is made from: the encoder ends in an affine layer to so many
+    space: ClassVar[Space] = REAL  # the space that its draws lie in
+    has_density: ClassVar[bool] = True  # True if q.log_prob exists
+    has_moments: ClassVar[bool] = True  # True if q.mean and q.variance exist
+    is_factorised: ClassVar[bool] = False  # True if q has factor_log_prob and factor_kl
+    classes: int = 0  # classes per group, for code words
+    inputs: int  # numbers per image in `raw`: the model adds a linear layer from the features to this many outputs
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:
         super().__init__()
@@ -30,16 +38,19 @@ class Posterior(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, raw: Tensor) -> Distribution:
-        """Distribution of the latents given any real numbers of the encoder."""
+        """Return q(z|x) for the encoder's output (B, inputs), any real numbers."""
 
-    def point(self, q: Distribution) -> Tensor:
-        """The latent that stands for an image, (B, D): the mean, or what takes its place where that is no latent."""
+    def point_estimate(self, q: Distribution) -> Tensor:
+        """Return the latent that represents each image, (B, D): the mean of q, or another point if the mean is invalid.
+
+        Reconstructions, interpolations and the codes of metrics use it.
+        """
         return q.mean
 
-    def placed(self, p: Distribution) -> Distribution:
-        """The prior in the coordinates of this posterior's latents."""
+    def adapt_prior(self, p: Distribution) -> Distribution:
+        """Return the prior as a distribution over this posterior's latents, if they have other coordinates."""
         return p
 
-    def own_loss(self, q: Distribution) -> Tensor | None:
-        """A loss that comes with the posterior, a scalar averaged over the batch; None where there is none."""
+    def auxiliary_loss(self, q: Distribution) -> Tensor | None:
+        """Return a loss term that belongs to this posterior, a scalar averaged over the batch, or None."""
         return None

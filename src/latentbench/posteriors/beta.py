@@ -14,9 +14,9 @@ from latentbench.posteriors.base import Posterior
 class BetaPosterior(Posterior):
     """q(z|x) = prod_j Beta(alpha_j(x), beta_j(x)), stretched from [0, 1] to the box of the uniform prior.
 
-    Concentrations are exponentials, kept within [1e-2, 1e4]. Its KL divergence from the uniform distribution on the
-    box is minus the entropy of the Beta distribution on [0, 1]; zeros of the encoder give the uniform distribution.
-    Source: Figurnov et al. 2018, section 6.3 (a VAE with Beta posteriors), whose gradients torch's draws have.
+    The concentrations are exponentials of the encoder's output, clamped to [1e-2, 1e4]. An output of 0 gives the
+    uniform distribution. The KL divergence from the uniform prior is the negative entropy of Beta on [0, 1].
+    Source: Figurnov et al. 2018, section 6.3 (a VAE with Beta posteriors). torch's samples have the paper's gradients.
     """
 
     space: ClassVar[Space] = BOX
@@ -27,6 +27,5 @@ class BetaPosterior(Posterior):
         self.inputs = 2 * latent_size
 
     def forward(self, raw: Tensor) -> Factorised:
-        """q(z|x), batch shape (B,), event shape (D,)."""
         alpha, beta = raw.clamp(math.log(1e-2), math.log(1e4)).exp().chunk(2, dim=-1)
         return Factorised(BoxBeta(alpha, beta))

@@ -12,9 +12,9 @@ from latentbench.posteriors.base import Posterior
 
 
 class CategoricalPosterior(Posterior):
-    """q(z|x) = prod_g Categorical(z_g; softmax(raw_g)): latent_size groups of one-hot vectors of `classes` numbers.
+    """q(z|x) = prod_g Categorical(z_g; softmax(raw_g)): latent_size groups, each a one-hot vector of length `classes`.
 
-    Draws are one-hot; their gradients are those of the Gumbel-softmax at `temperature` (straight through).
+    Samples are one-hot. Their gradients are those of the Gumbel-softmax at `temperature` (straight-through).
     Source: Jang et al. 2017, section 2.2.
     """
 
@@ -30,9 +30,8 @@ class CategoricalPosterior(Posterior):
         self.inputs = self.coordinates
 
     def forward(self, raw: Tensor) -> GumbelOneHot:
-        """q(z|x), batch shape (B,), event shape (latent_size * classes,)."""
         return GumbelOneHot(raw.unflatten(-1, (self.latent_size, self.classes)), self.temperature)
 
-    def point(self, q: Distribution) -> Tensor:
-        """The likeliest code word: the mean is none."""
+    def point_estimate(self, q: Distribution) -> Tensor:
+        """The most probable code word, since the mean is not a code word."""
         return q.mode

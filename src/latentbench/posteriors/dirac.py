@@ -10,7 +10,7 @@ from latentbench.posteriors.base import Posterior
 
 
 class Dirac(Distribution):
-    """All mass on one point: sampling returns it, and there is no density."""
+    """All mass on one point. Samples are this point, and there is no density."""
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = True
@@ -21,11 +21,9 @@ class Dirac(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The point."""
         return self.point
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
-        """The point, repeated."""
         return self.point.expand(self._extended_shape(torch.Size(sample_shape)))
 
 
@@ -40,5 +38,4 @@ class DiracPosterior(Posterior):
         self.inputs = coordinates
 
     def forward(self, raw: Tensor) -> Dirac:
-        """q(z|x), batch shape (B,), event shape (D,)."""
         return Dirac(raw)

@@ -11,14 +11,15 @@ from torch.nn.functional import softplus
 from latentbench.distributions.spaces import SPHERE, Space
 from latentbench.posteriors.base import Posterior
 
-HIGHEST_CONCENTRATION = 1e5  # beyond which single precision has no room for the spread
+MAX_CONCENTRATION = 1e5  # beyond it, single precision cannot represent the spread
 
 
 class DirectionalPosterior(Posterior):
-    """q(z|x) on the sphere S^d in R^(d+1), d = latent_size, from a mean direction and a concentration.
+    """q(z|x) on the sphere S^d in R^(d+1), d = latent_size, with a mean direction and a concentration.
 
-    direction = raw / |raw|, concentration = 1 + softplus(raw); the authors' code keeps 1 as the least concentration,
-    against collapse. Source: Davidson et al. 2018, section 3, and the code published with it.
+    direction = raw / |raw| over the first d + 1 numbers, concentration = 1 + softplus(raw) of the last one. As in the
+    authors' code, the concentration is at least 1, which prevents posterior collapse.
+    Source: Davidson et al. 2018, section 3, and the code published with it.
     """
 
     space: ClassVar[Space] = SPHERE
@@ -29,15 +30,14 @@ class DirectionalPosterior(Posterior):
         self.inputs = self.coordinates + 1
 
     def forward(self, raw: Tensor) -> Distribution:
-        """q(z|x), batch shape (B,), event shape (latent_size + 1,)."""
-        towards, concentration = raw[..., :-1], raw[..., -1]
-        direction = torch.nn.functional.normalize(towards, dim=-1, eps=1e-6)
-        return self.around(direction, (1 + softplus(concentration)).clamp(max=HIGHEST_CONCENTRATION))
+        raw_direction, raw_concentration = raw[..., :-1], raw[..., -1]
+        direction = torch.nn.functional.normalize(raw_direction, dim=-1, eps=1e-6)
+        return self.around(direction, (1 + softplus(raw_concentration)).clamp(max=MAX_CONCENTRATION))
 
     @abstractmethod
     def around(self, direction: Tensor, concentration: Tensor) -> Distribution:
-        """The family: direction (B, d + 1) of length 1, concentration (B,)."""
+        """Return the distribution for unit vectors `direction` (B, d + 1) and a concentration (B,)."""
 
-    def point(self, q: Distribution) -> Tensor:
-        """The mean direction: the mean itself lies inside the sphere."""
+    def point_estimate(self, q: Distribution) -> Tensor:
+        """The mean direction, since the mean itself lies inside the sphere."""
         return q.mode

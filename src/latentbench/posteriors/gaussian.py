@@ -10,5 +10,4 @@ class GaussianPosterior(LocationScalePosterior):
     """q(z|x) = N(m(x), diag(s(x)^2)). Source: Kingma & Welling 2014, equation 9."""
 
     def factors(self, location: Tensor, scale: Tensor) -> Normal:
-        """Normal distributions."""
         return Normal(location, scale, validate_args=False)

@@ -1,4 +1,4 @@
-"""Gaussian posterior with full covariance."""
+"""Gaussian posterior with a full covariance matrix."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,15 @@ from latentbench.posteriors.base import Posterior
 
 
 class FullGaussianPosterior(Posterior):
-    """q(z|x) = N(m(x), L(x) L(x)^T), L(x) = diag(s(x)) C(x), the rows of C of length 1: s are the standard deviations.
+    """q(z|x) = N(m(x), L(x) L(x)^T) with L(x) = diag(s(x)) C(x), where s are the standard deviations.
 
-    C is a lower triangular matrix with ones on the diagonal, each row divided by its length. What is below the diagonal
-    is the encoder's, over sqrt(D): C starts near the identity whatever the size. |log s| and these numbers are kept
-    within 10. Source: Kingma & Welling 2019 (An Introduction to Variational Autoencoders), section 2.5.1.
+    C is a lower triangular matrix with ones on the diagonal, with each row then divided by its length. The entries
+    below the diagonal are outputs of the encoder divided by sqrt(D), so that C starts near the identity for any D.
+    These outputs and log s are clamped to [-10, 10].
+    Source: Kingma & Welling 2019 (An Introduction to Variational Autoencoders), section 2.5.1.
     """
 
-    below: Tensor
+    below: Tensor  # row and column indices of the entries below the diagonal, (2, D (D - 1) / 2)
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:
         super().__init__(latent_size=latent_size, coordinates=coordinates)
@@ -23,7 +24,6 @@ class FullGaussianPosterior(Posterior):
         self.inputs = 2 * coordinates + self.below.shape[1]
 
     def forward(self, raw: Tensor) -> FullGaussian:
-        """q(z|x), batch shape (B,), event shape (D,)."""
         size = self.coordinates
         mean, log_scale, correlation = raw.split([size, size, self.below.shape[1]], dim=-1)
         rows = torch.eye(size, dtype=raw.dtype, device=raw.device).repeat(len(raw), 1, 1)

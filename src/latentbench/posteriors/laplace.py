@@ -9,9 +9,8 @@ from latentbench.posteriors.location_scale import LocationScalePosterior
 class LaplacePosterior(LocationScalePosterior):
     """q(z|x) = prod_j exp(-|z_j - m_j(x)| / s_j(x)) / 2 s_j(x).
 
-    Source: Kingma & Welling 2014, section 2.4: any location-scale family can take the Gaussian's place.
+    Source: Kingma & Welling 2014, section 2.4 (any location-scale family can replace the Gaussian).
     """
 
     def factors(self, location: Tensor, scale: Tensor) -> Laplace:
-        """Laplace distributions."""
         return Laplace(location, scale, validate_args=False)

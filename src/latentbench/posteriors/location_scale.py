@@ -1,4 +1,4 @@
-"""Posteriors of independent coordinates with a location and a scale each."""
+"""Posteriors with independent coordinates that have a location and a scale each."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -13,7 +13,8 @@ from latentbench.posteriors.base import Posterior
 class LocationScalePosterior(Posterior):
     """q(z|x) = prod_j f((z_j - m_j(x)) / s_j(x)) / s_j(x).
 
-    log s is kept within [-10, 10] so that no scale under- or overflows in single precision.
+    To add one, subclass LocationScalePosterior and implement `factors`. log s is clamped to [-10, 10], so that no
+    scale under- or overflows in single precision.
     """
 
     is_factorised: ClassVar[bool] = True
@@ -23,10 +24,9 @@ class LocationScalePosterior(Posterior):
         self.inputs = 2 * coordinates
 
     def forward(self, raw: Tensor) -> Factorised:
-        """q(z|x), batch shape (B,), event shape (D,)."""
         location, log_scale = raw.chunk(2, dim=-1)
         return Factorised(self.factors(location, log_scale.clamp(-10, 10).exp()))
 
     @abstractmethod
     def factors(self, location: Tensor, scale: Tensor) -> Distribution:
-        """The family, batch shape (B, D)."""
+        """Return the distributions of the coordinates, batch shape (B, D), for location and scale (B, D)."""

@@ -7,8 +7,7 @@ from latentbench.posteriors.directional import DirectionalPosterior
 
 
 class PowerSphericalPosterior(DirectionalPosterior):
-    """q(z|x), a density proportional to (1 + m.z)^k. Source: De Cao & Aziz 2020, equation 6."""
+    """q(z|x) proportional to (1 + m(x).z)^k(x). Source: De Cao & Aziz 2020, equation 6."""
 
     def around(self, direction: Tensor, concentration: Tensor) -> PowerSpherical:
-        """Power spherical distributions."""
         return PowerSpherical(direction, concentration)

@@ -10,7 +10,7 @@ from latentbench.posteriors.location_scale import LocationScalePosterior
 class StudentTPosterior(LocationScalePosterior):
     """q(z|x) = prod_j StudentT(z_j; nu, m_j(x), s_j(x)) with fixed degrees of freedom nu > 2.
 
-    Source: Kingma & Welling 2014, section 2.4: any location-scale family can take the Gaussian's place.
+    Source: Kingma & Welling 2014, section 2.4 (any location-scale family can replace the Gaussian).
     """
 
     def __init__(self, *, latent_size: int, coordinates: int, degrees_of_freedom: float) -> None:
@@ -18,6 +18,5 @@ class StudentTPosterior(LocationScalePosterior):
         self.degrees_of_freedom = check_number("posterior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, location: Tensor, scale: Tensor) -> StudentT:
-        """Student's t distributions."""
         freedom = location.new_full((), self.degrees_of_freedom)
         return StudentT(freedom, location, scale, validate_args=False)

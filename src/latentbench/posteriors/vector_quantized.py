@@ -14,13 +14,14 @@ from latentbench.posteriors.base import Posterior
 
 
 class VectorQuantizedPosterior(Posterior):
-    """z = the entries of a learned codebook nearest to the encoder's vectors: latent_size groups, a codebook each.
+    """z is the nearest codebook entry to the encoder's vector, in each of latent_size groups with a codebook each.
 
-    own loss = E_x sum_g |sg(v_g) - e_g|^2 + commitment |v_g - sg(e_g)|^2, v of the encoder, e the nearest entry, sg
-    without gradient; summed over groups and `code_size`, averaged over the batch. The decoder's gradient goes to v.
-    Entries start as N(0, 0.1^2), among the vectors of an encoder that has not learned anything yet.
-    Source: van den Oord et al. 2017, equation 3. There one codebook serves all positions of a map; the groups of a
-    vector are not alike.
+    auxiliary loss = E_x sum_g |sg(v_g) - e_g|^2 + commitment |v_g - sg(e_g)|^2, where v_g is the encoder's vector, e_g
+    its nearest entry, and sg stops the gradient. It is summed over groups and `code_size` and averaged over the batch.
+    The decoder's gradient goes to v_g (straight-through). Entries start from N(0, 0.1^2), the range of the vectors of
+    an untrained encoder.
+    Source: van den Oord et al. 2017, equation 3. There, all positions of a feature map share one codebook. Here each
+    group has its own, since the groups of a vector are not interchangeable.
     """
 
     space: ClassVar[Space] = CODES
@@ -38,16 +39,15 @@ class VectorQuantizedPosterior(Posterior):
         self.codebook = nn.Parameter(0.1 * torch.randn(latent_size, classes, code_size))
 
     def forward(self, raw: Tensor) -> Quantized:
-        """q(z|x), batch shape (B,), event shape (latent_size * code_size,)."""
         return Quantized(raw.unflatten(-1, (self.latent_size, self.code_size)), self.codebook)
 
-    def placed(self, p: Distribution) -> CodebookEntries:
-        """The prior of code words as one of their vectors."""
+    def adapt_prior(self, p: Distribution) -> CodebookEntries:
+        """The prior of one-hot code words as a distribution of codebook entries."""
         assert isinstance(p, OneHot)
         return CodebookEntries(p, self.codebook)
 
-    def own_loss(self, q: Distribution) -> Tensor:
-        """The codebook's and the commitment's term."""
+    def auxiliary_loss(self, q: Distribution) -> Tensor:
+        """The codebook term and the commitment term."""
         assert isinstance(q, Quantized)
         codebook = (q.encoded.detach() - q.nearest).square()
         commitment = (q.encoded - q.nearest.detach()).square()

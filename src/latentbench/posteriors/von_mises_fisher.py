@@ -7,8 +7,7 @@ from latentbench.posteriors.directional import DirectionalPosterior
 
 
 class VonMisesFisherPosterior(DirectionalPosterior):
-    """q(z|x) = vMF(z; m(x), k(x)), a density proportional to exp(k m.z). Source: Davidson et al. 2018, equation 3."""
+    """q(z|x) = vMF(z; m(x), k(x)), proportional to exp(k m.z). Source: Davidson et al. 2018, equation 3."""
 
     def around(self, direction: Tensor, concentration: Tensor) -> VonMisesFisher:
-        """Von Mises-Fisher distributions."""
         return VonMisesFisher(direction, concentration)

@@ -1,1 +1,1 @@
-"""Distributions p(z) of the latents."""
+"""Priors p(z), the distributions of the latents."""

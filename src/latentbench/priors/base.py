@@ -13,32 +13,43 @@ Encode = Callable[[Tensor], Distribution]
 
 
 class Prior(nn.Module, ABC):
-    """forward(encode) -> p(z) with batch shape () and event shape (coordinates,).
+    """Gives the distribution p(z) of the latents.
 
-    `encode` maps images to q(z|x) and lets a prior look at the encoder; a model without an encoder gives None.
+    To add one, subclass Prior, declare the class attributes that differ from the defaults below, and implement
+    `forward`. For independent coordinates of one family, subclass IndependentPrior instead. What must hold:
+    - p has batch shape () and event shape (coordinates,), `sample`, and a `log_prob` in nats;
+    - `forward` is called for every batch and reads the current parameters; parameters of the module make the prior
+      learned, and are trained together with the networks;
+    - tensors that are not learned are buffers, registered with persistent=False, so that p is on the model's device.
+
+    latent_size: dimension of the latent space.
+    shape: (C, H, W) of the images.
     """
 
-    space: ClassVar[Space | None] = REAL  # where its draws lie; None: where the posterior's do
-    has_rsample: ClassVar[bool] = False  # whether draws carry gradients to all of its parameters
-    is_factorised: ClassVar[bool] = False  # whether p has factor_log_prob and factor_kl
-    needs_posterior_density: ClassVar[bool] = False
-    classes: int = 0  # of each group, in the space of codes
+    space: ClassVar[Space | None] = REAL  # the space that its draws lie in; None: the same as that of the posterior
+    has_rsample: ClassVar[bool] = False  # True if p.rsample exists and its gradients reach all parameters of the prior
+    is_factorised: ClassVar[bool] = False  # True if p has factor_log_prob and factor_kl
+    needs_posterior_density: ClassVar[bool] = False  # True if p is built from densities q(z|x)
+    classes: int = 0  # classes per group, for code words
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.latent_size = latent_size
-        self.coordinates = latent_size  # numbers that a latent is given by
+        self.coordinates = latent_size  # length D of a latent vector
         self.shape = shape
 
     @property
     def is_learned(self) -> bool:
-        """Whether it owns parameters."""
+        """True if the prior has parameters."""
         return any(True for _ in self.parameters())
 
-    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
-        """Latents (B, D) in the middle of the way between two where p is at home: here, of a straight line."""
+    def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
+        """Return the latents (B, D) halfway between two, on the path that suits p: by default, a straight line."""
         return (start + end) / 2
 
     @abstractmethod
     def forward(self, encode: Encode | None) -> Distribution:
-        """Distribution of the latents."""
+        """Return p(z).
+
+        encode: maps images (N, C, H, W) to q(z|x), for priors built from the encoder; None if the model has no encoder.
+        """

@@ -12,7 +12,7 @@ from latentbench.priors.base import Encode, Prior
 
 
 class CategoricalPrior(Prior):
-    """p(z) = K^-G: latent_size groups G, each a one-hot vector of K = `classes` numbers, all alike.
+    """p(z) = K^-G: uniform over G = latent_size groups, each a one-hot vector of K = `classes` numbers.
 
     Source: Jang et al. 2017, section 4.2.
     """
@@ -28,5 +28,4 @@ class CategoricalPrior(Prior):
         self.register_buffer("zero", torch.zeros(latent_size, classes), persistent=False)
 
     def forward(self, encode: Encode | None) -> OneHot:
-        """p(z), event shape (latent_size * classes,)."""
         return OneHot(self.zero)

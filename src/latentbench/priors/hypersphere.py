@@ -1,4 +1,4 @@
-"""Uniform prior on the sphere."""
+"""Uniform prior on the unit sphere."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform
-from latentbench.distributions.spaces import SPHERE, Space, slerp_halfway
+from latentbench.distributions.spaces import SPHERE, Space, slerp_midpoint
 from latentbench.priors.base import Encode, Prior
 
 
@@ -22,9 +22,8 @@ class HyperspherePrior(Prior):
         self.register_buffer("zero", torch.zeros(self.coordinates), persistent=False)
 
     def forward(self, encode: Encode | None) -> HypersphericalUniform:
-        """p(z), event shape (latent_size + 1,)."""
         return HypersphericalUniform(self.coordinates, like=self.zero)
 
-    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
-        """On the great circle."""
-        return slerp_halfway(start, end)
+    def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
+        """On the great circle through both."""
+        return slerp_midpoint(start, end)

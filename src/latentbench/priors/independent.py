@@ -1,4 +1,4 @@
-"""Priors of independent coordinates of variance 1."""
+"""Priors with independent, identically distributed coordinates of variance 1."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -12,7 +12,10 @@ from latentbench.priors.base import Encode, Prior
 
 
 class IndependentPrior(Prior):
-    """p(z) = prod_j f(z_j), f of mean 0 and variance 1, which makes the scales of all such priors comparable."""
+    """p(z) = prod_j f(z_j), where f has mean 0 and variance 1, so that the scales of all such priors are comparable.
+
+    To add one, subclass IndependentPrior and implement `factors`.
+    """
 
     is_factorised: ClassVar[bool] = True
     zero: Tensor
@@ -22,9 +25,8 @@ class IndependentPrior(Prior):
         self.register_buffer("zero", torch.zeros(latent_size), persistent=False)
 
     def forward(self, encode: Encode | None) -> Factorised:
-        """p(z), event shape (D,)."""
         return Factorised(self.factors(self.zero))
 
     @abstractmethod
     def factors(self, zero: Tensor) -> Distribution:
-        """The family around `zero`, (D,), which has the dtype and the device."""
+        """Return f for each coordinate, batch shape (D,). `zero` (D,) has the dtype and the device to use."""

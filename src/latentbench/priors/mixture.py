@@ -1,4 +1,4 @@
-"""Learned mixture prior."""
+"""Learned mixture of Gaussians prior."""
 
 import torch
 from torch import nn
@@ -11,8 +11,8 @@ from latentbench.priors.base import Encode, Prior
 class MixturePrior(Prior):
     """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)) with learned weights, means and scales.
 
-    Starts at means drawn from N(0, I), unit scales and equal weights.
-    Source: the mixture-of-Gaussians baseline of Tomczak & Welling 2018, section 4.
+    Means are initialised from N(0, I), scales with 1, and weights are equal.
+    Source: Tomczak & Welling 2018, section 4 (the mixture-of-Gaussians baseline).
     """
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], components: int) -> None:
@@ -23,7 +23,7 @@ class MixturePrior(Prior):
         self.log_scales = nn.Parameter(torch.zeros(components, latent_size))
 
     def forward(self, encode: Encode | None) -> MixtureSameFamily:
-        """p(z), event shape (D,)."""
         scales = self.log_scales.clamp(-10, 10).exp()
-        parts = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
-        return MixtureSameFamily(Categorical(logits=self.logits), parts, validate_args=False)
+        components = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
+        weights = Categorical(logits=self.logits, validate_args=False)
+        return MixtureSameFamily(weights, components, validate_args=False)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from latentbench.distributions.spaces import slerp_halfway
+from latentbench.distributions.spaces import slerp_midpoint
 from latentbench.priors.independent import IndependentPrior
 
 
@@ -12,9 +12,8 @@ class NormalPrior(IndependentPrior):
     """p(z) = N(0, I). Source: Kingma & Welling 2014, section 3."""
 
     def factors(self, zero: Tensor) -> Normal:
-        """N(0, 1)."""
         return Normal(zero, torch.ones_like(zero), validate_args=False)
 
-    def halfway(self, start: Tensor, end: Tensor) -> Tensor:
-        """On the great circle: draws of N(0, I) have lengths of about sqrt(D), which straight lines cut short."""
-        return slerp_halfway(start, end)
+    def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
+        """On the great circle: samples of N(0, I) have lengths of about sqrt(D), a straight line has shorter ones."""
+        return slerp_midpoint(start, end)

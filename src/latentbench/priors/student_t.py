@@ -9,9 +9,9 @@ from latentbench.priors.independent import IndependentPrior
 
 
 class StudentTPrior(IndependentPrior):
-    """p(z) = prod_j StudentT(z_j; nu, 0, s) with s^2 = (nu - 2) / nu, nu > 2, so that every coordinate has variance 1.
+    """p(z) = prod_j StudentT(z_j; nu, 0, s) with nu > 2 and s^2 = (nu - 2) / nu, so that every variance is 1.
 
-    Source: the heavy-tailed prior of Abiri & Ohlsson 2019 (Variational auto-encoders with Student's t-prior).
+    Source: Abiri & Ohlsson 2019 (Variational auto-encoders with Student's t-prior).
     """
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int], degrees_of_freedom: float) -> None:
@@ -19,7 +19,6 @@ class StudentTPrior(IndependentPrior):
         self.degrees_of_freedom = check_number("prior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, zero: Tensor) -> StudentT:
-        """Student's t distributions of variance s^2 nu / (nu - 2) = 1."""
         freedom = zero.new_full((), self.degrees_of_freedom)
         scale = torch.full_like(zero, (1 - 2 / self.degrees_of_freedom) ** 0.5)
         return StudentT(freedom, zero, scale, validate_args=False)

@@ -1,4 +1,4 @@
-"""Variational mixture of posteriors."""
+"""Variational mixture of posteriors (VampPrior)."""
 
 from typing import ClassVar
 
@@ -14,11 +14,12 @@ from latentbench.priors.base import Encode, Prior
 class VampPrior(Prior):
     """p(z) = 1/K sum_k q(z|u_k), the mixture of the posteriors of K learned pseudo-inputs u_k in [0, 1].
 
-    Source: Tomczak & Welling 2018, equation 9. We keep the pseudo-inputs in range with a sigmoid where the paper
-    clips them, so that none stops learning at the edge.
+    Raises: Refused if the model has no encoder.
+    Source: Tomczak & Welling 2018, equation 9. The paper clips pseudo-inputs to their range. We use a sigmoid, so that
+    no pixel stops learning at the edge of the range.
     """
 
-    space: ClassVar[Space | None] = None  # its components are the encoder's
+    space: ClassVar[Space | None] = None  # its components are posteriors
     needs_posterior_density: ClassVar[bool] = True
     zero: torch.Tensor
 
@@ -29,12 +30,10 @@ class VampPrior(Prior):
         self.register_buffer("zero", torch.zeros(components), persistent=False)
 
     def forward(self, encode: Encode | None) -> MixtureSameFamily:
-        """p(z), event shape (D,). Raises: Refused without an encoder."""
         if encode is None:
             raise Refused(
-                "a VampPrior is made of an encoder's posteriors, and this model has no encoder: "
+                "a VampPrior is a mixture of an encoder's posteriors, and this model has no encoder: "
                 "take prior=normal or prior=laplace"
             )
-        return MixtureSameFamily(
-            Categorical(logits=self.zero), encode(self.pseudo_inputs.sigmoid()), validate_args=False
-        )
+        weights = Categorical(logits=self.zero, validate_args=False)
+        return MixtureSameFamily(weights, encode(self.pseudo_inputs.sigmoid()), validate_args=False)

@@ -1,1 +1,1 @@
-"""What pulls the codes towards the prior."""
+"""Regularizers, which pull the codes towards the prior."""

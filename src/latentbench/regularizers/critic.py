@@ -1,4 +1,4 @@
-"""The network of a critic."""
+"""The network of an adversarial regularizer's critic."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,9 +10,11 @@ from latentbench.errors import check_widths
 
 
 class Critic(nn.Sequential):
-    """Fully connected layers of the given widths from latents (B, D) to a log-odds each, (B, 1).
+    """Fully connected layers of widths `hidden` with leaky ReLUs, from latents to log-odds.
 
-    slope: of the leaky ReLUs, 0 for plain ones. Raises: UserError for widths below 1.
+    slope: negative slope of the leaky ReLUs; 0 makes them plain ReLUs.
+    Shape: (B, D) -> (B, 1).
+    Raises: UserError if a width is below 1.
     """
 
     def __init__(self, *, latent_size: int, hidden: Sequence[int], slope: float) -> None:
@@ -21,7 +23,7 @@ class Critic(nn.Sequential):
         super().__init__(*layers, nn.Linear(sizes[-1], 1))
 
     def frozen(self, z: Tensor) -> Tensor:
-        """Log-odds (B, 1) with gradients to z alone."""
+        """Log-odds (B, 1) with gradients to z but not to the critic's parameters."""
         weights = {name: weight.detach() for name, weight in self.named_parameters()}
-        verdict: Tensor = functional_call(self, weights, z)
-        return verdict
+        log_odds: Tensor = functional_call(self, weights, z)
+        return log_odds

@@ -1,4 +1,4 @@
-"""Disentangled inferred prior."""
+"""Disentangled inferred prior (DIP)."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -18,11 +18,13 @@ from latentbench.regularizers.kullback_leibler import kl_per_image
 class DisentangledInferredPrior(Regularizer):
     """R = E_x KL(q(z|x) || p(z)) + off_diagonal sum_{i != j} S_ij^2 + diagonal sum_i (S_ii - 1)^2.
 
-    S, (D, D), over the batch: I: Cov_x of the posterior's means; II: Cov of z, which is Cov_x of the means plus E_x of
-    the posterior's covariance. Source: Kumar et al. 2018 (DIP-VAE), equations 5-7.
+    S is a covariance matrix over the batch, (D, D). Variant I: Cov_x of the posterior means. Variant II: the covariance
+    of z, which is Cov_x of the posterior means plus E_x of the posterior covariances.
+    Units: the KL divergence in nats, the other terms without units.
+    Source: Kumar et al. 2018 (DIP-VAE), equations 5-7.
     """
 
-    trains_prior = None  # it asks for the identity, which is the covariance of priors that do not learn
+    trains_prior = None  # R pulls the covariance towards the identity, which a learned prior may not have
     needs_density: ClassVar[bool] = True
 
     def __init__(self, *, latent_size: int, variant: str, off_diagonal: float, diagonal: float) -> None:
@@ -34,7 +36,6 @@ class DisentangledInferredPrior(Regularizer):
         self.diagonal = check_number("regularizer.diagonal", diagonal, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
-        """R; the divergence in nats, the rest without units."""
         covariance = self.covariance(latents.q)
         variances = covariance.diagonal()
         off_diagonal = covariance.square().sum() - variances.square().sum()
@@ -42,25 +43,24 @@ class DisentangledInferredPrior(Regularizer):
         return kl + self.off_diagonal * off_diagonal + self.diagonal * (variances - 1).square().sum()
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """Means and variances by coordinate are needed, and a prior whose covariance is the identity."""
-        there = prior.space or posterior.space
-        if there not in (REAL, BOX):
+        space = prior.space or posterior.space
+        if space not in (REAL, BOX):
             return (
-                f"no distribution in {there.words}, where {type(prior).__name__} is, has the identity for its "
-                "covariance: take regularizer=kl, or posterior=gaussian and prior=normal"
+                f"the covariance of the codes cannot be the identity in {space.description}, the space of "
+                f"{type(prior).__name__}: take regularizer=kl, or posterior=gaussian and prior=normal"
             )
         if reason := super().refuses(posterior=posterior, prior=prior):
             return reason
         if not posterior.has_moments:
             return (
-                f"mean and covariance of {type(posterior).__name__} have no closed form: take "
+                f"the mean and covariance of {type(posterior).__name__} have no closed form: take "
                 "posterior=gaussian, gaussian_full or laplace"
             )
         return None
 
 
 def covariance_of_means(q: Distribution) -> Tensor:
-    """Cov_x E_q[z], (D, D); zeros of a batch of one."""
+    """Cov_x E_q[z], (D, D). All zeros for a batch of one image."""
     centred = q.mean - q.mean.mean(0)
     return centred.T @ centred / len(centred)
 

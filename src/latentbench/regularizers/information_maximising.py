@@ -1,4 +1,4 @@
-"""InfoVAE's family of divergences."""
+"""KL divergence and maximum mean discrepancy combined (InfoVAE)."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,8 +16,9 @@ from latentbench.regularizers.maximum_mean_discrepancy import MaximumMeanDiscrep
 class InformationMaximising(Regularizer):
     """R = (1 - alpha) E_x KL(q(z|x) || p(z)) + (alpha + lambda - 1) MMD^2(q(z), p(z)).
 
-    alpha = 0 and lambda = 1 is the VAE's; alpha weighs the mutual information of images and codes.
-    Source: Zhao et al. 2019 (InfoVAE), section 3.2, with their choice of the divergence, the MMD.
+    alpha is the weight of the mutual information of images and codes. alpha = 0 and lambda = 1 is a VAE.
+    Units: the KL divergence in nats, the MMD without units.
+    Source: Zhao et al. 2019 (InfoVAE), section 3.2, with the MMD as the divergence, as in the paper.
     """
 
     trains_prior = "density"
@@ -40,11 +41,9 @@ class InformationMaximising(Regularizer):
         self.mmd = MaximumMeanDiscrepancy(latent_size=latent_size, kernel=kernel, scales=scales, estimator=estimator)
 
     def forward(self, latents: Latents) -> Tensor:
-        """R; the divergence in nats, the discrepancy without units."""
         kl = kl_per_image(latents.q, latents.p, latents.z).mean()
         mmd: Tensor = self.mmd(latents)
         return self.weights[0] * kl + self.weights[1] * mmd
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """Both terms must reach a learned prior."""
         return super().refuses(posterior=posterior, prior=prior) or self.mmd.refuses(posterior=posterior, prior=prior)

@@ -1,4 +1,4 @@
-"""KL divergence of the posterior from the prior: the rate of a VAE."""
+"""KL divergence between the posterior and the prior: the rate of a VAE."""
 
 from typing import ClassVar
 
@@ -16,12 +16,13 @@ from latentbench.regularizers.base import Latents, Regularizer
 
 
 class KullbackLeibler(Regularizer):
-    """R = E_x KL(q(z|x) || p(z)), in nats; with free bits R = sum_j max(free_bits, E_x KL(q(z_j|x) || p(z_j))).
+    """R = E_x KL(q(z|x) || p(z)). With free bits, R = sum_j max(free_bits, E_x KL(q(z_j|x) || p(z_j))).
 
-    Closed form where there is one for the pair, else the mean of log q(z|x) - log p(z) over `samples` draws z of q per
-    image, which is unbiased. The noise of a single draw costs a small model rate and likelihood: a Gaussian posterior
-    and a normal prior, without their closed form, are as much worse for it as any other pair.
-    free_bits are nats per coordinate (per group of a categorical code); 0 is the plain divergence.
+    Uses the closed form if the pair has one. Otherwise it is an unbiased estimate: the mean of log q(z|x) - log p(z)
+    over `samples` samples z of q(z|x) per image. With a single sample, the noise of the estimate worsens the rate and
+    the likelihood of a small model, even for a Gaussian posterior and a normal prior without their closed form.
+    free_bits: per coordinate, or per group of a categorical code. 0 gives the plain divergence.
+    Units: nats.
     Source: Kingma & Welling 2014, equations 7 and 10; free bits: Kingma et al. 2016, equation 15.
     """
 
@@ -34,7 +35,6 @@ class KullbackLeibler(Regularizer):
         self.free_bits = check_number("regularizer.free_bits", free_bits, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
-        """R, nats."""
         q, p = latents.q, latents.p
         if self.free_bits == 0:
             kl = closed_form_kl(q, p)
@@ -54,17 +54,16 @@ class KullbackLeibler(Regularizer):
         return latents.z if self.samples == 1 else latents.q.rsample((self.samples,))
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """Free bits are counted by coordinate."""
         if reason := super().refuses(posterior=posterior, prior=prior):
             return reason
         if self.free_bits > 0 and not (posterior.is_factorised and prior.is_factorised):
             q, p = type(posterior).__name__, type(prior).__name__
-            there = prior.space or posterior.space
-            # On a sphere no coordinate is independent of the others.
-            others = "" if there is SPHERE else f"posterior={there.posteriors} and prior={there.priors}, or "
+            space = prior.space or posterior.space
+            # On a sphere, the coordinates are never independent.
+            others = "" if space is SPHERE else f"posterior={space.posteriors} and prior={space.priors}, or "
             return (
-                f"free bits are counted for every coordinate by itself, and those of {q} or of {p} depend on each "
-                f"other: take {others}regularizer.free_bits=0"
+                f"free bits need independent coordinates, and those of {q} or of {p} depend on each other: "
+                f"take {others}regularizer.free_bits=0"
             )
         return None
 

@@ -1,4 +1,4 @@
-"""Squared norms of codes and of the decoder's weights."""
+"""Squared norm of the codes plus squared norm of the decoder's weights (RAE-L2)."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from latentbench.regularizers.squared_norm import SquaredNorm
 
 
 class L2(SquaredNorm):
-    """R = E |z|^2 / 2 + decoder_weight |theta|^2, theta all of the decoder's parameters.
+    """R = E |z|^2 / 2 + decoder_weight |theta|^2, where theta are all parameters of the decoder.
 
     Source: Ghosh et al. 2020 (RAE-L2), equation 11 and section 3.1.
     """
@@ -19,6 +19,5 @@ class L2(SquaredNorm):
         self.decoder_weight = check_number("regularizer.decoder_weight", decoder_weight, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
-        """R."""
-        weights = torch.stack([weight.square().sum() for weight in latents.decoder.parameters()]).sum()
-        return super().forward(latents) + self.decoder_weight * weights
+        squared_norm = torch.stack([weight.square().sum() for weight in latents.decoder.parameters()]).sum()
+        return super().forward(latents) + self.decoder_weight * squared_norm

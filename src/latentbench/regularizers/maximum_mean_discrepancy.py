@@ -13,12 +13,14 @@ Kernel = Callable[[Tensor, float], Tensor]
 
 
 class MaximumMeanDiscrepancy(Regularizer):
-    """R = MMD^2 between codes z ~ q(z) and as many draws of p(z), kernels of several scales summed.
+    """R = MMD^2 between the codes z ~ q(z) and as many samples of p(z), with a sum of kernels of several scales.
 
-    The width of the kernel of scale s is s C, with C the expected squared distance of two draws of p, 2 D for N(0, I).
-    No units; the unbiased estimate may be negative. Raises: UserError for names and scales that there are not.
-    Source: Tolstikhin et al. 2018 (WAE-MMD), algorithm 2, with the scales of the authors' code; the estimators are
-    Gretton et al. 2012, equations 3 (unbiased) and 5 (biased).
+    The kernel of scale s has width s C, where C is the expected squared distance between two samples of p, 2 D for
+    N(0, I).
+    Units: none. The unbiased estimate may be negative.
+    Raises: UserError if the kernel, a scale or the estimator is not valid.
+    Source: Tolstikhin et al. 2018 (WAE-MMD), algorithm 2, with the scales of the authors' code. Estimators: Gretton et
+    al. 2012, equations 3 (unbiased) and 5 (biased).
     """
 
     trains_prior = "draws"
@@ -35,9 +37,9 @@ class MaximumMeanDiscrepancy(Regularizer):
         self.kernel, self.scales, self.estimator = kernel, tuple(given), estimator
 
     def forward(self, latents: Latents) -> Tensor:
-        """R."""
-        widths = [scale * latents.spread() for scale in self.scales]
-        return mmd_squared(latents.z, latents.draws(), kernel=self.kernel, widths=widths, estimator=self.estimator)
+        widths = [scale * latents.prior_squared_distance() for scale in self.scales]
+        samples = latents.prior_samples()
+        return mmd_squared(latents.z, samples, kernel=self.kernel, widths=widths, estimator=self.estimator)
 
 
 def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, widths: Sequence[float], estimator: str) -> Tensor:
@@ -45,23 +47,24 @@ def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, widths: Sequence[float], e
 
     Shape: a (N, D), b (M, D); result ().
     """
-    kind, own = KERNELS[kernel], ESTIMATORS[estimator]
+    one_kernel, mean_within = KERNELS[kernel], ESTIMATORS[estimator]
 
     def similarity(u: Tensor, v: Tensor) -> Tensor:
         squared = squared_distances(u, v)
-        terms = [kind(squared, width) for width in widths]
+        terms = [one_kernel(squared, width) for width in widths]
         return sum(terms[1:], start=terms[0])
 
-    of_a, of_b = (own(similarity(points, points), float(len(widths))) for points in (a, b))
-    return of_a + of_b - 2 * similarity(a, b).mean()
+    within_a, within_b = (mean_within(similarity(points, points), float(len(widths))) for points in (a, b))
+    return within_a + within_b - 2 * similarity(a, b).mean()
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """|a_i - b_j|^2, shape (N, M) for a (N, D) and b (M, D).
+    """|a_i - b_j|^2 for all pairs.
 
-    Rounding errors are those of |a|^2 and |b|^2: a point is not quite at distance 0 from itself.
+    Its rounding errors are as large as those of |a|^2 and |b|^2, so the distance of a point to itself is not exactly 0.
+    Shape: a (N, D), b (M, D); result (N, M).
     """
-    # torch.cdist without such errors takes seven times as long with 512 dimensions.
+    # torch.cdist, in its mode without such errors, takes seven times as long for 512 dimensions.
     return (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp(min=0)
 
 
@@ -75,16 +78,16 @@ def rbf(squared: Tensor, width: float) -> Tensor:
     return torch.exp(-squared / width)
 
 
-def unbiased(similarity: Tensor, to_itself: float) -> Tensor:
-    """Mean over the pairs of different points of a set, whose similarities are (N, N); nothing (0) for a set of one."""
+def unbiased(similarity: Tensor, self_similarity: float) -> Tensor:
+    """Mean similarity over all pairs of different points, 0 for a single point. Shape: (N, N) -> ()."""
     n = len(similarity)
     if n == 1:
         return similarity.new_zeros(())
-    return (similarity.sum() - n * to_itself) / (n * (n - 1))
+    return (similarity.sum() - n * self_similarity) / (n * (n - 1))
 
 
-def biased(similarity: Tensor, to_itself: float) -> Tensor:
-    """Mean over all pairs of a set, those of a point with itself included: MMD^2 is then never negative."""
+def biased(similarity: Tensor, self_similarity: float) -> Tensor:
+    """Mean similarity over all pairs, including each point with itself. MMD^2 is then never negative."""
     return similarity.mean()
 
 

@@ -11,5 +11,4 @@ class NoRegularizer(Regularizer):
     trains_prior = None
 
     def forward(self, latents: Latents) -> Tensor:
-        """Zero."""
         return latents.z.new_zeros(())

@@ -1,4 +1,4 @@
-"""Squared norm of codes, and a decoder whose layers have spectral norm 1."""
+"""Squared norm of the codes, and a decoder whose layers have spectral norm 1 (RAE-SN)."""
 
 from torch import nn
 
@@ -7,11 +7,10 @@ from latentbench.regularizers.squared_norm import SquaredNorm
 
 
 class SpectralNorm(SquaredNorm):
-    """R = E |z|^2 / 2, and every layer of the decoder is divided by its largest singular value.
+    """R = E |z|^2 / 2, and the weight of every decoder layer is divided by its largest singular value.
 
-    Source: Ghosh et al. 2020 (RAE-SN), section 3.1; the normalisation is Miyato et al. 2018, equation 8.
+    Source: Ghosh et al. 2020 (RAE-SN), section 3.1. The normalisation is that of Miyato et al. 2018, equation 8.
     """
 
     def constrain(self, decoder: nn.Module) -> None:
-        """Normalise the decoder's layers."""
         normalise_spectrally(decoder)

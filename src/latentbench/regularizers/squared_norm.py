@@ -1,4 +1,4 @@
-"""Squared norm of the codes, which regularized autoencoders have in common."""
+"""Squared norm of the codes, the term that all regularized autoencoders (RAE) share."""
 
 from torch import Tensor
 
@@ -14,16 +14,14 @@ class SquaredNorm(Regularizer):
     trains_prior = None
 
     def forward(self, latents: Latents) -> Tensor:
-        """R."""
         return 0.5 * latents.z.square().sum(1).mean()
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """Codes must be free to have any norm."""
         if reason := super().refuses(posterior=posterior, prior=prior):
             return reason
         if posterior.space in (SPHERE, CODES):
             return (
-                f"latents of {type(posterior).__name__} are in {posterior.space.words}, where a norm says nothing: "
-                "take regularizer=none or mmd, or posterior=dirac"
+                f"latents of {type(posterior).__name__} lie in {posterior.space.description}, where their norm cannot "
+                "be regularized: take regularizer=none or mmd, or posterior=dirac"
             )
         return None

@@ -1,4 +1,4 @@
-"""Total correlation of the aggregate posterior, weighed apart from the rest of the KL divergence."""
+"""KL divergence in three terms with a weight each, one of them the total correlation (beta-TCVAE)."""
 
 import math
 from collections.abc import Callable
@@ -17,11 +17,12 @@ from latentbench.regularizers.base import Latents, Regularizer
 
 
 class TotalCorrelation(Regularizer):
-    """R = a I(x; z) + b KL(q(z) || prod_j q(z_j)) + c sum_j KL(q(z_j) || p(z_j)), nats, each from one draw per image.
+    """R = a I(x; z) + b KL(q(z) || prod_j q(z_j)) + c sum_j KL(q(z_j) || p(z_j)), from one sample of q(z|x) per image.
 
-    With a = b = c = 1 it is E_x KL(q(z|x) || p(z)). q(z) is the posterior averaged over the data set, estimated from
-    the batch by minibatch weighted or stratified sampling. Source: Chen et al. 2018 (beta-TCVAE), equations 2 and 4,
-    and their appendix C for the two estimators.
+    For a = b = c = 1 this is E_x KL(q(z|x) || p(z)). q(z) is the aggregate posterior, the mean of q(z|x) over the data
+    set. It is estimated from the batch by minibatch weighted or stratified sampling.
+    Units: nats.
+    Source: Chen et al. 2018 (beta-TCVAE), equations 2 and 4; appendix C for the two estimators.
     """
 
     trains_prior = None
@@ -47,52 +48,52 @@ class TotalCorrelation(Regularizer):
         self.log_importance = ESTIMATORS[estimator]
 
     def forward(self, latents: Latents) -> Tensor:
-        """R, nats."""
         terms = self.decomposition(latents)
         return torch.stack([weight * term for weight, term in zip(self.weights, terms, strict=True)]).sum()
 
     def decomposition(self, latents: Latents) -> tuple[Tensor, Tensor, Tensor]:
-        """Mutual information, total correlation and dimension-wise KL divergence, nats, scalars."""
+        """Mutual information, total correlation and dimension-wise KL divergence: scalars in nats."""
         q, z = latents.q, latents.z
         assert isinstance(q, Factorised | OneHot)
         log_weights = self.log_importance(len(z), latents.dataset_size).to(z)
-        of_every_image = q.factor_log_prob(z[:, None])  # [i, j, f] = log q(z_i in factor f | x_j)
-        own = of_every_image.diagonal().sum(0)  # log q(z_i|x_i)
-        joint = (log_weights + of_every_image.sum(-1)).logsumexp(1)  # log q(z_i)
-        product = (log_weights[..., None] + of_every_image).logsumexp(1).sum(-1)  # sum_f log q(z_i in factor f)
-        return (own - joint).mean(), (joint - product).mean(), (product - latents.p.log_prob(z)).mean()
+        log_probs = q.factor_log_prob(z[:, None])  # [i, j, f] = log q(factor f of z_i | x_j)
+        conditional = log_probs.diagonal().sum(0)  # log q(z_i|x_i)
+        joint = (log_weights + log_probs.sum(-1)).logsumexp(1)  # log q(z_i)
+        product = (log_weights[..., None] + log_probs).logsumexp(1).sum(-1)  # sum_f log q(factor f of z_i)
+        return (conditional - joint).mean(), (joint - product).mean(), (product - latents.p.log_prob(z)).mean()
 
     def refuses(self, *, posterior: Posterior, prior: Prior) -> str | None:
-        """Densities of single coordinates are needed on both sides."""
         if reason := super().refuses(posterior=posterior, prior=prior):
             return reason
-        there = prior.space or posterior.space
-        for part, others in ((prior, f"prior={there.priors}"), (posterior, f"posterior={there.posteriors}")):
+        space = prior.space or posterior.space
+        for part, others in ((prior, f"prior={space.priors}"), (posterior, f"posterior={space.posteriors}")):
             if not part.is_factorised:
-                # On a sphere no coordinate is independent of the others.
-                others = "" if there is SPHERE else f"{others}, or "
+                # On a sphere, the coordinates are never independent.
+                others = "" if space is SPHERE else f"{others}, or "
                 return (
-                    f"the total correlation is made of densities of single coordinates and {type(part).__name__} has "
-                    f"none: take {others}regularizer=kl"
+                    f"the total correlation needs densities of single coordinates and {type(part).__name__} has none: "
+                    f"take {others}regularizer=kl"
                 )
         return None
 
 
 def weighted(batch: int, dataset_size: int) -> Tensor:
-    """Logarithms of minibatch weights 1 / (N B) of every image j for every draw i, (B, B).
+    """Log weights of minibatch weighted sampling: weight 1 / (N B) of every image j for every sample z_i, (B, B).
 
-    Source: Chen et al. 2018, equation 5. All log-densities of q(z) are off by about log N, which their differences
-    partly keep: for values to quote take the stratified weights.
+    All log densities of q(z) are biased by about log N, and their differences keep part of this bias. To report values,
+    take the stratified weights.
+    Source: Chen et al. 2018, equation 5.
     """
     return torch.full((batch, batch), -math.log(batch * dataset_size))
 
 
 def stratified(batch: int, dataset_size: int) -> Tensor:
-    """Logarithms of minibatch weights of image j for draw i, (B, B): every row sums to 1.
+    """Log weights of minibatch stratified sampling, of image j for sample z_i, (B, B). Every row of weights sums to 1.
 
-    The image that z_i was drawn for stands for itself, 1/N; the others stand for the rest of the data set: with
-    M = B - 1, one has (N - M) / (N M) and M - 1 have 1/M each. Source: Chen et al. 2018, appendix C.2, equation S6,
-    whose rows the code published with it misses but for the first two.
+    The image that z_i was drawn for has weight 1/N. The M = B - 1 other images represent the rest of the data set: one
+    of them has weight (N - M) / (N M), the others have 1/M each.
+    Source: Chen et al. 2018, appendix C.2, equation S6. The code published with the paper has only its first two rows
+    right.
     """
     others = batch - 1
     if others == 0:

@@ -1,1 +1,1 @@
-"""Ways to pick a latent to decode."""
+"""Samplers, ways to draw the latents that are decoded into new images."""

@@ -1,4 +1,4 @@
-"""The contract of a sampler: how one picks a latent to decode."""
+"""The contract of a sampler: how to draw the latents that are decoded into new images."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -8,15 +8,27 @@ from torch.distributions import Distribution
 
 
 class Sampler(ABC):
-    """fit(prior, latents) once, then draw(n) -> z (n, D)."""
+    """Draws latents, usually after fitting a density to the latents of training images.
 
-    needs_latents: ClassVar[bool] = True  # whether it is fitted to codes of training images
-    min_latents: int = 2  # latents to be fitted to
+    To add one, subclass Sampler and implement `fit` and `draw`. `fit` is called once, before `draw`. To train a network
+    on the latents, subclass TrainedSampler instead. What must hold:
+    - drawn latents have the dtype and the device of the latents that the sampler was fitted to;
+    - `draw` uses torch's global random numbers, `fit` those of `seed`, and neither changes the model;
+    - latents that do not vary in some direction, or in any, are handled.
+    """
+
+    needs_latents: ClassVar[bool] = True  # True if it is fitted to latents of training images
+    min_latents: int = 2  # number of latents that `fit` needs
 
     @abstractmethod
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Learn from one draw of q(z|x) per training image (N, D); None where the model cannot encode."""
+        """Fit the sampler.
+
+        prior: p(z), event shape (D,).
+        latents: one sample of q(z|x) per training image (N, D); None if the model cannot encode, which only samplers
+            with needs_latents = False have to handle.
+        """
 
     @abstractmethod
     def draw(self, n: int) -> Tensor:
-        """n latents (n, D)."""
+        """Return n latents (n, D)."""

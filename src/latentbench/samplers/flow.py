@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from latentbench.distributions.flow import checked
+from latentbench.distributions.flow import check_flow_settings
 from latentbench.errors import UserError
 from latentbench.priors.flow import TRANSFORMS, FlowPrior
 from latentbench.samplers.trained import Density, TrainedSampler
@@ -20,21 +20,21 @@ class FlowDensity(Density):
         )
 
     def forward(self, w: Tensor) -> Tensor:
-        """-log p(w), nats, (B,)."""
         loss: Tensor = -self.flow(None).log_prob(w)
         return loss
 
     def draw(self, n: int) -> Tensor:
-        """n points (n, C)."""
-        drawn: Tensor = self.flow(None).sample((n,))
-        return drawn
+        samples: Tensor = self.flow(None).sample((n,))
+        return samples
 
 
 class FlowSampler(TrainedSampler):
-    """z = m + V (s w), p(w) = N(f(w); 0, I) |det df/dw|: autoregressive maps f, as those of `prior=flow`.
+    """z = m + V (s w) with p(w) = N(f(w); 0, I) |det df/dw|, where f are autoregressive maps, as in `prior=flow`.
 
-    Raises: UserError for settings of which no flow can be made. Source: Durkan et al. 2019, section 3.1 (splines);
-    Papamakarios et al. 2017 (affine); Ghosh et al. 2020, section 4, of which this is another ex-post density estimate.
+    m, V and s are those of TrainedSampler.
+    Raises: UserError if a setting is not valid.
+    Source: Durkan et al. 2019, section 3.1 (splines); Papamakarios et al. 2017 (affine). Like the mixture of Ghosh et
+    al. 2020, section 4, it is an ex-post density estimate.
     """
 
     name = "flow"
@@ -52,10 +52,9 @@ class FlowSampler(TrainedSampler):
     ) -> None:
         super().__init__(steps=steps, batch_size=batch_size, learning_rate=learning_rate, held_out=held_out)
         if transform not in TRANSFORMS:
-            raise UserError(f"sampler.flow.transform={transform}: there are {' and '.join(TRANSFORMS)}")
-        checked("sampler.flow", transforms, hidden)
+            raise UserError(f"sampler.flow.transform={transform}: choose one of {', '.join(TRANSFORMS)}")
+        check_flow_settings("sampler.flow", transforms, hidden)
         self.transform, self.transforms, self.hidden = transform, transforms, hidden
 
     def density(self, spread: Tensor) -> FlowDensity:
-        """The flow of `prior=flow`."""
         return FlowDensity(size=len(spread), transform=self.transform, transforms=self.transforms, hidden=self.hidden)

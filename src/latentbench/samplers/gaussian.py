@@ -9,20 +9,18 @@ from latentbench.samplers.principal_components import principal_components
 
 
 class GaussianSampler(Sampler):
-    """z ~ N(m, S), mean and full covariance of the training latents.
+    """z ~ N(m, S), with the mean m and the full covariance S of the training latents.
 
-    A symmetric square root of S serves where a Cholesky factor may not exist: a code with a dead dimension
-    has a singular covariance.
+    Samples use a square root of S from its eigenvectors. It always exists, unlike a Cholesky factor: S is singular if a
+    latent dimension does not vary.
     """
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Moments of the latents, in float64."""
         assert latents is not None
         components = principal_components(latents)
         self.mean, self.root = components.mean.to(latents), components.root.to(latents)
 
     def draw(self, n: int) -> Tensor:
-        """n latents (n, D)."""
         noise = torch.randn(n, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
-        drawn: Tensor = self.mean + noise @ self.root.T
-        return drawn
+        samples: Tensor = self.mean + noise @ self.root.T
+        return samples

@@ -10,9 +10,9 @@ from latentbench.samplers.base import Sampler
 
 
 class GaussianMixtureSampler(Sampler):
-    """z ~ sum_k w_k N(m_k, S_k) with full covariances, by expectation maximisation from k-means.
+    """z ~ sum_k w_k N(m_k, S_k) with full covariances, fitted by expectation maximisation, initialised by k-means.
 
-    Source: Ghosh et al. 2020 (RAE), section 4, "ex-post density estimation", 10 components.
+    Source: Ghosh et al. 2020 (RAE), section 4, "ex-post density estimation", with 10 components.
     """
 
     def __init__(self, *, components: int) -> None:
@@ -20,21 +20,20 @@ class GaussianMixtureSampler(Sampler):
         self.min_latents = max(2, components)
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Fit in float64, each dimension in units of its own scale, which the covariance floor is relative to."""
+        """Fit in float64 to standardised latents, since scikit-learn's regularization of covariances is absolute."""
         assert latents is not None
         self.dtype = latents.dtype
         exact = latents.double()
         centre, unit = exact.mean(0), exact.std(0).clamp(min=1e-12)
         scaled = ((exact - centre) / unit).cpu().numpy()
         fitted = GaussianMixture(self.components, random_state=seed, max_iter=200).fit(scaled)
-        found = (fitted.weights_, fitted.means_, fitted.covariances_)
-        weights, means, covariances = (torch.from_numpy(array).to(latents.device) for array in found)
-        # In float64 too: a covariance near singular may lose its Cholesky factor to rounding.
+        parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
+        weights, means, covariances = (torch.from_numpy(array).to(latents.device) for array in parameters)
+        # Also in float64: rounding to float32 may leave a nearly singular covariance without a Cholesky factor.
         self.mixture = MixtureSameFamily(
             Categorical(weights), MultivariateNormal(means * unit + centre, covariances * torch.outer(unit, unit))
         )
 
     def draw(self, n: int) -> Tensor:
-        """n latents (n, D)."""
-        drawn: Tensor = self.mixture.sample((n,))
-        return drawn.to(self.dtype)
+        samples: Tensor = self.mixture.sample((n,))
+        return samples.to(self.dtype)

@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 class PrincipalComponents(NamedTuple):
-    """z = m + V (s w): w has mean 0 and covariance I over the latents, whose covariance is V diag(s^2) V^T.
+    """Whitening of the latents: z = m + V (s w), where w has mean 0 and covariance I over the latents.
 
-    In float64, which sums of squares need. A code with a dead dimension has a singular covariance: some s is 0 then.
+    The covariance of the latents is V diag(s^2) V^T. If it is singular, as with a latent dimension that does not vary,
+    some s are 0. All tensors are float64, which sums of squares need.
     """
 
     mean: Tensor  # m, (D,)
@@ -18,17 +19,17 @@ class PrincipalComponents(NamedTuple):
 
     @property
     def root(self) -> Tensor:
-        """V diag(s), (D, D): a square root of the covariance, which may have no Cholesky factor."""
+        """V diag(s), (D, D): a square root of the covariance, even if the covariance has no Cholesky factor."""
         return self.vectors * self.scales
 
-    def alive(self) -> "PrincipalComponents":
-        """Without the D - C components in which nothing varies: vectors (D, C), scales (C,)."""
-        kept = self.scales > 0
-        return PrincipalComponents(self.mean, self.vectors[:, kept], self.scales[kept])
+    def nonzero(self) -> "PrincipalComponents":
+        """Only the C components with s > 0: vectors (D, C), scales (C,)."""
+        varies = self.scales > 0
+        return PrincipalComponents(self.mean, self.vectors[:, varies], self.scales[varies])
 
 
 def principal_components(latents: Tensor) -> PrincipalComponents:
-    """Of latents (N, D); a standard deviation within the rounding errors of their own numbers counts as 0."""
+    """Principal components of latents (N, D). Standard deviations within the latents' rounding errors are set to 0."""
     exact = latents.double()
     values, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(exact.T)))
     scales = values.clamp(min=0).sqrt()

@@ -1,4 +1,4 @@
-"""Draws of the prior."""
+"""Samples from the prior."""
 
 from typing import ClassVar
 
@@ -9,14 +9,12 @@ from latentbench.samplers.base import Sampler
 
 
 class PriorSampler(Sampler):
-    """z ~ p(z). For a plain autoencoder: as if it had been regularized, the naive choice."""
+    """z ~ p(z). For a plain autoencoder this is naive: nothing has pulled its latents towards the prior."""
 
     needs_latents: ClassVar[bool] = False
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Keep the prior."""
         self.prior = prior
 
     def draw(self, n: int) -> Tensor:
-        """n latents (n, D)."""
         return self.prior.sample((n,))

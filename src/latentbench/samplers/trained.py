@@ -1,4 +1,4 @@
-"""What samplers that train a network on the latents have in common."""
+"""The base class of samplers that train a network on the latents."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -13,31 +13,34 @@ from latentbench.errors import check_number, check_whole_number
 from latentbench.samplers.base import Sampler
 from latentbench.samplers.principal_components import principal_components
 
-LOOK_EVERY = 50  # steps
-PATIENCE = 10  # looks at the latents held out, none better than the best before, after which training ends
-MOST_HELD_OUT = 2000  # latents: enough to tell two losses apart, and quick to look at
-CHUNK = 1000  # points that are looked at together
+EVALUATE_EVERY = 50  # steps between two evaluations on held-out latents
+PATIENCE = 10  # training ends after this many evaluations without an improvement
+MAX_HELD_OUT = 2000  # latents: enough to compare two losses, and fast to evaluate
+EVALUATION_BATCH = 1000  # latents
 
 
 class Density(nn.Module, ABC):
-    """A density p of points (B, C) that begins near N(0, I)."""
+    """A trainable density p(w) that starts near N(0, I). Shape: w (B, C)."""
 
     @abstractmethod
     def forward(self, w: Tensor) -> Tensor:
-        """-log p(w) or a bound above it, nats, (B,)."""
+        """Return -log p(w) or an upper bound on it, nats, (B,)."""
 
     @abstractmethod
     def draw(self, n: int) -> Tensor:
-        """n points (n, C)."""
+        """Return n samples of p (n, C)."""
 
 
 class TrainedSampler(Sampler):
-    """z = m + V (s w), w ~ p: a network's density of the latents' principal components, each scaled to variance 1.
+    """z = m + V (s w) with w ~ p, where a network models the density p of the whitened latents w.
 
-    Maximum likelihood by Adam and a cosine schedule, on batches drawn with replacement. A share of the latents is held
-    out: the network keeps the weights with which their mean loss was lowest. As p begins near N(0, I), and z near the
-    Gaussian fitted to the latents, latents too few to learn more from leave it there. Components in which nothing
-    varies stay at the mean.
+    m, V and s are the mean, principal components and standard deviations of the latents. Components that do not vary
+    stay at the mean.
+    p is trained by maximum likelihood with Adam and a cosine learning rate, on batches drawn with replacement. Part of
+    the latents is held out, and the weights with the lowest mean held-out loss are used in the end. p starts near
+    N(0, I), which makes z a Gaussian fitted to the latents. If there are too few latents to improve on it, it remains.
+
+    To add one, subclass TrainedSampler, set `name` to the key of its YAML, and implement `density`.
     """
 
     name: ClassVar[str]
@@ -50,16 +53,15 @@ class TrainedSampler(Sampler):
 
     @abstractmethod
     def density(self, spread: Tensor) -> Density:
-        """An untrained p of points (B, C).
+        """Return an untrained p.
 
-        spread: standard deviations of the components before they were scaled, (C,), C > 0, in units of their root mean
-        square.
+        spread: standard deviations of the components before whitening, (C,), C > 0, divided by their root mean square.
         """
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Train in float32, on random numbers of the seed's alone."""
+        """Train in float32. All random numbers come from the seed."""
         assert latents is not None
-        components = principal_components(latents).alive()
+        components = principal_components(latents).nonzero()
         self.like, self.mean, self.root = latents[0], components.mean, components.root
         self.p = None
         if not len(components.scales):
@@ -72,34 +74,33 @@ class TrainedSampler(Sampler):
             self._train(self.p, w)
 
     def draw(self, n: int) -> Tensor:
-        """n latents (n, D)."""
-        drawn = self.mean.expand(n, -1)
+        samples = self.mean.expand(n, -1)
         if self.p is not None:
             with torch.no_grad():
-                drawn = drawn + self.p.draw(n).double() @ self.root.T
-        return drawn.to(self.like)
+                samples = samples + self.p.draw(n).double() @ self.root.T
+        return samples.to(self.like)
 
     def _train(self, p: Density, w: Tensor) -> None:
         shuffled = w[torch.randperm(len(w), device=w.device)]
-        held_out, rest = shuffled.tensor_split([min(max(1, round(self.held_out * len(w))), MOST_HELD_OUT)])
+        held_out, train = shuffled.tensor_split([min(max(1, round(self.held_out * len(w))), MAX_HELD_OUT)])
         optimizer = torch.optim.Adam(p.parameters(), lr=self.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        lowest, best, looks = _mean_loss(p, held_out), copy.deepcopy(p.state_dict()), 0
+        best_loss, best_weights, since_best = _mean_loss(p, held_out), copy.deepcopy(p.state_dict()), 0
         for step in tqdm(range(1, self.steps + 1), desc=f"sampler {self.name}", unit="step", leave=False, disable=None):
-            loss = p(rest[torch.randint(len(rest), (self.batch_size,), device=w.device)]).mean()
+            loss = p(train[torch.randint(len(train), (self.batch_size,), device=w.device)]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-            if step % LOOK_EVERY == 0 or step == self.steps:
-                looks += 1
-                if (found := _mean_loss(p, held_out)) < lowest:
-                    lowest, best, looks = found, copy.deepcopy(p.state_dict()), 0
-                if looks == PATIENCE:
+            if step % EVALUATE_EVERY == 0 or step == self.steps:
+                since_best += 1
+                if (held_out_loss := _mean_loss(p, held_out)) < best_loss:
+                    best_loss, best_weights, since_best = held_out_loss, copy.deepcopy(p.state_dict()), 0
+                if since_best == PATIENCE:
                     break
-        p.load_state_dict(best)
+        p.load_state_dict(best_weights)
 
 
 @torch.no_grad()
 def _mean_loss(p: Density, w: Tensor) -> float:
-    return torch.cat([p(chunk) for chunk in w.split(CHUNK)]).double().mean().item()
+    return torch.cat([p(batch) for batch in w.split(EVALUATION_BATCH)]).double().mean().item()

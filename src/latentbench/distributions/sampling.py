@@ -1,0 +1,22 @@
+"""Sampling with gradients where possible, and the spread of a distribution."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+def sample_with_gradients(p: Distribution, n: int) -> Tensor:
+    """n samples of p, (n, D). They carry gradients to the parameters of p if p has rsample."""
+    sample = p.rsample if p.has_rsample else p.sample
+    return sample(torch.Size([n]))
+
+
+def expected_squared_distance(p: Distribution) -> float:
+    """Expected squared distance between two samples of p: 2 tr Cov[p], which is 2 D for N(0, I).
+
+    If p has no closed-form variance, as for a flow, this is the value of N(0, I), from which a flow starts.
+    """
+    try:
+        return 2 * max(p.variance.detach().sum().item(), torch.finfo(torch.float32).tiny)
+    except NotImplementedError:
+        return 2.0 * p.event_shape[0]
