@@ -263,7 +263,7 @@ SPOILT = {
     "truncated": (lambda whole: whole[: len(whole) // 2], "truncated"),
     "altered": (lambda whole: whole, "is not the published file"),
     "empty": (lambda whole: b"", "file"),
-    "no gzip file": (gzip.decompress, "truncated or no gzip file"),
+    "no gzip file": (gzip.decompress, "truncated or not a gzip file"),
 }
 
 

@@ -11,7 +11,7 @@ class Backbone(nn.Module, ABC):
 
     To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. The model adds a
     linear layer from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels.
-    What must hold:
+    Requirements:
     - any image shape works, at least from 8x8 pixels on, and so does any latent_size;
     - encoder and decoder share no parameters;
     - the output for an image or latent depends on it alone, also in training (no batch normalization), and no random

@@ -47,7 +47,7 @@ def sort_by_content(splits: Splits, *names: Split) -> Splits:
 class ImageData(pl.LightningDataModule):
     """A data set with the splits train, validation and test, as batches of images (B, C, H, W) in [0, 1].
 
-    To add one, subclass ImageData and implement `load`. What must hold:
+    To add one, subclass ImageData and implement `load`. Requirements:
     - the splits are the same in every run, do not overlap, and do not depend on `seed`;
     - the official test split, if there is one, is the test split. It is never used for training or tuning;
     - if the factors of variation are known, every split has them, and `factor_names` names them.

@@ -9,7 +9,7 @@ class Features(nn.Module, ABC):
     """Maps images to feature vectors.
 
     To add some, subclass Features, set `name` and `size` in the constructor, and implement `forward`. The constructor
-    receives `data_name`, the name of the data set, and `shape`, (C, H, W) of its images. What must hold:
+    receives `data_name`, the name of the data set, and `shape`, (C, H, W) of its images. Requirements:
     - the features are fixed: in evaluation mode, without gradients to parameters, the same for every run;
     - the features of an image do not depend on the other images;
     - different features have different names: the name is recorded beside every number computed from them;

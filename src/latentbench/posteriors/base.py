@@ -14,7 +14,7 @@ class Posterior(nn.Module, ABC):
 
     To add one, subclass Posterior, set `inputs` in the constructor, declare the class attributes that differ from the
     defaults below, and implement `forward`. For a family with a location and a scale per coordinate, subclass
-    LocationScalePosterior instead. What must hold:
+    LocationScalePosterior instead. Requirements:
     - q has batch shape (B,) and event shape (coordinates,), and an `rsample` whose draws carry gradients to `raw`;
     - every real-valued input gives a valid distribution: clamp what could overflow;
     - `log_prob`, if there is one, is in nats.

@@ -16,7 +16,7 @@ class Prior(nn.Module, ABC):
     """Gives the distribution p(z) of the latents.
 
     To add one, subclass Prior, declare the class attributes that differ from the defaults below, and implement
-    `forward`. For independent coordinates of one family, subclass IndependentPrior instead. What must hold:
+    `forward`. For independent coordinates of one family, subclass IndependentPrior instead. Requirements:
     - p has batch shape () and event shape (coordinates,), `sample`, and a `log_prob` in nats;
     - `forward` is called for every batch and reads the current parameters; parameters of the module make the prior
       learned, and are trained together with the networks;

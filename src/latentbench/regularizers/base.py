@@ -37,7 +37,7 @@ class Regularizer(nn.Module, ABC):
     """Computes the penalty R of a batch. The loss is E[-log p(x|z)] + beta * R.
 
     To add one, subclass Regularizer, set `trains_prior`, set `needs_density` if R contains the KL divergence, implement
-    `forward`, and extend `refuses` if R does not work for all other combinations. What must hold:
+    `forward`, and extend `refuses` if R does not work for all other combinations. Requirements:
     - R is a scalar averaged over the batch, and lower is better;
     - its gradients reach the encoder, and also the prior if `trains_prior` says so;
     - all parameters of the module belong to a critic. They have an optimizer of their own, which minimises

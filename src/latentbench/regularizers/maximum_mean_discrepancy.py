@@ -31,10 +31,10 @@ class MaximumMeanDiscrepancy(Regularizer):
             raise UserError(f"regularizer.kernel={kernel}: choose one of {', '.join(KERNELS)}")
         if estimator not in ESTIMATORS:
             raise UserError(f"regularizer.estimator={estimator}: choose one of {', '.join(ESTIMATORS)}")
-        given = [scales] if isinstance(scales, str) or not isinstance(scales, Sequence) else list(scales)
-        if not given or not all(type(scale) in (int, float) and 0 < scale < math.inf for scale in given):
-            raise UserError(f"regularizer.scales={given}: give one or more numbers above 0")
-        self.kernel, self.scales, self.estimator = kernel, tuple(given), estimator
+        values = [scales] if isinstance(scales, str) or not isinstance(scales, Sequence) else list(scales)
+        if not values or not all(type(value) in (int, float) and 0 < value < math.inf for value in values):
+            raise UserError(f"regularizer.scales={values}: give one or more numbers above 0")
+        self.kernel, self.scales, self.estimator = kernel, tuple(values), estimator
 
     def forward(self, latents: Latents) -> Tensor:
         widths = [scale * latents.prior_squared_distance() for scale in self.scales]

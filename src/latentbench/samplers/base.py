@@ -11,7 +11,7 @@ class Sampler(ABC):
     """Draws latents, usually after fitting a density to the latents of training images.
 
     To add one, subclass Sampler and implement `fit` and `draw`. `fit` is called once, before `draw`. To train a network
-    on the latents, subclass TrainedSampler instead. What must hold:
+    on the latents, subclass TrainedSampler instead. Requirements:
     - drawn latents have the dtype and the device of the latents that the sampler was fitted to;
     - `draw` uses torch's global random numbers, `fit` those of `seed`, and neither changes the model;
     - latents that do not vary in some direction, or in any, are handled.
