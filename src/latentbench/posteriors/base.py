@@ -20,8 +20,8 @@ class Posterior(nn.Module, ABC):
     - `log_prob`, if there is one, is in nats.
 
     latent_size: dimension of the latent space.
-    coordinates: length D of a latent vector. It is latent_size in R^n, latent_size + 1 on a sphere, and latent_size
-        times the length of a group for code words. In R^n it is that of the prior, which the constructor receives.
+    coordinates: length D of a latent vector of the prior. A posterior in R^n has the same; one in another space passes
+        the length that this space needs to the constructor of the base class.
     """
 
     space: ClassVar[Space] = REAL  # the space that its draws lie in
