@@ -10,7 +10,7 @@ import time
 import torch
 
 from latentbench.configuration.compose import compose_config
-from latentbench.evaluation.evaluate import gather, seeded
+from latentbench.evaluation.evaluate import make_metric_inputs, seeded
 from latentbench.running.build import build, build_measures, build_model
 
 
@@ -26,10 +26,10 @@ def main() -> None:
     seconds = {}
     with torch.no_grad():
         started = time.monotonic()
-        inputs = gather(model, data, measures["samplers"], measures["features"], 0, device)
+        inputs = make_metric_inputs(model, data, measures["samplers"], measures["features"], 0, device)
         seconds["images of every set"] = time.monotonic() - started
         started = time.monotonic()
-        _ = inputs.reference_features, [inputs.features_of(of_what) for of_what in inputs.images]
+        _ = inputs.reference_features, [inputs.features_of(set_name) for set_name in inputs.images]
         seconds["features of every set"] = time.monotonic() - started
         for name, metric in measures["metrics"].items():
             started = time.monotonic()

@@ -24,7 +24,8 @@ from tabulate import tabulate
 from latentbench.configuration.catalogue import CONF_DIR, option_files
 from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
-from latentbench.metrics.base import ImageMetric, MetricInputs
+from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.inputs import MetricInputs
 from latentbench.running.build import build
 
 IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
@@ -61,12 +62,12 @@ def measured(option: str, size: int) -> tuple[float, float, float]:
         data=data,
         features=SomeFeatures(size),
         images=images,
-        absent={},
+        skipped={},
         reference=reference,
-        test=reference,
+        test_images=reference,
     )
     started = time.perf_counter()
-    metric.prepare(inputs)
+    metric.prepare_reference(inputs)
     prepared = time.perf_counter()
     metric.measure(inputs)  # prepares again; what it keeps is kept
     done = time.perf_counter()

@@ -15,7 +15,7 @@ from torch import Tensor
 from latentbench.configuration.compose import compose_config
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
-from latentbench.metrics.sharpness import laplacian_variance, over_contrast
+from latentbench.metrics.sharpness import laplacian_variance, normalize_contrast
 
 SHOWN, MEASURED = 6, 1000
 
@@ -38,7 +38,7 @@ def main() -> None:
     kinds["half the contrast"] = 0.5 * real
     statistics = {
         "sharpness": laplacian_variance,
-        "normalized\nsharpness": lambda images: over_contrast(laplacian_variance(images), images),
+        "normalized\nsharpness": lambda images: normalize_contrast(laplacian_variance(images), images),
         "high\nfrequency\nenergy": high_frequency_share,
         "noise": noise_level,
     }

@@ -21,7 +21,7 @@ from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import UserError
-from latentbench.metrics.base import MetricInputs
+from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
@@ -235,7 +235,7 @@ def ranks(draws: Tensor, points: Tensor, mass: Tensor) -> Tensor:
 def inputs(reference: Tensor, **parts: Any) -> MetricInputs:
     """MetricInputs of given parts, for grey images, with the reference as test images too."""
     given = {"model": None, "data": SimpleNamespace(is_binary=False), "features": None, "images": {}, "skipped": {}}
-    return MetricInputs(**(given | {"reference": reference, "test": reference} | parts))
+    return MetricInputs(**(given | {"reference": reference, "test_images": reference} | parts))
 
 
 def features_for(option: str, data_name: str, shape: tuple[int, int, int]) -> Any:

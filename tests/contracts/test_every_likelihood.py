@@ -60,7 +60,7 @@ def test_its_log_probability_sums_over_pixels_and_leaves_draws_and_images_apart(
 def test_a_models_image_is_in_range_and_every_weight_of_the_likelihood_learns(likelihood: str) -> None:
     data = few_digits()
     model = untrained(data, f"likelihood={likelihood}")
-    images = model.images(20 * torch.randn(50, 8))
+    images = model.decode(20 * torch.randn(50, 8))
     assert images.shape == (50, *data.shape)
     assert images.min() >= 0
     assert images.max() <= 1

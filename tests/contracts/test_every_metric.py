@@ -8,7 +8,9 @@ import torch
 from omegaconf import OmegaConf
 
 from latentbench.evaluation.evaluate import Evaluation, evaluate
-from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION, Metric, Quantity
+from latentbench.metrics.base import Metric
+from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
+from latentbench.metrics.measurements import Quantity
 from latentbench.running.build import build
 from options import brief_sampler, composed, few_digits, node_of, options, part_of, untrained
 
@@ -78,8 +80,8 @@ def test_every_quantity_of_every_set_is_a_finite_number_or_has_a_reason(
     assert {key.split("/")[0] for key in keys} == quantities
     assert {key.split("/")[1] for key in keys} <= PLACES
     assert all(type(value) is float and math.isfinite(value) for value in made.metrics.values())
-    assert {key.split("/")[0] for key in made.metrics.keys() - made.errors.keys()} <= {"parzen_bandwidth"}
-    assert all(math.isfinite(error) and error >= 0 for error in made.errors.values())
+    assert {key.split("/")[0] for key in made.metrics.keys() - made.standard_errors.keys()} <= {"parzen_bandwidth"}
+    assert all(math.isfinite(error) and error >= 0 for error in made.standard_errors.values())
     assert all(len(reason.split()) > 3 for reason in made.skipped.values())
     assert set(made.facts["metrics"]) == quantities
     # Each quantity of sets is there, or has a reason, for every sampler.

@@ -181,7 +181,7 @@ def assert_evaluates(model: Autoencoder, x: Tensor) -> None:
     assert images.shape == x.shape
     assert 0 <= images.min() <= images.max() <= 1
     q, p = model.posterior_distribution(x), model.prior_distribution()
-    assert model.images(p.sample((3,))).isfinite().all()
+    assert model.decode(p.sample((3,))).isfinite().all()
     z = q.sample((4,))
     abilities = [ability for ability in get_args(Ability) if model.cannot(ability, binary=False) is None]
     log_likelihood = model.pixel_log_prob(x, z)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
 from latentbench.configuration.validation import check
-from latentbench.metrics.base import INTERPOLATION, REAL, RECONSTRUCTION
+from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.running.build import build
 from options import composed, options
 

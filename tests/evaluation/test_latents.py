@@ -1,6 +1,5 @@
-"""What is shown of the latents is what the model has, and showing it moves no number."""
+"""Views of the latent space show the model's latents, and making them changes no number."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,17 @@ import torch
 
 from latentbench.data.base import ImageData
 from latentbench.evaluation import evaluate as evaluation
-from latentbench.evaluation import latent_views as latents
-from latentbench.evaluation.latent_views import LINES, POINTS, STEPS, in_the_plane, shown_latents, varied
-from latentbench.metrics.base import MetricInputs
+from latentbench.evaluation import latent_views as module
+from latentbench.evaluation.latent_views import (
+    MAX_POINTS,
+    TRAVERSAL_LINES,
+    TRAVERSAL_STEPS,
+    latent_views,
+    project_to_plane,
+    sample_prior,
+    traverse,
+)
+from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.base import GenerativeModel
 from latentbench.reporting.image_grids import pictures
 from latentbench.reporting.plots import scatter
@@ -26,40 +33,46 @@ def model_and_data(overrides: str, n: int = 40) -> tuple[GenerativeModel, ImageD
     return untrained(data, "backbone.hidden=[16]", *overrides.split()).eval(), data
 
 
-def evidence_of(overrides: str, n: int = 40) -> MetricInputs:
+def inputs_for(overrides: str, n: int = 40) -> MetricInputs:
     model, data = model_and_data(overrides, n)
     test = data.images("test")
     features = part_of("features", "pixels", data_name=data.name, shape=data.shape)
     return MetricInputs(
-        model=model, data=data, features=features, images={"real": test}, skipped={}, reference=test, test=test
+        model=model, data=data, features=features, images={"real": test}, skipped={}, reference=test, test_images=test
     )
+
+
+def fresh(inputs: MetricInputs) -> MetricInputs:
+    """The same inputs, without the codes and features that are computed already."""
+    names = ("model", "data", "features", "images", "skipped", "reference", "test_images")
+    return MetricInputs(**{name: getattr(inputs, name) for name in names})
 
 
 @torch.no_grad()
 def shown(overrides: str, n: int = 40) -> tuple[dict[str, np.ndarray], MetricInputs]:
-    inputs = evidence_of(overrides, n)
-    return shown_latents(inputs), inputs
+    inputs = inputs_for(overrides, n)
+    return latent_views(inputs), inputs
 
 
 # Codes in the plane
 
 
-def test_two_coordinates_are_shown_as_they_are() -> None:
-    kept, inputs = shown("method=vae latent_size=2")
-    np.testing.assert_array_equal(kept["codes"], inputs.codes.detach().numpy())
-    np.testing.assert_array_equal(kept["labels"], inputs.data.splits.labels["test"])
-    assert "shares" not in kept
+def test_two_coordinates_are_shown_unchanged() -> None:
+    views, inputs = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(views["codes"], inputs.codes.detach().numpy())
+    np.testing.assert_array_equal(views["labels"], inputs.data.splits.labels["test"])
+    assert "shares" not in views
 
 
 def test_one_coordinate_is_a_line() -> None:
-    kept, inputs = shown("method=vae latent_size=1")
-    np.testing.assert_array_equal(kept["codes"][:, :1], inputs.codes.detach().numpy())
-    assert (kept["codes"][:, 1] == 0).all()
+    views, inputs = shown("method=vae latent_size=1")
+    np.testing.assert_array_equal(views["codes"][:, :1], inputs.codes.detach().numpy())
+    assert (views["codes"][:, 1] == 0).all()
 
 
-def test_more_are_shown_by_their_principal_components() -> None:
+def test_more_coordinates_are_shown_by_principal_components() -> None:
     codes = (torch.randn(50, 5) * torch.tensor([1.0, 4.0, 0.5, 2.0, 1.0]) + 3).double()
-    points, shares = in_the_plane(codes)
+    points, shares = project_to_plane(codes)
     u, s, _ = np.linalg.svd((codes - codes.mean(0)).numpy(), full_matrices=False)
     np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), atol=1e-9)
     assert shares is not None
@@ -68,18 +81,18 @@ def test_more_are_shown_by_their_principal_components() -> None:
 
 
 def test_codes_that_are_all_alike_are_one_point() -> None:
-    points, shares = in_the_plane(torch.ones(9, 4))
+    points, shares = project_to_plane(torch.ones(9, 4))
     assert points.abs().max() < 1e-12
     assert shares is not None
     assert shares.tolist() == [0, 0]
 
 
-def test_of_many_test_images_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latents, "POINTS", 7)
-    kept, inputs = shown("method=vae latent_size=2")
-    np.testing.assert_array_equal(kept["codes"], inputs.codes.detach()[:7].numpy())
-    assert kept["labels"].shape == (7,)
-    assert POINTS <= 1000, "published folders stay small"
+def test_only_the_first_of_many_test_images_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_POINTS", 7)
+    views, inputs = shown("method=vae latent_size=2")
+    np.testing.assert_array_equal(views["codes"], inputs.codes.detach()[:7].numpy())
+    assert views["labels"].shape == (7,)
+    assert MAX_POINTS <= 1000, "published folders stay small"
 
 
 def test_the_scatter_has_every_code_under_its_label() -> None:
@@ -98,11 +111,11 @@ def test_the_scatter_has_every_code_under_its_label() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("overrides", [*SPACES, *GANS])
 def test_a_line_varies_one_coordinate(overrides: str) -> None:
-    inputs = evidence_of(overrides)
+    inputs = inputs_for(overrides)
     model = inputs.model
-    given = latents.draws_of_prior(model) if "gan" in overrides else inputs.codes
-    z, coordinates = varied(model, given)
-    assert len(z) == len(coordinates) == len(set(coordinates.tolist())) == min(LINES, len(coordinates))
+    given = sample_prior(model) if "gan" in overrides else inputs.codes
+    z, coordinates = traverse(model, given)
+    assert len(z) == len(coordinates) == len(set(coordinates.tolist())) == min(TRAVERSAL_LINES, len(coordinates))
     groups = 8 if any(word in overrides for word in ("categorical", "vq_vae")) else z.shape[-1]
     parts, first = z.unflatten(-1, (groups, -1)), given[0].unflatten(-1, (groups, -1))
     for line, index in zip(parts, coordinates.tolist(), strict=True):
@@ -120,59 +133,59 @@ def test_a_line_varies_one_coordinate(overrides: str) -> None:
 
 @torch.no_grad()
 def test_a_coordinate_goes_from_one_end_of_the_codes_to_the_other() -> None:
-    inputs = evidence_of("method=vae latent_size=3")
-    z, coordinates = varied(inputs.model, inputs.codes)
+    inputs = inputs_for("method=vae latent_size=3")
+    z, coordinates = traverse(inputs.model, inputs.codes)
     for line, index in zip(z, coordinates.tolist(), strict=True):
         low, high = np.quantile(inputs.codes[:, index].numpy(), [0.01, 0.99])
-        np.testing.assert_allclose(line[:, index], np.linspace(low, high, STEPS), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(line[:, index], np.linspace(low, high, TRAVERSAL_STEPS), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("overrides", [*SPACES, *GANS])
 def test_the_images_of_a_traversal_are_decoded_line_by_line(overrides: str) -> None:
-    kept, inputs = shown(overrides)
-    lines = len(kept["coordinates"])
-    assert kept["traversal"].dtype == np.uint8
-    assert len(kept["traversal"]) % lines == 0
-    assert kept["traversal"].shape[1:] == inputs.data.shape
-    assert ("codes" in kept) == ("gan" not in overrides)
+    views, inputs = shown(overrides)
+    lines = len(views["coordinates"])
+    assert views["traversal"].dtype == np.uint8
+    assert len(views["traversal"]) % lines == 0
+    assert views["traversal"].shape[1:] == inputs.data.shape
+    assert ("codes" in views) == ("gan" not in overrides)
 
 
-def test_what_is_not_finite_is_not_shown() -> None:
-    inputs = evidence_of("method=vae")
+def test_views_that_are_not_finite_are_left_out() -> None:
+    inputs = inputs_for("method=vae")
     for part, left in (("backbone.decoder", {"codes", "labels", "shares"}), ("head", set())):
         with torch.no_grad():
             for parameter in inputs.model.get_submodule(part).parameters():
                 parameter.fill_(torch.nan)
-            assert set(shown_latents(dataclasses.replace(inputs))) == left
+            assert set(latent_views(fresh(inputs))) == left
 
 
 # Captions
 
 
 def test_captions_say_what_is_seen() -> None:
-    kept, _ = shown("method=vae")
-    made = pictures(kept, lines=8)
-    first, second = (f"{100 * share:.0f} %" for share in kept["shares"])
+    views, _ = shown("method=vae")
+    made = pictures(views, lines=8)
+    first, second = (f"{100 * share:.0f} %" for share in views["shares"])
     assert made["codes"].caption == (
         "latents of 40 test images, coloured by label: their first two principal components, "
         f"with {first} and {second} of the variance"
     )
-    order = ", ".join(map(str, kept["coordinates"]))
+    order = ", ".join(map(str, views["coordinates"]))
     assert f"coordinates {order} (counted from 0)" in made["traversal"].caption
     assert "the codes of test images" in made["traversal"].caption
     generated, _ = shown("method=gan")
     assert "draws of the prior" in pictures(generated, lines=8)["traversal"].caption
 
 
-def test_one_label_is_no_colour() -> None:
-    kept = {"codes": np.zeros((3, 2), np.float32), "labels": np.zeros(3, np.int32)}
-    assert pictures(kept, lines=8)["codes"].caption == "latents of 3 test images"
+def test_a_single_label_is_not_coloured() -> None:
+    views = {"codes": np.zeros((3, 2), np.float32), "labels": np.zeros(3, np.int32)}
+    assert pictures(views, lines=8)["codes"].caption == "latents of 3 test images"
 
 
 def test_a_traversal_is_pictured_line_by_line() -> None:
     images = np.random.default_rng(0).integers(0, 256, (6, 1, 5, 5), dtype=np.uint8)
-    kept = {"traversal": images, "coordinates": np.array([4, 2])}
-    pixels = pictures(kept, lines=8)["traversal"].pixels
+    views = {"traversal": images, "coordinates": np.array([4, 2])}
+    pixels = pictures(views, lines=8)["traversal"].pixels
     assert pixels.shape == (2 * 6 - 1, 3 * 6 - 1, 2)
     np.testing.assert_array_equal(pixels[6:, :5, 0], images[3, 0])
 
@@ -181,7 +194,7 @@ def test_a_traversal_is_pictured_line_by_line() -> None:
 
 
 @pytest.mark.parametrize("overrides", ["method=vae", "method=vq_vae", "method=gan"])
-def test_what_is_shown_moves_no_number(overrides: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latent_views_change_no_number(overrides: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def measured() -> tuple[dict[str, float], torch.Tensor]:
         torch.manual_seed(0)
         model, data = model_and_data(overrides)
@@ -200,7 +213,7 @@ def test_what_is_shown_moves_no_number(overrides: str, monkeypatch: pytest.Monke
         return {}
 
     metrics, random = measured()
-    monkeypatch.setattr(evaluation, "shown_latents", nothing)
+    monkeypatch.setattr(evaluation, "latent_views", nothing)
     without, unmoved = measured()
     assert metrics == without
     assert torch.equal(random, unmoved)

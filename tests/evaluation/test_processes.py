@@ -1,4 +1,4 @@
-"""Batches, their order and the number of processes do not change what a metric gives."""
+"""Neither batches, nor their order, nor the number of processes changes the value of a metric."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,8 @@ from torch.nn.functional import avg_pool2d
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.evaluate import Evaluation, evaluate
 from latentbench.metrics.aggregate_posterior import AggregatePosterior
-from latentbench.metrics.base import ImageMetric, MetricInputs, ModelMetric
+from latentbench.metrics.base import ImageMetric, ModelMetric
+from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.base import GenerativeModel
 from options import SPLITS, GivenImages, few_digits, inputs, options, part_of, untrained
 
@@ -24,7 +25,7 @@ SOME = ("fid", "kid", "prdc", "rate")
 
 
 def metric(option: str) -> Any:
-    """A metric as its YAML has it, with few draws."""
+    """A metric as its YAML sets it, with fewer draws."""
     made = part_of("metric", option)
     if hasattr(made, "samples"):
         made.samples = min(made.samples, 5 if isinstance(made, ModelMetric) else 40)
@@ -32,13 +33,13 @@ def metric(option: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def of_batches() -> list[str]:
-    """Metrics that are made of batches of images or of features."""
+def batch_metrics() -> list[str]:
+    """Metrics that are updated with batches of images or features."""
     return [option for option in options("metric") if isinstance(metric(option), ImageMetric | ModelMetric)]
 
 
-def given() -> MetricInputs:
-    """Real images, blurred ones and a model."""
+def example_inputs() -> MetricInputs:
+    """Real images, blurred images and a model."""
     data = few_digits(N)
     return inputs(
         data.images("test"),
@@ -49,22 +50,22 @@ def given() -> MetricInputs:
     )
 
 
-def parts(made: Any, there: MetricInputs, size: int) -> list[tuple[Any, ...]]:
-    """What a metric is updated with, in batches."""
-    if isinstance(made, ModelMetric):
-        return [(there.model, batch) for batch in there.test.split(size)]
-    return [(batch,) for batch in made.seen(there, "prior").split(size)]
+def update_arguments(metric: Any, metric_inputs: MetricInputs, size: int) -> list[tuple[Any, ...]]:
+    """The arguments of `update`, in batches."""
+    if isinstance(metric, ModelMetric):
+        return [(metric_inputs.model, batch) for batch in metric_inputs.test_images.split(size)]
+    return [(batch,) for batch in metric.values_of(metric_inputs, "prior").split(size)]
 
 
 def computed(
-    option: str, there: MetricInputs, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
+    option: str, metric_inputs: MetricInputs, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
 ) -> dict[str, float]:
-    """What a metric gives of some of its batches. Draws belong to a batch, whoever makes them."""
+    """Values and standard errors of a metric on the chosen batches. Each batch has its own seed, in any process."""
     made = metric(option)
     if isinstance(made, ImageMetric):
-        made.prepare(there)
+        made.prepare_reference(metric_inputs)
     made.reset()
-    batches = list(enumerate(parts(made, there, size)))
+    batches = list(enumerate(update_arguments(made, metric_inputs, size)))
     for i, batch in batches[chosen] if isinstance(chosen, slice) else [batches[j] for j in chosen]:
         torch.manual_seed(seed + i)
         made.update(*batch)
@@ -72,47 +73,47 @@ def computed(
     for name, (value, error, _) in made.compute().items():
         found[name] = value.item()
         if error is not None:
-            found[f"error of {name}"] = error.item()
+            found[f"standard error of {name}"] = error.item()
     return found
 
 
 def in_a_process(rank: int, folder: str, names: list[str]) -> None:
-    """Every metric of this process's batches, brought together with the other's."""
+    """Every metric on the batches of this process, combined with those of the other."""
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
     with torch.no_grad():
-        there = given()
-        found = {name: computed(name, there, 10, slice(rank, None, PROCESSES)) for name in names}
+        metric_inputs = example_inputs()
+        found = {name: computed(name, metric_inputs, 10, slice(rank, None, PROCESSES)) for name in names}
     torch.save(found, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def alone(of_batches: list[str]) -> Iterator[dict[str, dict[str, float]]]:
-    """What every metric gives in one process."""
+def alone(batch_metrics: list[str]) -> Iterator[dict[str, dict[str, float]]]:
+    """Every metric in a single process."""
     with torch.no_grad():
-        there = given()
-        yield {name: computed(name, there, 10, slice(None)) for name in of_batches}
+        metric_inputs = example_inputs()
+        yield {name: computed(name, metric_inputs, 10, slice(None)) for name in batch_metrics}
 
 
-def same(found: dict[str, float], known: dict[str, float]) -> None:
-    """To rounding: sums of single-precision numbers in another order, and roots of numbers near 0."""
+def assert_same(found: dict[str, float], known: dict[str, float]) -> None:
+    """Equal up to rounding: float32 numbers are summed in another order, and roots are taken of numbers near 0."""
     assert set(found) == set(known)
     for name, value in known.items():
         assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 
 
 def test_two_processes_give_what_one_gives(
-    of_batches: list[str], alone: dict[str, dict[str, float]], tmp_path: Path
+    batch_metrics: list[str], alone: dict[str, dict[str, float]], tmp_path: Path
 ) -> None:
-    torch.multiprocessing.spawn(in_a_process, (str(tmp_path), of_batches), nprocs=PROCESSES)
-    for rank, name in itertools.product(range(PROCESSES), of_batches):
-        same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
+    torch.multiprocessing.spawn(in_a_process, (str(tmp_path), batch_metrics), nprocs=PROCESSES)
+    for rank, name in itertools.product(range(PROCESSES), batch_metrics):
+        assert_same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
 
 
 def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None) -> Evaluation:
-    """What evaluate() gives of a model, an untrained one if none is given."""
+    """The evaluation of a model, by default an untrained one."""
     return evaluate(
         model=model or untrained(data),
         data=data,
@@ -125,7 +126,7 @@ def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None
 
 
 def evaluated_in_a_process(rank: int, folder: str) -> None:
-    """The same while another process does it too."""
+    """The same evaluation in each of several processes."""
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
@@ -133,7 +134,7 @@ def evaluated_in_a_process(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_processes_that_all_have_every_image_do_not_count_them_twice(tmp_path: Path) -> None:
+def test_images_that_every_process_has_are_counted_once(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(evaluated_in_a_process, (str(tmp_path),), nprocs=PROCESSES)
     for rank in range(PROCESSES):
         assert torch.load(tmp_path / f"{rank}.pt") == evaluated(few_digits(N), *SOME).metrics
@@ -158,52 +159,52 @@ def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_numb
 @pytest.mark.parametrize(
     "method", ["vae", "ae", "mixture_vae", "iaf_vae", "svae", "uniform_vae", "categorical_vae", "vq_vae"]
 )
-def test_of_networks_that_give_no_numbers_there_are_reasons_alone(part: str, method: str) -> None:
+def test_metrics_of_broken_networks_are_skipped_with_a_reason(part: str, method: str) -> None:
     data = few_digits(N)
     model: Any = untrained(data, f"method={method}")
     with torch.no_grad():
         next(getattr(model.backbone, part).parameters()).fill_(torch.nan)
     made = evaluated(data, *options("metric"), model=model)
     assert "images have" in made.skipped["fid/reconstruction"]
-    asks_no_encoder = {"ais", "ais_gap"}
+    without_encoder = {"ais", "ais_gap"}
     of_codes = {"active_units", *AggregatePosterior.quantities, "rate", "prior_mmd"}
     for key in made.metrics:
         quantity, _, of_what = key.partition("/")
-        of_decoder = of_what == "prior" or quantity in asks_no_encoder
+        of_decoder = of_what == "prior" or quantity in without_encoder
         is_of_the_other = of_decoder if part == "encoder" else quantity in of_codes
         assert of_what == "real" or is_of_the_other, key
 
 
-def test_the_order_of_batches_does_not_matter(of_batches: list[str], alone: dict[str, dict[str, float]]) -> None:
-    there = given()
+def test_the_order_batch_metrics_does_not_matter(batch_metrics: list[str], alone: dict[str, dict[str, float]]) -> None:
+    metric_inputs = example_inputs()
     with torch.no_grad():
-        for name in of_batches:
-            same(computed(name, there, 10, [3, 0, 5, 2, 4, 1]), alone[name])
+        for name in batch_metrics:
+            assert_same(computed(name, metric_inputs, 10, [3, 0, 5, 2, 4, 1]), alone[name])
 
 
 @pytest.mark.parametrize("size", [7, N])
-def test_the_size_of_batches_does_not_matter_where_nothing_is_drawn(size: int, of_batches: list[str]) -> None:
-    there = given()
+def test_the_size_batch_metrics_does_not_matter_where_nothing_is_drawn(size: int, batch_metrics: list[str]) -> None:
+    metric_inputs = example_inputs()
     with torch.no_grad():
-        for name in of_batches:
-            one, other = (computed(name, there, 10, slice(None), seed=seed) for seed in (0, 1000))
+        for name in batch_metrics:
+            one, other = (computed(name, metric_inputs, 10, slice(None), seed=seed) for seed in (0, 1000))
             if one == other:
-                same(computed(name, there, size, slice(None)), one)
+                assert_same(computed(name, metric_inputs, size, slice(None)), one)
 
 
-def test_of_features_that_are_no_numbers_nothing_is_said_but_a_reason() -> None:
+def test_metrics_of_non_finite_features_are_skipped_with_a_reason() -> None:
     data = few_digits(N)
     features = part_of("features", "classifier", data_name="digits", shape=data.shape)
     dazzling = torch.full_like(data.images("test"), 1e38)
-    there = inputs(data.images("test"), data=data, features=features, images={"prior": dazzling})
+    metric_inputs = inputs(data.images("test"), data=data, features=features, images={"prior": dazzling})
     for option in ("fid", "fid_infinity", "kid", "prdc"):
-        measured = metric(option).measure(there)
-        assert not measured.numbers
+        measured = metric(option).measure(metric_inputs)
+        assert not measured.values
         assert set(measured.skipped.values()) == {f"{N} of {N} images have features that are not finite numbers"}
 
 
 def degenerate() -> dict[str, tuple[Tensor, Tensor]]:
-    """Kinds of sets that a metric could trip over: reference and set, of images that Sharpness can look at."""
+    """Reference and set that could break a metric, of images large enough for every metric."""
     some, alike = torch.rand(20, 1, 8, 8), torch.rand(1, 1, 8, 8)
     dot = torch.zeros(20, 1, 8, 8)
     dot[:, :, 4, 4] = torch.rand(20, 1)
@@ -221,12 +222,10 @@ def degenerate() -> dict[str, tuple[Tensor, Tensor]]:
 
 @pytest.mark.parametrize("kind", degenerate())
 @pytest.mark.parametrize("features", ["pixels", "classifier"])
-def test_of_odd_sets_it_gives_numbers_that_are_finite_or_that_evaluate_gives_a_reason_for(
-    kind: str, features: str
-) -> None:
+def test_degenerate_sets_have_a_value_or_a_reason_for_every_key(kind: str, features: str) -> None:
     reference, images = degenerate()[kind]
     data = few_digits(len(reference))
-    there = inputs(
+    metric_inputs = inputs(
         reference,
         data=data,
         features=part_of("features", features, data_name="digits", shape=data.shape),
@@ -235,13 +234,13 @@ def test_of_odd_sets_it_gives_numbers_that_are_finite_or_that_evaluate_gives_a_r
     for option in options("metric"):
         made = metric(option)
         if isinstance(made, ImageMetric):
-            measured = made.measure(there)  # raises nothing
+            measured = made.measure(metric_inputs)  # raises nothing
             keys = {f"{name}/prior" for name in made.quantities}
-            assert keys <= set(measured.numbers) | set(measured.skipped)
+            assert keys <= set(measured.values) | set(measured.skipped)
             assert all(len(reason.split()) > 3 for reason in measured.skipped.values())
             if kind == "a copy" and option in ("fid", "prdc", "kid"):
                 # A root of what rounding leaves of 0; shares of counts; nearer than another draw.
                 known = {"fid": 0, "precision": 1, "recall": 1, "coverage": 1}
                 for name in known.keys() & made.quantities.keys():
-                    assert measured.numbers[f"{name}/prior"] == pytest.approx(known[name], abs=1e-4)
-                assert option != "kid" or measured.numbers["kid/prior"] < 0
+                    assert measured.values[f"{name}/prior"] == pytest.approx(known[name], abs=1e-4)
+                assert option != "kid" or measured.values["kid/prior"] < 0

@@ -12,7 +12,8 @@ from torch import Tensor
 from latentbench.features import cache
 from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder
-from latentbench.metrics.base import MetricInputs
+from latentbench.features.cache import kept
+from latentbench.metrics.inputs import MetricInputs
 from options import few_digits, inputs, part_of
 
 
@@ -161,7 +162,7 @@ def test_moments_kernels_and_radii_of_the_reference_are_made_once(folder: Path) 
     numbers = []
     for metrics in (("fid", "kid", "prdc", "fid_infinity"), ("fid", "kid", "prdc", "fid_infinity")):
         there, _ = given()
-        numbers.append([part_of("metric", name).measure(there).numbers for name in metrics])
+        numbers.append([part_of("metric", name).measure(there).values for name in metrics])
         kinds = len(list(folder.iterdir()))
         assert kinds == 5, "features of two sets, moments, kernels, radii"
     assert numbers[0] == numbers[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latentbench.metrics.base import DrawnMetric, ImageMetric, Metric
+from latentbench.metrics.base import ImageMetric, Metric, MonteCarloMetric
 from options import options, part_of
 
 ROOT = Path(__file__).parents[2]
@@ -38,11 +38,11 @@ def test_every_metric_has_a_section_and_every_section_a_metric() -> None:
 @pytest.mark.parametrize("option", options("metric"))
 def test_a_section_has_the_metrics_keys_with_their_units_and_directions(option: str) -> None:
     metric: Metric = part_of("metric", option)
-    of_what = "<set>" if isinstance(metric, ImageMetric) else "test"
-    if isinstance(metric, ImageMetric) and not metric.of:
-        of_what = "<sampler>"
+    set_name = "<set>" if isinstance(metric, ImageMetric) else "test"
+    if isinstance(metric, ImageMetric) and not metric.other_sets:
+        set_name = "<sampler>"
     known = {
-        f"{name}/{of_what}": (quantity.units, DIRECTIONS[quantity.higher_is_better])
+        f"{name}/{set_name}": (quantity.units, DIRECTIONS[quantity.higher_is_better])
         for name, quantity in metric.quantities.items()
     }
     assert rows(sections()[option]) == known
@@ -59,7 +59,7 @@ def test_a_section_says_what_it_is_where_it_is_from_how_it_fails_and_what_it_was
 @pytest.mark.parametrize("option", options("metric"))
 def test_settings_that_a_section_names_are_there(option: str) -> None:
     metric = part_of("metric", option)
-    if isinstance(metric, DrawnMetric) and metric.samples == 10:
+    if isinstance(metric, MonteCarloMetric) and metric.samples == 10:
         assert "ten draws per image" in sections()[option]
     for setting in re.findall(rf"`metric\.{option}\.(\w+)", sections()[option]):
         assert hasattr(metric, setting)

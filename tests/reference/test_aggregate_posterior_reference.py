@@ -103,8 +103,8 @@ def test_total_correlation_is_that_of_correlated_gaussians(rho: float) -> None:
 def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
     data = few_digits()
     seen = inputs(data.images("test"), model=untrained(data, f"method={method}"), data=data)
-    numbers = AggregatePosterior(images=40, samples=200).measure(seen).numbers
-    rate = Rate(samples=2000).measure(seen).numbers["rate/test"]
+    numbers = AggregatePosterior(images=40, samples=200).measure(seen).values
+    rate = Rate(samples=2000).measure(seen).values["rate/test"]
     made = numbers["mutual_information/test"] + numbers["marginal_kl/test"]
     assert made == pytest.approx(rate, rel=0.03, abs=0.02)
     assert ("total_correlation/test" in numbers) == (method in ("vae", "laplace_vae", "mixture_vae"))
@@ -118,8 +118,8 @@ def test_information_near_the_most_that_the_images_can_show_is_warned_of() -> No
     with torch.no_grad():
         model.head.weight.mul_(30)
     measured = AggregatePosterior(images=40, samples=2).measure(inputs(data.images("test"), model=model, data=data))
-    assert measured.numbers["mutual_information/test"] > math.log(40) - 0.5
-    assert set(measured.caveats) == set(measured.numbers)
+    assert measured.values["mutual_information/test"] > math.log(40) - 0.5
+    assert set(measured.caveats) == set(measured.values)
     assert "metric.aggregate_posterior.images" in measured.caveats["marginal_kl/test"]
 
 
@@ -138,7 +138,7 @@ def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_c
 
     def of_codes(codes: Tensor) -> float:
         model.posterior_distribution = lambda x: Independent(Normal(codes, 1e-6), 1)
-        value: float = metric.measure(inputs(images, model=model, data=data)).numbers["prior_mmd/test"]
+        value: float = metric.measure(inputs(images, model=model, data=data)).values["prior_mmd/test"]
         return value
 
     torch.manual_seed(1)
@@ -156,8 +156,8 @@ def test_every_method_has_a_discrepancy_unless_it_cannot_encode(method: str) -> 
     data = few_digits()
     model = untrained(data, f"method={method}")
     measured = PriorDiscrepancy(images=40, scales=[1.0]).measure(inputs(data.images("test"), model=model, data=data))
-    assert bool(measured.numbers) == (model.cannot("encode", binary=False) is None)
-    assert all(-0.1 < value < 2 for value in measured.numbers.values())
+    assert bool(measured.values) == (model.cannot("encode", binary=False) is None)
+    assert all(-0.1 < value < 2 for value in measured.values.values())
 
 
 @pytest.mark.parametrize(

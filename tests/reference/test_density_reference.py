@@ -107,7 +107,7 @@ def test_the_nll_metric_is_the_mean_over_images_in_nats_and_in_bits_per_pixel() 
     set_encoder(model, columns.T / (1 + SCALE**2), -columns.T @ model.backbone.decoder[0].bias / (1 + SCALE**2),
                 torch.full((2,), SCALE / (1 + SCALE**2) ** 0.5))  # fmt: skip
     found = part_of("metric", "nll", samples=3).measure(inputs(x, model=model))
-    numbers, reasons = found.numbers, found.skipped
+    numbers, reasons = found.values, found.skipped
     assert not reasons
     assert numbers["nll/test"] == pytest.approx(-exact.mean().item(), rel=1e-4)
     assert numbers["bits_per_dim/test"] == pytest.approx(-exact.mean().item() / 6 / math.log(2), rel=1e-4)
@@ -117,7 +117,7 @@ def test_the_nll_metric_is_the_mean_over_images_in_nats_and_in_bits_per_pixel() 
     ("overrides", "why"),
     [
         (["method=vae", "likelihood=bernoulli"], "these pixels are grey"),
-        (["method=ae"], "a deterministic encoder, has no density of latents"),
+        (["method=ae"], "is a deterministic encoder and has no density of latents"),
         (["method=gan"], "a GAN defines no density of images"),
     ],
 )
@@ -126,7 +126,7 @@ def test_nll_is_refused_where_there_is_none(overrides: list[str], why: str) -> N
     model = untrained(data, *overrides)
     seen = inputs(data.images("test"), model=model, data=data)
     found = part_of("metric", "nll", samples=3).measure(seen)
-    numbers, reasons = found.numbers, found.skipped
+    numbers, reasons = found.values, found.skipped
     assert not numbers
     assert set(reasons) == {"nll/test", "bits_per_dim/test", "nll_ess/test"}
     assert all(why in reason for reason in reasons.values())
@@ -146,7 +146,7 @@ def test_densities_of_different_spaces_make_no_rate_and_no_nll(posterior: str, p
     seen = inputs(data.images("test"), model=model, data=data)
     for metric in (Rate(samples=3), part_of("metric", "nll", samples=3)):
         found = metric.measure(seen)
-        numbers, reasons = found.numbers, found.skipped
+        numbers, reasons = found.values, found.skipped
         assert not numbers
         assert all(words in reason for reason in reasons.values())
     assert "kl" not in model.facts()
@@ -165,9 +165,9 @@ def test_a_prior_on_a_box_has_an_nll_and_an_infinite_rate_for_what_reaches_beyon
     # Draws in the box are weighed like any others, those beyond with 0: about half of them, in 20,000 draws.
     torch.testing.assert_close(made, known, rtol=0, atol=0.05)
     seen = inputs(x, model=model, data=data)
-    assert "nll/test" in part_of("metric", "nll", samples=50).measure(seen).numbers
+    assert "nll/test" in part_of("metric", "nll", samples=50).measure(seen).values
     found = Rate(samples=3).measure(seen)
-    numbers, reasons = found.numbers, found.skipped
+    numbers, reasons = found.values, found.skipped
     if posterior == "beta":
         assert not reasons
     else:
@@ -197,7 +197,7 @@ def test_rate_and_distortion_add_up_to_minus_the_elbo_and_nll_is_below() -> None
     seen = inputs(x, model=model, data=data)
     numbers = {}
     for metric in (Rate(samples=500), Distortion(samples=500), part_of("metric", "nll", samples=500)):
-        numbers |= metric.measure(seen).numbers
+        numbers |= metric.measure(seen).values
     draws = direct_elbo(model, x, 500)
     # Both have 500 draws for each of 20 images, of log-ratios at least as variable as the metrics' terms.
     error = np.sqrt((draws.var(0) / 500).sum()) / 20
@@ -219,7 +219,7 @@ def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_imag
     data = few_digits(60)
     metric = ParzenWindow(bandwidths={"lowest": 0.05, "highest": 1.0, "count": 61}, validation_images=7)
     given = {"prior": data.images("train"), "real": data.images("test")}
-    numbers = metric.measure(inputs(data.images("test"), data=data, images=given)).numbers
+    numbers = metric.measure(inputs(data.images("test"), data=data, images=given)).values
     rows = {split: data.images(split).flatten(1).double().numpy() for split in SPLITS}
     windows = [KernelDensity(bandwidth=h).fit(rows["train"]) for h in np.geomspace(0.05, 1.0, 61)]
 

@@ -20,9 +20,9 @@ from latentbench.metrics.disentanglement_completeness_informativeness import (
     disentanglement,
     importances,
 )
-from latentbench.metrics.factor_vae_score import factor_vae_score, steadiest
-from latentbench.metrics.known_factors import FactorMetric, prepared
-from latentbench.metrics.mutual_information_gap import discretised, mutual_information, mutual_information_gap
+from latentbench.metrics.factor_vae_score import factor_vae_score, least_varying
+from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
+from latentbench.metrics.mutual_information_gap import discretize, mutual_information, mutual_information_gap
 from latentbench.metrics.separated_attribute_predictability import predictability, separated_attribute_predictability
 from options import GivenImages, few_digits, inputs, node_of, options, part_of, untrained
 
@@ -203,9 +203,9 @@ def test_mutual_information_is_that_of_scikit_learn() -> None:
 def test_bins_are_those_of_numpys_histogram() -> None:
     codes = torch.randn(500, 3, dtype=torch.float64)
     codes[:, 2] = 4.0
-    for column, bins in zip(codes[:, :2].T.numpy(), discretised(codes, 20)[:, :2].T.numpy(), strict=True):
+    for column, bins in zip(codes[:, :2].T.numpy(), discretize(codes, 20)[:, :2].T.numpy(), strict=True):
         np.testing.assert_array_equal(np.bincount(bins, minlength=20), np.histogram(column, 20)[0])
-    assert (discretised(codes, 20)[:, 2] == 0).all()
+    assert (discretize(codes, 20)[:, 2] == 0).all()
 
 
 def test_the_gap_is_that_of_the_two_best_codes_of_each_factor() -> None:
@@ -320,7 +320,7 @@ def test_batches_have_every_value_alike_often_and_images_of_that_value_alone() -
     factor = torch.arange(3).repeat_interleave(torch.tensor([10, 100, 300]))[torch.randperm(410)]
     codes = torch.randn(410, 3, dtype=torch.float64)
     codes[torch.arange(410), factor] = 0  # in a batch of one value, the code of that number stands still
-    code, chosen = steadiest(codes, factor[:, None], images=8, batches=3000)
+    code, chosen = least_varying(codes, factor[:, None], images=8, batches=3000)
     assert (chosen == 0).all()
     assert ((code.bincount(minlength=3) - 1000).abs() < 5 * math.sqrt(3000 * 2 / 9)).all()
 
@@ -333,10 +333,10 @@ def test_the_vote_by_hand() -> None:
     assert made == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / 2000))
 
 
-def test_what_is_prepared_is_sorted_and_counted_from_0() -> None:
+def test_canonical_codes_are_sorted_and_factors_counted_from_0() -> None:
     codes = torch.tensor([[1.0, 5], [0, 3], [0, 2], [7, 7]])
     factors = torch.tensor([[9, 4, 1], [5, 4, 1], [5, 4, 1], [5, 4, 0]])
-    made = prepared(codes, factors)
+    made = canonical_codes_and_factors(codes, factors)
     assert torch.equal(made[0], torch.tensor([[7.0, 7], [0, 2], [0, 3], [1, 5]]).double())
     assert torch.equal(made[1], torch.tensor([[0, 0], [0, 1], [0, 1], [1, 1]]))
 
@@ -356,7 +356,7 @@ def test_a_metric_gives_its_functions_numbers_of_the_test_images(option: str) ->
     metric = part_of("metric", option)
     for _ in range(2):  # a metric that is measured twice starts anew
         measured = metric.measure(known(FACTORS, perfect()))
-        numbers, skipped = measured.numbers, measured.skipped
+        numbers, skipped = measured.values, measured.skipped
         assert not skipped
         assert set(numbers) == {f"{name}/test" for name in metric.quantities}
         for key, value in numbers.items():
@@ -371,8 +371,8 @@ def test_there_are_four_such_metrics() -> None:
 @pytest.mark.parametrize(
     ("factors", "codes", "reason"),
     [
-        (None, perfect(), "what the images of data=some were made from is not known"),
-        (FACTORS[:, :1], perfect(), "of the known factors 1 vary among the test images: two or more are needed"),
+        (None, perfect(), "data=some has no known factors"),
+        (FACTORS[:, :1], perfect(), "only 1 of the known factors vary among the test images: at least two are needed"),
         (torch.ones(N, 3), perfect(), "of the known factors 0 vary"),
         (FACTORS, perfect() / 0, "images have codes that are not finite numbers"),
     ],
@@ -380,7 +380,7 @@ def test_there_are_four_such_metrics() -> None:
 def test_what_cannot_be_measured_has_a_reason(option: str, factors: Tensor, codes: Tensor, reason: str) -> None:
     metric = part_of("metric", option)
     measured = metric.measure(known(factors, codes))
-    numbers, skipped = measured.numbers, measured.skipped
+    numbers, skipped = measured.values, measured.skipped
     assert not numbers
     assert set(skipped) == {f"{name}/test" for name in metric.quantities}
     assert all(reason in said for said in skipped.values())
@@ -402,7 +402,7 @@ def test_the_codes_of_a_model_are_the_points_of_its_posteriors() -> None:
     shown = inputs(data.images("test"), data=data, model=model)
     with torch.no_grad():
         torch.testing.assert_close(shown.codes, model.posterior_distribution(data.images("test")).mean)
-        torch.testing.assert_close(model.reconstruct(data.images("test")), model.images(shown.codes))
+        torch.testing.assert_close(model.reconstruct(data.images("test")), model.decode(shown.codes))
     assert shown.codes is shown.codes, "made once"
     assert given.factors == {}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.evaluation.evaluate import SHOWN, Evaluation, evaluate
+from latentbench.evaluation.evaluate import FIGURE_IMAGES, Evaluation, evaluate
 from options import brief_sampler, few_digits, options, part_of, untrained
 
 METRICS = [option for option in options("metric") if option != "nll"]
@@ -73,9 +73,9 @@ def test_pictures_are_the_first_images_of_every_set_and_the_originals_of_the_rec
     of_latents = {"codes", "labels", "shares", "traversal", "coordinates"}
     assert set(made.images) == {"prior", "real", "reconstruction", "interpolation", "original"} | of_latents
     for images in (made.images[key] for key in made.images.keys() - of_latents):
-        assert images.shape == (SHOWN, *data.shape)
+        assert images.shape == (FIGURE_IMAGES, *data.shape)
         assert images.dtype == np.uint8
-    assert np.array_equal(made.images["original"], data.splits.images["validation"][:SHOWN].numpy())
+    assert np.array_equal(made.images["original"], data.splits.images["validation"][:FIGURE_IMAGES].numpy())
 
 
 def test_every_set_has_as_many_images_and_the_record_says_how_many_and_by_which_features() -> None:
@@ -100,7 +100,7 @@ def test_interpolations_are_decoded_half_way_between_neighbours_of_the_validatio
     with torch.no_grad():
         codes = model.posterior_distribution(data.images("validation")).mean
         between = torch.stack([(codes[i] + codes[i - 1]) / 2 for i in range(80)])
-        known = (model.images(between[:SHOWN]) * 255).round().byte().numpy()
+        known = (model.decode(between[:FIGURE_IMAGES]) * 255).round().byte().numpy()
     assert np.abs(made.images["interpolation"].astype(int) - known).max() <= 1
     assert "sharpness/interpolation" in made.metrics
 
@@ -116,8 +116,8 @@ def test_what_has_no_latent_between_two_has_no_interpolation(method: str) -> Non
 def test_images_that_are_no_numbers_are_counted_and_measured_by_nothing(option: str) -> None:
     data = few_digits(80)
     model: Any = untrained(data)
-    images = model.images
-    model.images = lambda z: images(z).where(z[:, :1, None, None] > 0, torch.nan)
+    images = model.decode
+    model.decode = lambda z: images(z).where(z[:, :1, None, None] > 0, torch.nan)
     made = evaluate(
         model=model,
         data=data,

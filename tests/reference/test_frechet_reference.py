@@ -10,15 +10,15 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from latentbench.errors import UserError
 from latentbench.features.base import Features
-from latentbench.metrics.feature_set import SEED, settled
+from latentbench.metrics.feature_set import SEED, canonical_order
 from latentbench.metrics.frechet_distance import (
     FrechetDistance,
     Reference,
-    factor,
     frechet_distance,
     influence,
+    make_reference,
     moments,
-    reference_of,
+    pivoted_root,
 )
 from latentbench.metrics.frechet_distance_infinity import FrechetDistanceInfinity, frechet_distance_infinity
 from options import few_digits, inputs, part_of
@@ -68,7 +68,7 @@ def test_it_is_symmetric_and_zero_only_between_equals(rank: int | None) -> None:
 @pytest.mark.parametrize("rank", [0, 1, 7, 20])
 def test_a_covariances_factor_has_as_many_columns_as_its_rank(rank: int) -> None:
     rows = torch.randn(20, rank, dtype=torch.float64) * 100
-    root = factor(rows @ rows.T)
+    root = pivoted_root(rows @ rows.T)
     assert root.shape == (20, rank)
     torch.testing.assert_close(root @ root.T, rows @ rows.T, rtol=1e-9, atol=1e-9)
 
@@ -98,7 +98,7 @@ def test_fid_is_that_of_torchmetrics_with_the_same_features(n: int) -> None:
     real, made = data.images("test"), 0.7 * avg_pool2d(data.images("train"), 3, stride=1, padding=1)
     given = inputs(real, features=features, images={"prior": made, "real": real})
     found = FrechetDistance().measure(given)
-    numbers, caveats = found.numbers, found.caveats
+    numbers, caveats = found.values, found.caveats
 
     theirs = FrechetInceptionDistance(feature=ForTorchmetrics(features), normalize=True)
     theirs.update(real, real=True)
@@ -135,13 +135,13 @@ def draws(n: int, size: int, shift: float = 0.1) -> tuple[Tensor, Tensor, Tensor
 
 def known_reference(mean: Tensor, covariance: Tensor) -> Reference:
     """A reference of known moments, which adds nothing to an error."""
-    return Reference(mean, factor(covariance), *torch.zeros(2, 1, len(mean), dtype=torch.float64))
+    return Reference(mean, pivoted_root(covariance), *torch.zeros(2, 1, len(mean), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("n", [15, 200], ids=["fewer images than features", "more"])
 def test_the_influence_of_an_image_is_the_derivative_by_its_weight(n: int) -> None:
     x, other = torch.randn(n, 20, dtype=torch.float64), torch.randn(300, 20, dtype=torch.float64) * 1.3 + 0.2
-    of_set, of_reference = influence(x, reference_of(other))
+    of_set, of_reference = influence(x, make_reference(other))
 
     def distance(weights: Tensor, weights_of_other: Tensor) -> float:
         moments_of = []
@@ -184,7 +184,7 @@ def test_the_extrapolated_distance_has_not_the_bias_and_varies_as_its_error_says
 def test_the_line_is_that_of_least_squares_through_the_distances_of_the_subsets() -> None:
     mean, covariance, rows, _ = draws(300, 10)
     generator = torch.Generator().manual_seed(SEED)
-    subsets = [rows[settled(rows)][torch.randperm(300, generator=generator)[:n]] for n in SIZES]
+    subsets = [rows[canonical_order(rows)][torch.randperm(300, generator=generator)[:n]] for n in SIZES]
     distances = [frechet_distance(mean, covariance, *moments(subset)).item() for subset in subsets]
     value, _ = frechet_distance_infinity(known_reference(mean, covariance), rows, SIZES)
     assert value.item() == pytest.approx(np.polyfit(1 / np.array(SIZES), distances, 1)[1], rel=1e-9)
@@ -214,7 +214,7 @@ def test_it_warns_where_subsets_have_too_few_images_for_a_line() -> None:
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
     given = inputs(data.images("test"), features=features, images={"real": data.images("validation")})
     found = part_of("metric", "fid_infinity").measure(given)
-    numbers, caveats = found.numbers, found.caveats
+    numbers, caveats = found.values, found.caveats
     assert set(numbers) == set(caveats) == {"fid_infinity/real"}
     assert "50 images" in caveats["fid_infinity/real"]
     few = part_of("metric", "fid_infinity", images_per_feature=0.5).measure(given)

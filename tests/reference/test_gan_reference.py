@@ -201,7 +201,7 @@ class Referee:
         self.moves: list[str] = []
         self.shown: list[Tensor] = []
         halves = {"generator": model.backbone.decoder, "critic": nn.ModuleList([model.backbone.encoder, model.verdict])}
-        step, critics, generators = model._step, model.discriminator_loss, model.generator_loss
+        step, critics, generators = model._optimizer_step, model.discriminator_loss, model.generator_loss
 
         def watched(optimizer: Any, loss: Tensor) -> None:
             before = {name: [weight.clone() for weight in half.parameters()] for name, half in halves.items()}
@@ -286,8 +286,8 @@ def test_black_and_white_images_and_a_batch_of_one_train_in_any_precision(
     model = model_of(method, backbone, *steps, data=data)
     kept = torch.float64 if precision == "64-true" else torch.float32
     losses: list[Tensor] = []
-    take = model._step
-    model._step = lambda optimizer, loss: (losses.append(loss), take(optimizer, loss))
+    take = model._optimizer_step
+    model._optimizer_step = lambda optimizer, loss: (losses.append(loss), take(optimizer, loss))
     fit(config, model, data, False, tmp_path)
     assert len(losses) == 8
     assert all(loss.isfinite() and loss.dtype == kept for loss in losses)
@@ -300,7 +300,7 @@ def test_under_autocast_each_player_meets_the_others_latest_weights(monkeypatch:
     x = some_images(DATA)
     with torch.autocast("cpu", torch.bfloat16):
         before = model.discriminate(x)
-        model._step(torch.optim.SGD(model.parameters(), lr=1.0), before.mean())
+        model._optimizer_step(torch.optim.SGD(model.parameters(), lr=1.0), before.mean())
         after = model.discriminate(x)
     torch.testing.assert_close(after, model.discriminate(x), atol=0.05, rtol=0.05)
     assert (after < before - 0.5).all()

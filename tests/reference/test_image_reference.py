@@ -15,13 +15,13 @@ from torchmetrics.functional.regression import mean_squared_error as their_mean_
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.reconstruction import Reconstruction, mean_squared_error, peak_signal_to_noise_ratio
-from latentbench.metrics.sharpness import Sharpness, laplacian_variance, over_contrast
+from latentbench.metrics.sharpness import Sharpness, laplacian_variance, normalize_contrast
 from latentbench.metrics.structural_similarity import structural_similarity
 from options import data_set, few_digits, inputs, untrained
 
 
 def normalized_sharpness(images: Tensor) -> Tensor:
-    return over_contrast(laplacian_variance(images), images)
+    return normalize_contrast(laplacian_variance(images), images)
 
 
 FREE_OF_CONTRAST = {"normalized_sharpness": normalized_sharpness, "high_frequency_energy": high_frequency_share}
@@ -155,7 +155,7 @@ def test_flat_images_have_none_of_it_whatever_their_brightness(name: str) -> Non
 
 def test_ratios_are_to_the_test_images() -> None:
     real, made = few_digits().images("test"), 0.5 * few_digits().images("train")
-    numbers = Sharpness().measure(inputs(real, images={"prior": made, "real": real})).numbers
+    numbers = Sharpness().measure(inputs(real, images={"prior": made, "real": real})).values
     assert numbers["sharpness/prior"] == pytest.approx(laplacian_variance(made).mean().item(), rel=1e-5)
     for name in ("sharpness", "normalized_sharpness"):
         assert numbers[f"{name}_ratio/real"] == pytest.approx(1)
@@ -219,7 +219,7 @@ def test_the_reconstruction_metric_is_of_the_mean_codes_image_and_averages_over_
     with torch.no_grad():
         mean = model.head(model.backbone.encode(x))[:, :8]
         copies = model.backbone.decode(mean).clamp(0, 1)
-    numbers = Reconstruction().measure(inputs(x, model=model)).numbers
+    numbers = Reconstruction().measure(inputs(x, model=model)).values
     each = [their_mean_squared_error(i.flatten(), j.flatten()).item() for i, j in zip(x, copies, strict=True)]
     assert numbers["mse/test"] == pytest.approx(np.mean(each), rel=1e-5)
     assert numbers["psnr/test"] == pytest.approx(np.mean(-10 * np.log10(each)), rel=1e-5)

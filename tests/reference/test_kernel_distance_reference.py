@@ -80,7 +80,7 @@ def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
     given = inputs(real, features=features, images={"prior": made, "real": real})
     measured = KernelDistance().measure(given)
-    numbers = measured.numbers
+    numbers = measured.values
 
     theirs = KernelInceptionDistance(feature=ForTorchmetrics(), subsets=1, subset_size=100, normalize=True)
     theirs.update(real, real=True)

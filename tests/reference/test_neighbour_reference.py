@@ -110,9 +110,9 @@ def test_k_must_be_less_than_the_number_of_images() -> None:
     features = part_of("features", "pixels", data_name="digits", shape=data.shape)
     given = inputs(data.images("test"), features=features, images={"real": data.images("validation")})
     measured = part_of("metric", "prdc", k=5).measure(given)
-    assert not measured.numbers
-    assert measured.skipped["recall/real"] == "it takes sets of 6 images or more, and these have 5"
-    assert set(part_of("metric", "prdc", k=4).measure(given).numbers) == set(measured.skipped)
+    assert not measured.values
+    assert measured.skipped["recall/real"] == "sets need at least 6 images and have 5"
+    assert set(part_of("metric", "prdc", k=4).measure(given).values) == set(measured.skipped)
     with pytest.raises(UserError, match=r"metric\.prdc\.k=0: give a whole number, 1 or more"):
         part_of("metric", "prdc", k=0)
 
@@ -156,12 +156,12 @@ def test_memorization_is_of_training_against_as_many_test_images() -> None:
     data = few_digits(100)
     train, test = data.images("train"), data.images("test")
     given = inputs(test[:60], data=data, images={"prior": train[:60], "real": data.images("validation")[:60]})
-    numbers = part_of("metric", "memorization").measure(given).numbers
+    numbers = part_of("metric", "memorization").measure(given).values
     assert numbers["memorization/prior"] == 0
     known = nearest_neighbour_ratio(*(i[:60].flatten(1) for i in (data.images("validation"), train, test))).item()
     assert numbers["memorization/real"] == pytest.approx(known)
     beyond = inputs(test[:60], data=data, images={"prior": train[60:]})
-    assert part_of("metric", "memorization").measure(beyond).numbers["memorization/prior"] > 0.8, "only as many"
+    assert part_of("metric", "memorization").measure(beyond).values["memorization/prior"] > 0.8, "only as many"
 
 
 def test_the_error_of_memorization_is_that_of_leaving_out_one_image_at_a_time() -> None:
@@ -183,7 +183,7 @@ def test_the_error_of_memorization_is_that_of_leaving_out_one_image_at_a_time() 
     ]
     jackknife = sum((len(values) - 1) * np.var(values) for values in left_out)
     # The samples' part is its first-order form, and so is that of the held-out images.
-    assert float(found.error) == pytest.approx(jackknife**0.5, rel=0.02)
+    assert float(found.standard_error) == pytest.approx(jackknife**0.5, rel=0.02)
 
 
 def test_the_images_that_memorization_looks_at_are_the_same_in_whichever_order_they_come() -> None:
@@ -192,7 +192,7 @@ def test_the_images_that_memorization_looks_at_are_the_same_in_whichever_order_t
     values = []
     for order in (torch.arange(100), torch.randperm(100)):
         given = inputs(data.images("test"), data=data, images={"real": images[order]})
-        values.append(part_of("metric", "memorization", samples=20).measure(given).numbers["memorization/real"])
+        values.append(part_of("metric", "memorization", samples=20).measure(given).values["memorization/real"])
     assert values[0] == pytest.approx(values[1], rel=1e-12)
     with pytest.raises(UserError, match=r"metric\.memorization\.samples=0: give a whole number, 1 or more"):
         part_of("metric", "memorization", samples=0)

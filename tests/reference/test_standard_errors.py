@@ -63,10 +63,10 @@ def test_the_errors_of_numbers_of_a_set(option: str) -> None:
         collapsed = mean_image + 0.01 * torch.randn(N, *data.shape)
         sets = {"prior": blurred(drawn()), "real": data.expected_images("validation"), "collapsed": collapsed}
         made.append(metric.measure(inputs(data.expected_images("test"), data=data, features=features, images=sets)))
-    for key in made[0].numbers:
+    for key in made[0].values:
         if key.startswith("parzen_bandwidth"):
             continue
-        numbers, errors = [one.numbers[key] for one in made], [one.standard_errors[key] for one in made]
+        numbers, errors = [one.values[key] for one in made], [one.standard_errors[key] for one in made]
         if set(numbers) <= {0.0, 1.0}:  # a share of none or of all
             assert all(0 < error < 0.5 for error in errors)
         else:  # samples all alike may hang on one ball
@@ -84,7 +84,7 @@ def test_the_errors_of_numbers_of_the_model(option: str) -> None:
     made = [metric.measure(inputs(drawn(), data=data, model=model)) for _ in range(SETS)]
     for name in metric.quantities:
         assert_right(
-            [one.numbers[f"{name}/test"] for one in made], [one.standard_errors[f"{name}/test"] for one in made]
+            [one.values[f"{name}/test"] for one in made], [one.standard_errors[f"{name}/test"] for one in made]
         )
 
 

@@ -1,1 +1,1 @@
-"""A trained run, measured."""
+"""Evaluation of a trained model."""

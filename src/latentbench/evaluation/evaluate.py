@@ -1,4 +1,4 @@
-"""Draw once, feed every metric."""
+"""Evaluation of a trained model: the images of every set are made once, then every metric measures them."""
 
 import contextlib
 import dataclasses
@@ -13,39 +13,28 @@ from torch import Tensor
 from tqdm import tqdm
 
 from latentbench.data.base import ImageData
-from latentbench.evaluation.latent_views import as_bytes, shown_latents
+from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
-from latentbench.metrics.base import (
-    CHUNK,
-    INTERPOLATION,
-    REAL,
-    RECONSTRUCTION,
-    Measurements,
-    Metric,
-    MetricInputs,
-    describe,
-    not_finite,
-)
+from latentbench.metrics.base import Metric, describe_quantities
+from latentbench.metrics.inputs import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, not_finite
+from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
 from latentbench.samplers.base import Sampler
 
-SHOWN = 64  # images of each set that are kept for figures and dashboards
-ORIGINAL = "original"  # of the reconstructions that are shown
+FIGURE_IMAGES = 64  # images of each set that are stored for figures and dashboards
+ORIGINAL = "original"  # the images whose reconstructions are stored
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was measured, how surely and what to mind; what was not and why; uint8 pictures (N, C, H, W) of each set.
-
-    Among `images` are numbers too, which pictures of the latents are drawn from: `codes` and what belongs to them.
-    """
+    """Everything that was measured of a model; keys are `quantity/set_name`."""
 
     metrics: dict[str, float]
     standard_errors: dict[str, float]
-    skipped: dict[str, str]
+    skipped: dict[str, str]  # why a key has no value
     caveats: dict[str, str]
-    images: dict[str, np.ndarray]
-    facts: dict[str, Any]
+    images: dict[str, np.ndarray]  # uint8 images (N, C, H, W) of every set, and the arrays of `latent_views`
+    facts: dict[str, Any]  # how it was measured: features, numbers of images, units; and the facts of the model
 
 
 @torch.no_grad()
@@ -59,42 +48,42 @@ def evaluate(
     seed: int,
     device: torch.device,
 ) -> Evaluation:
-    """Every metric of every sampler, of the reconstructions and of the test images.
+    """Measure every metric, on the images of every sampler, on reconstructions and on test images.
 
-    Each set has as many images as validation and test split both have. Every draw has a seed of its own, so that
-    no number depends on which other samplers and metrics are measured beside it.
+    Every set has min(validation images, test images) images. Each sampler and each metric draws with its own seed, so
+    that no number depends on which others are measured beside it.
     """
     model.to(device).eval()
-    inputs = gather(model, data, samplers, features.to(device), seed, device)
-    found = Measurements()
+    inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device)
+    measurements = Measurements()
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
-        # Every process has all images: put together they would count twice.
+        # Every process has all images. If they were combined across processes, they would count several times.
         metric.distributed_available_fn = lambda: False
         with seeded(seed, f"metric {name}"):
-            found.join(metric.to(device).measure(inputs))
-    numbers = found.numbers
-    for key in [key for key, value in numbers.items() if not math.isfinite(value)]:
-        found.skipped[key] = f"the value is {numbers.pop(key)}, not a finite number"
+            measurements.merge(metric.to(device).measure(inputs))
+    values = measurements.values
+    for key in [key for key, value in values.items() if not math.isfinite(value)]:
+        measurements.skipped[key] = f"the value is {values.pop(key)}, not a finite number"
     facts = {
         "features": features.name,
         "images_per_set": len(inputs.reference),
-        "test_images": len(inputs.test),
-        "metrics": describe(metrics),
+        "test_images": len(inputs.test_images),
+        "metrics": describe_quantities(metrics),
         **model.facts(),
     }
     return Evaluation(
-        metrics=numbers,
+        metrics=values,
         standard_errors={
-            key: error for key, error in found.standard_errors.items() if key in numbers and math.isfinite(error)
+            key: error for key, error in measurements.standard_errors.items() if key in values and math.isfinite(error)
         },
-        skipped=found.skipped,
-        caveats={key: text for key, text in found.caveats.items() if key in numbers},
-        images=pictures(inputs, seed),
+        skipped=measurements.skipped,
+        caveats={key: caveat for key, caveat in measurements.caveats.items() if key in values},
+        images=figure_images(inputs, seed),
         facts=facts,
     )
 
 
-def gather(
+def make_metric_inputs(
     model: GenerativeModel,
     data: ImageData,
     samplers: Mapping[str, Sampler],
@@ -102,7 +91,7 @@ def gather(
     seed: int,
     device: torch.device,
 ) -> MetricInputs:
-    """Make the images of every set, once."""
+    """Make the images of every set, or find the reason why a set has none."""
     n = min(data.size("validation"), data.size("test"))
     images = {REAL: data.expected_images("validation")[:n].to(device)}
     skipped = {}
@@ -111,14 +100,13 @@ def gather(
     if no_latents:
         skipped[RECONSTRUCTION] = skipped[INTERPOLATION] = no_latents
     else:
-        observed = data.images("validation")[:n].to(device)
-        codes = torch.cat([model.code(batch) for batch in observed.split(CHUNK)])
-        images[RECONSTRUCTION] = torch.cat([model.images(z) for z in codes.split(CHUNK)])
-        if no_way := model.cannot("interpolate", binary=data.is_binary):
-            skipped[INTERPOLATION] = no_way
+        validation_images = data.images("validation")[:n].to(device)
+        codes = torch.cat([model.encode(batch) for batch in validation_images.split(CHUNK)])
+        images[RECONSTRUCTION] = _decode(model, codes)
+        if no_interpolation := model.cannot("interpolate", binary=data.is_binary):
+            skipped[INTERPOLATION] = no_interpolation
         else:
-            between = model.interpolate(codes, codes.roll(1, 0))
-            images[INTERPOLATION] = torch.cat([model.images(z) for z in between.split(CHUNK)])
+            images[INTERPOLATION] = _decode(model, model.interpolate(codes, codes.roll(1, 0)))
         no_latents = not_finite(codes, "codes")
         if not no_latents and any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
@@ -130,13 +118,11 @@ def gather(
             skipped[name] = f"{no_latents}, so there are no latents to fit this sampler to"
             continue
         if latents is not None and len(latents) < sampler.min_latents:
-            skipped[name] = (
-                f"this sampler is fitted to {sampler.min_latents} latents or more, and there are {len(latents)}"
-            )
+            skipped[name] = f"this sampler needs at least {sampler.min_latents} latents, and there are {len(latents)}"
             continue
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
-            images[name] = torch.cat([model.images(z) for z in sampler.draw(n).split(CHUNK)])
+            images[name] = _decode(model, sampler.draw(n))
     for name in list(images):
         if reason := not_finite(images[name], "pixels"):
             skipped[name] = reason
@@ -148,23 +134,29 @@ def gather(
         images=images,
         skipped=skipped,
         reference=data.expected_images("test")[:n].to(device),
-        test=data.images("test").to(device),
+        test_images=data.images("test").to(device),
     )
 
 
 @contextlib.contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Random numbers of this purpose alone; what is drawn outside stays as if nothing had been drawn inside."""
+    """Seed torch's random numbers for one purpose, and restore their state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big"))
         yield
 
 
-def pictures(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
-    """The first images of every set as uint8, the originals of reconstructions, and what is shown of the latents."""
+def figure_images(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
+    """The arrays to store for figures: the first images of every set, the originals of reconstructions, latent
+    views.
+    """
     sets: dict[str, Tensor] = dict(inputs.images)
     if RECONSTRUCTION in sets:
         sets[ORIGINAL] = inputs.data.images("validation")
     with seeded(seed, "pictures of latents"):
-        latents = shown_latents(inputs)
-    return {name: as_bytes(images[:SHOWN]) for name, images in sets.items()} | latents
+        views = latent_views(inputs)
+    return {name: to_uint8(images[:FIGURE_IMAGES]) for name, images in sets.items()} | views
+
+
+def _decode(model: GenerativeModel, latents: Tensor) -> Tensor:
+    return torch.cat([model.decode(z) for z in latents.split(CHUNK)])

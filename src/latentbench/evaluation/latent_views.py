@@ -1,4 +1,4 @@
-"""What is shown of the latents: where test images lie, and what the decoder makes of one coordinate at a time."""
+"""Views of the latent space for figures: codes of test images in the plane, and traversals of single coordinates."""
 
 import numpy as np
 import torch
@@ -6,87 +6,93 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from latentbench.distributions.spaces import CODES, SPHERE
-from latentbench.metrics.base import MetricInputs, not_finite
+from latentbench.metrics.inputs import MetricInputs, not_finite
 from latentbench.models.base import GenerativeModel
 
-POINTS = 1000  # latents that are shown, or that a coordinate's range is taken from
-LINES, STEPS = 8, 8  # of a traversal
-ENDS = (0.01, 0.99)  # quantiles between which a coordinate is varied
+MAX_POINTS = 1000  # codes in the plane, and latents from which the range of a coordinate is estimated
+TRAVERSAL_LINES, TRAVERSAL_STEPS = 8, 8
+TRAVERSAL_QUANTILES = (0.01, 0.99)  # the range in which a coordinate is varied
 
 
-def shown_latents(inputs: MetricInputs) -> dict[str, np.ndarray]:
-    """`codes` and `labels` of test images and `shares`, `traversal` and `coordinates`, as far as the model has them."""
+def latent_views(inputs: MetricInputs) -> dict[str, np.ndarray]:
+    """The arrays of the views; views that the model does not have, or that are not finite, are left out.
+
+    `codes` (N, 2), `labels` (N,): test images in the plane; `shares` (2,): explained variance of the two components
+    `traversal` (lines * steps, C, H, W): uint8 images; `coordinates` (lines,): the coordinate that each line varies
+    """
     model = inputs.model
-    found: dict[str, np.ndarray] = {}
+    views: dict[str, np.ndarray] = {}
     if model.cannot("encode", binary=inputs.data.is_binary):
-        latents = draws_of_prior(model)
+        latents = sample_prior(model)
     else:
         latents = inputs.codes
         if not_finite(latents, "codes"):
-            return found
-        points, shares = in_the_plane(latents)
-        found["codes"] = points[:POINTS].float().numpy()
-        found["labels"] = inputs.data.splits.labels["test"][:POINTS].numpy().astype(np.int32)
+            return views
+        points, shares = project_to_plane(latents)
+        views["codes"] = points[:MAX_POINTS].float().numpy()
+        views["labels"] = inputs.data.splits.labels["test"][:MAX_POINTS].numpy().astype(np.int32)
         if shares is not None:
-            found["shares"] = shares.float().numpy()
-    z, coordinates = varied(model, latents)
-    images = model.images(z.flatten(0, 1))
+            views["shares"] = shares.float().numpy()
+    z, coordinates = traverse(model, latents)
+    images = model.decode(z.flatten(0, 1))
     if not not_finite(images, "pixels"):
-        found |= {"traversal": as_bytes(images), "coordinates": coordinates.numpy().astype(np.int32)}
-    return found
+        views |= {"traversal": to_uint8(images), "coordinates": coordinates.numpy().astype(np.int32)}
+    return views
 
 
-def draws_of_prior(model: GenerativeModel) -> Tensor:
-    """Latents (POINTS, D)."""
-    return model.prior_distribution().sample(torch.Size([POINTS]))
+def sample_prior(model: GenerativeModel) -> Tensor:
+    """Latents (MAX_POINTS, D)."""
+    return model.prior_distribution().sample(torch.Size([MAX_POINTS]))
 
 
-def in_the_plane(codes: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Two numbers for each of codes (N, D): themselves, else their first principal components.
+def project_to_plane(codes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Codes (N, D) in two dimensions: unchanged if D is 1 or 2, else the first two principal components.
 
-    Returns: (N, 2) in float64 on the CPU, and the components' shares of the variance, (2,); None for codes as they
-    are. Each component points to where its largest loading does.
+    Returns: (N, 2) in float64 on the CPU, and the components' shares of the variance, (2,), or None for unchanged
+    codes. The sign of a component makes its largest loading positive.
     """
     exact = codes.double().cpu()
     if exact.shape[1] <= 2:
         return pad(exact, (0, 2 - exact.shape[1])), None
     centred = exact - exact.mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(exact))  # in ascending order
-    first = axes[:, [-1, -2]]
-    first = first * first.gather(0, first.abs().argmax(0, keepdim=True)).sign()
+    first_two = axes[:, [-1, -2]]
+    first_two = first_two * first_two.gather(0, first_two.abs().argmax(0, keepdim=True)).sign()
     total = variances.clamp(min=0).sum().clamp(min=torch.finfo(torch.float64).tiny)
-    return centred @ first, variances[[-1, -2]].clamp(min=0) / total
+    return centred @ first_two, variances[[-1, -2]].clamp(min=0) / total
 
 
-def varied(model: GenerativeModel, latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents in which one coordinate takes other values and all else is that of the first of `latents` (N, D).
+def traverse(model: GenerativeModel, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents that vary one coordinate of the first of `latents` (N, D) at a time.
 
-    Coordinates are those of the widest spread, between two quantiles; on the sphere the others give way in length and
-    keep their direction. Among code words it is groups that vary, over words which the prior has.
-    Returns: (lines, steps, D), and which coordinate, or group, each line varies, (lines,).
+    The coordinates with the largest variance are varied between two quantiles. On the sphere the other coordinates are
+    rescaled, so that the latent stays on the sphere and they keep their direction. In the space of codes a group is
+    varied instead of a coordinate, over code words drawn from the prior.
+    Returns: (lines, steps, D), and the coordinate or group that each line varies, (lines,).
     """
     groups = model.prior.latent_size if model.space is CODES else latents.shape[1]
     parts = latents.unflatten(-1, (groups, -1))
-    chosen = parts.var(0, unbiased=False).sum(-1).argsort(descending=True, stable=True)[:LINES].cpu()
+    by_variance = parts.var(0, unbiased=False).sum(-1).argsort(descending=True, stable=True)
+    varied = by_variance[:TRAVERSAL_LINES].cpu()
     if model.space is CODES:
-        drawn = draws_of_prior(model).unflatten(-1, (groups, -1))
-        words = [drawn[:, group].unique(dim=0) for group in chosen.tolist()]
-        values = [of_group[: min(STEPS, *map(len, words))] for of_group in words]
+        draws = sample_prior(model).unflatten(-1, (groups, -1))
+        words = [draws[:, group].unique(dim=0) for group in varied.tolist()]
+        values = [group_words[: min(TRAVERSAL_STEPS, *map(len, words))] for group_words in words]
     else:
-        ends = latents[:, chosen].quantile(latents.new_tensor(ENDS), dim=0).T.tolist()
-        values = [torch.linspace(low, high, STEPS).to(latents)[:, None] for low, high in ends]
+        ends = latents[:, varied].quantile(latents.new_tensor(TRAVERSAL_QUANTILES), dim=0).T.tolist()
+        values = [torch.linspace(low, high, TRAVERSAL_STEPS).to(latents)[:, None] for low, high in ends]
     lines = []
-    for index, of_line in zip(chosen.tolist(), values, strict=True):
-        line = parts[0].repeat(len(of_line), 1, 1)
-        line[:, index] = of_line
+    for index, line_values in zip(varied.tolist(), values, strict=True):
+        line = parts[0].repeat(len(line_values), 1, 1)
+        line[:, index] = line_values
         if model.space is SPHERE:
             others = torch.arange(groups, device=line.device) != index
-            length = (latents[0].square().sum() - of_line[:, 0].square()).clamp(min=0).sqrt()
+            length = (latents[0].square().sum() - line_values[:, 0].square()).clamp(min=0).sqrt()
             line[:, others] = normalize(line[:, others], dim=1) * length[:, None, None]
         lines.append(line.flatten(1))
-    return torch.stack(lines), chosen
+    return torch.stack(lines), varied
 
 
-def as_bytes(images: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor) -> np.ndarray:
     """Images in [0, 1] as uint8."""
     return (images.clamp(0, 1) * 255).round().byte().cpu().numpy()

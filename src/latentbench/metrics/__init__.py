@@ -1,1 +1,1 @@
-"""Pure functions, each under a thin accumulator."""
+"""Metrics: pure functions, each with a thin accumulator around it."""

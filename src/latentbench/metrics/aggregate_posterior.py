@@ -1,4 +1,4 @@
-"""What the codes of all images together are: how much they tell of the image, and how they differ from the prior."""
+"""The aggregate posterior q(z): how much its codes tell about the image, and how far it is from the prior."""
 
 import math
 from collections.abc import Mapping
@@ -10,34 +10,39 @@ from torch.distributions import Distribution
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_whole_number
-from latentbench.metrics.base import Estimate, Measurements, MetricInputs, ModelMetric, Quantity, mean_of
+from latentbench.metrics.base import ModelMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
-NUMBERS = 2**22  # of an array of densities of latents under posteriors that is held at once
-NEAR = 0.5  # nats below the most that there can be
+MAX_ELEMENTS = 2**22  # of the array of log-densities that is in memory at once
+SATURATION_MARGIN = 0.5  # nats; the mutual information is saturated if it is this close to its maximum, log N
 
 
 class Densities(NamedTuple):
-    """Log-densities of draws z of q(z|x_n), nats: of each under its own posterior, all of them together, and p."""
+    """Log-densities of draws z ~ q(z|x_n), nats."""
 
     own: Tensor  # log q(z|x_n), (S, N)
     aggregate: Tensor  # log q(z) = log 1/N sum_m q(z|x_m), (S, N)
     prior: Tensor  # log p(z), (S, N)
-    factors: Tensor | None  # sum_d log q(z_d), (S, N), where q has independent coordinates
+    factors: Tensor | None  # sum_d log q(z_d), (S, N); None unless q has independent coordinates
 
 
 def densities(q: Distribution, p: Distribution, z: Tensor, *, is_factorised: bool) -> Densities:
-    """Densities of draws z (S, N, D) of q, batch shape (N,)."""
+    """Log-densities of draws z (S, N, D) from q, batch shape (N,).
+
+    is_factorised: whether q has independent coordinates and a `factor_log_prob`
+    """
     n = z.shape[1]
     aggregate, factors = [], []
-    for chunk in z.flatten(0, 1).split(max(1, NUMBERS // (n * z.shape[2]))):
+    for chunk in z.flatten(0, 1).split(max(1, MAX_ELEMENTS // (n * z.shape[2]))):
         if is_factorised:
-            of_each = q.factor_log_prob(chunk[:, None])  # type: ignore[attr-defined]  # (chunk, N, D)
-            factors.append((of_each.double().logsumexp(1) - math.log(n)).sum(-1))
-            under = of_each.double().sum(-1)
+            per_coordinate = q.factor_log_prob(chunk[:, None])  # type: ignore[attr-defined]  # (chunk, N, D)
+            factors.append((per_coordinate.double().logsumexp(1) - math.log(n)).sum(-1))
+            under_each = per_coordinate.double().sum(-1)
         else:
-            under = q.log_prob(chunk[:, None]).double()
-        aggregate.append(under.logsumexp(1) - math.log(n))
+            under_each = q.log_prob(chunk[:, None]).double()
+        aggregate.append(under_each.logsumexp(1) - math.log(n))
     return Densities(
         own=q.log_prob(z).double(),
         aggregate=torch.cat(aggregate).view(z.shape[:2]),
@@ -47,13 +52,15 @@ def densities(q: Distribution, p: Distribution, z: Tensor, *, is_factorised: boo
 
 
 class AggregatePosterior(ModelMetric):
-    """The rate's two parts and one of its second, nats, with the aggregate q(z) = 1/N sum_n q(z|x_n) of N test images.
+    """The two parts of the rate, with the aggregate posterior q(z) = 1/N sum_n q(z|x_n) over N test images.
 
-    `mutual_information/test` = E[log q(z|x) - log q(z)], of image and latent, from 0 to log N
-    `marginal_kl/test` = E[log q(z) - log p(z)], of the aggregate and the prior; the two add up to the rate
-    `total_correlation/test` = E[log q(z) - sum_d log q(z_d)], the part of it that is dependence between coordinates
-    Means over `images` test images and `samples` draws of each. Source: Hoffman & Johnson 2016, section 2;
-    Chen et al. 2018, equation 2. Raises: UserError for less than two images or one draw.
+    `mutual_information/test` = E[log q(z|x) - log q(z)], between image and latent, from 0 to log N
+    `marginal_kl/test` = E[log q(z) - log p(z)], from aggregate posterior to prior. The two add up to the rate.
+    `total_correlation/test` = E[log q(z) - sum_d log q(z_d)], the part of `marginal_kl` that is due to dependence
+    between coordinates
+    Each is a mean over `images` test images and `samples` draws per image.
+    Units: nats. Raises: UserError for fewer than two images or less than one draw.
+    Source: Hoffman & Johnson 2016, section 2; Chen et al. 2018, equation 2.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -70,42 +77,42 @@ class AggregatePosterior(ModelMetric):
         super().__init__()
         self.max_images = check_whole_number("metric.aggregate_posterior.images", images, minimum=2)
         self.samples = check_whole_number("metric.aggregate_posterior.samples", samples, minimum=1)
-        self.keep("images", "draws")
+        self.add_lists("images", "draws")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
-        """Needs a posterior with a density where the prior has one."""
+        """Needs a posterior with a density in the space of the prior."""
         return inputs.model.cannot("posterior_density", binary=inputs.data.is_binary)
 
     def measure(self, inputs: MetricInputs) -> Measurements:
-        """All three, or two and why there is no third."""
-        measured = super().measure(inputs)
-        dependent = inputs.model.cannot("factors", binary=inputs.data.is_binary)
-        if dependent and measured.numbers:
-            measured.skipped["total_correlation/test"] = dependent
-        return measured
+        """All three, or the first two where the posterior has no independent coordinates."""
+        measurements = super().measure(inputs)
+        reason = inputs.model.cannot("independent_coordinates", binary=inputs.data.is_binary)
+        if reason and measurements.values:
+            measurements.skipped["total_correlation/test"] = reason
+        return measurements
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Keep a batch (B, C, H, W) and draws of its posteriors: what they are worth shows beside all others."""
+        """Store a batch (B, C, H, W) and draws from its posteriors; their densities need all other images."""
         self.model = model
         self.images.append(images)
         self.draws.append(model.posterior_distribution(images).sample(torch.Size([self.samples])).transpose(0, 1))
 
     def compute(self) -> dict[str, Estimate]:
-        """Means over images and draws."""
         images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
         q = self.model.posterior_distribution(images)
-        is_factorised = self.model.cannot("factors", binary=False) is None
-        found = densities(q, self.model.prior_distribution(), z, is_factorised=is_factorised)
-        of_each = {"mutual_information": found.own - found.aggregate, "marginal_kl": found.aggregate - found.prior}
-        if found.factors is not None:
-            of_each["total_correlation"] = found.aggregate - found.factors
-        # That q(z) is made of the same images adds nothing to the errors: to first order it moves the means by a
-        # constant, as it must integrate to 1.
-        means = {name: mean_of(values.mean(0)) for name, values in of_each.items()}
-        if means["mutual_information"].value < math.log(len(images)) - NEAR:
+        is_factorised = self.model.cannot("independent_coordinates", binary=False) is None
+        log_q = densities(q, self.model.prior_distribution(), z, is_factorised=is_factorised)
+        per_draw = {"mutual_information": log_q.own - log_q.aggregate, "marginal_kl": log_q.aggregate - log_q.prior}
+        if log_q.factors is not None:
+            per_draw["total_correlation"] = log_q.aggregate - log_q.factors
+        # The standard errors may ignore that q(z) is built from the same images: q(z) integrates to 1, so that to first
+        # order this shifts the means by a constant.
+        means = {name: mean_of(values.mean(0)) for name, values in per_draw.items()}
+        if means["mutual_information"].value < math.log(len(images)) - SATURATION_MARGIN:
             return means
-        text = (
-            f"mutual_information is within {NEAR} nats of log {len(images)}, the most that so many images can show; "
-            "what it lacks is in the others: set metric.aggregate_posterior.images higher where there are more"
+        caveat = (
+            f"mutual_information is within {SATURATION_MARGIN} nats of log {len(images)}, the maximum for this number "
+            "of images; what is missing there is counted in the other two: increase metric.aggregate_posterior.images "
+            "if the test split has more"
         )
-        return {name: mean._replace(caveat=text) for name, mean in means.items()}
+        return {name: mean._replace(caveat=caveat) for name, mean in means.items()}

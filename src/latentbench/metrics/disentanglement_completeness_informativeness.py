@@ -10,49 +10,50 @@ from torch import Tensor
 from torch.special import entr
 
 from latentbench.errors import check_whole_number, check_widths
-from latentbench.metrics.base import Quantity
-from latentbench.metrics.known_factors import FactorMetric, prepared
+from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
+from latentbench.metrics.measurements import Quantity
 
 
 def importances(codes: Tensor, factors: Tensor, *, trees: int, leaves: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """R (D, K), the importance of each code for guessing each factor, and the guesses' accuracy (K,) on other images.
+    """Importance R (D, K) of each coordinate for predicting each factor, and accuracy (K,) on held-out images.
 
-    A random forest guesses each factor from all codes. Half of the images, drawn at random, grow a forest for each
-    number in `leaves`, of images at least in a leaf; a quarter chooses the most accurate one; a quarter judges it.
-    Large trees split on noise, which shares the importances out among codes that say nothing. The importance of a
-    code is the part of the decrease in Gini impurity that its splits bring; of a factor the importances sum to 1, or
-    to 0 where no split was made.
+    A random forest predicts each factor from all coordinates. The images are split at random: one half trains a forest
+    for each minimum leaf size in `leaves`, a quarter selects the most accurate forest, and a quarter tests it. Without
+    a minimum, large trees split on noise, which spreads importance over irrelevant coordinates.
+    The importance of a coordinate is its share of the decrease in Gini impurity. The importances for a factor sum to 1,
+    or to 0 if the forest has no split.
 
-    Shape: codes (N, D), factors (N, K), whole numbers; a factor with one value is left out.
-    Drawn with torch's global random numbers. Raises: ValueError as `prepared`, or if there are fewer than 4 images.
+    Shape: codes (N, D), factors (N, K), whole numbers; factors with a single value are left out.
+    Uses torch's global random numbers.
+    Raises: ValueError as `canonical_codes_and_factors`, or for fewer than 4 images.
     """
-    codes, factors = prepared(codes, factors)
+    codes, factors = canonical_codes_and_factors(codes, factors)
     n = len(codes)
     if n < 4:
-        raise ValueError(f"{n} images cannot be split in three")
+        raise ValueError(f"{n} images cannot be split into three parts")
     parts = [part.numpy() for part in torch.randperm(n).tensor_split([n // 2, n - n // 4])]
     seed = int(torch.randint(2**31, ()))
     x = codes.numpy()
     columns, accuracies = [], []
     for y in factors.T.numpy():
-        growing, choosing, judging = [(x[part], y[part]) for part in parts]
-        # All codes are tried at every split: of a random few the best may be one that has nothing to say.
+        train, validation, test = [(x[part], y[part]) for part in parts]
+        # Every split considers all coordinates: in a random subset the best one may be irrelevant.
         forests = [
-            RandomForestClassifier(trees, max_features=None, min_samples_leaf=leaf, random_state=seed).fit(*growing)
+            RandomForestClassifier(trees, max_features=None, min_samples_leaf=leaf, random_state=seed).fit(*train)
             for leaf in leaves
         ]
-        best = max(forests, key=lambda forest: forest.score(*choosing))
+        best = max(forests, key=lambda forest: forest.score(*validation))
         columns.append(torch.from_numpy(best.feature_importances_))
-        accuracies.append(best.score(*judging))
+        accuracies.append(best.score(*test))
     return torch.stack(columns, 1), torch.tensor(accuracies, dtype=torch.float64)
 
 
 def disentanglement(importance: Tensor) -> Tensor:
-    """Whether each code is important for one factor only: 1 if so, 0 if each is alike important for all.
+    """Whether each coordinate is important for a single factor: 1 if so, 0 if it is equally important for all.
 
     sum_i rho_i (1 - H(P_i) / log K),  P_ik = R_ik / sum_l R_il,  rho_i = sum_k R_ik / sum_jk R_jk
 
-    Shape: R (D, K), 0 or more -> scalar in [0, 1]; 0 if all are 0, and 1 of one factor. Units: none.
+    Shape: R (D, K), 0 or more -> scalar in [0, 1]; 0 if all entries are 0, 1 if there is one factor.
     Source: Eastwood & Williams 2018, section 2.
     """
     total = importance.sum(1)
@@ -63,24 +64,26 @@ def disentanglement(importance: Tensor) -> Tensor:
 
 
 def completeness(importance: Tensor) -> Tensor:
-    """Whether for each factor one code only is important: 1 if so, 0 if all are alike.
+    """Whether for each factor a single coordinate is important: 1 if so, 0 if all are equally important.
 
     sum_k rho_k (1 - H(P_k) / log D),  P_ik = R_ik / sum_j R_jk,  rho_k = sum_i R_ik / sum_jl R_jl
 
-    Shape: R (D, K), 0 or more -> scalar in [0, 1]; 0 if all are 0, and 1 of one code. Units: none.
-    Source: Eastwood & Williams 2018, section 2; the weights rho_k are equal where each factor's importances sum to 1.
+    Shape: R (D, K), 0 or more -> scalar in [0, 1]; 0 if all entries are 0, 1 if there is one coordinate.
+    Source: Eastwood & Williams 2018, section 2; the weights rho_k are equal if the importances for each factor sum to
+    1.
     """
     return disentanglement(importance.T)
 
 
 class DisentanglementCompletenessInformativeness(FactorMetric):
-    """`dci_disentanglement/test`, `dci_completeness/test` and `dci_informativeness/test`, each at best 1.
+    """`dci_disentanglement/test`, `dci_completeness/test` and `dci_informativeness/test`, each at most 1.
 
-    Informativeness is the accuracy of guessing a factor from all codes, averaged over factors; codes that say nothing
-    have that of the most frequent value. Numbers of different forests are not to be compared.
-    Source: Eastwood & Williams 2018, section 2. Where we differ: factors are known by the index of their value, so the
-    forest classifies rather than regresses, and informativeness is an accuracy rather than an error; the trees' size is
-    chosen by their least leaf rather than by their depth. Locatello et al. 2019 take gradient boosted trees.
+    Informativeness is the accuracy of predicting a factor from all coordinates, averaged over factors. Codes that are
+    independent of the factors score the frequency of the most frequent value. Scores depend on the regressor: do not
+    compare scores of different forests.
+    Source: Eastwood & Williams 2018, section 2. Where we differ: factors are class indices, so that the forest
+    classifies instead of regressing, and informativeness is an accuracy instead of an error; the size of the trees is
+    selected by their minimum leaf instead of by their depth. Locatello et al. 2019 use gradient boosted trees.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -95,7 +98,6 @@ class DisentanglementCompletenessInformativeness(FactorMetric):
         self.leaves = check_widths("metric.dci.leaves", leaves)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
-        """All three."""
         importance, accuracy = importances(codes, factors, trees=self.trees, leaves=self.leaves)
         return {
             "dci_disentanglement": disentanglement(importance),

@@ -1,4 +1,4 @@
-"""The score of FactorVAE's paper."""
+"""The FactorVAE score."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,56 +7,57 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import check_whole_number
-from latentbench.metrics.base import Quantity
-from latentbench.metrics.known_factors import FactorMetric, prepared
+from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
+from latentbench.metrics.measurements import Quantity
 
-TOGETHER = 500  # batches that are looked at at once
+BATCHES_AT_ONCE = 500
 
 
 def factor_vae_score(codes: Tensor, factors: Tensor, *, images: int, votes: int, judged: int) -> Tensor:
-    """How often the code that varies least in a batch of images with one factor in common tells which factor that is.
+    """Accuracy of predicting which factor is fixed in a batch from the coordinate that varies least.
 
-    In each batch a factor k, drawn uniformly, has one value, drawn uniformly; i = argmin_j Var_batch(z_j) / Var(z_j).
-    The factor that a code i stands for is the most frequent k of `votes` batches; the score is the accuracy of that
-    guess on `judged` further batches, each of so many `images`.
+    In each batch a factor k, drawn uniformly, has a fixed value, drawn uniformly; i = argmin_j Var_batch(z_j) /
+    Var(z_j). Coordinate i predicts the factor that was fixed most often in `votes` batches. The score is the accuracy
+    of this majority vote on `judged` further batches. A batch has `images` images.
 
-    Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1]. Codes that say nothing have about 1/K.
-    A constant dimension is left out, and 0 is the score if all are; a factor with one value is left out.
-    Drawn with torch's global random numbers. Raises: ValueError as `prepared`.
-    Source: Kim & Mnih 2018, section 4; numbers of batches and images as Locatello et al. 2019 take them. There images
-    of a batch are made to order; here they are drawn, with repetition, from the given images that have the value, in
-    which the other factors vary as they happen to.
+    Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1]. Codes that are independent of the factors
+    score about 1/K. Constant coordinates are left out; the score is 0 if all are constant. Factors with a single value
+    are left out.
+    Uses torch's global random numbers. Raises: ValueError as `canonical_codes_and_factors`.
+    Source: Kim & Mnih 2018, section 4; numbers of batches and images as in Locatello et al. 2019.
+    Where we differ: the paper renders the images of a batch; here they are drawn with replacement from the given images
+    that have the fixed value, so that the other factors vary as they do in the data.
     """
-    codes, factors = prepared(codes, factors)
+    codes, factors = canonical_codes_and_factors(codes, factors)
     low, high = codes.aminmax(dim=0)
     codes = codes[:, high > low]
     if not codes.shape[1]:
         return torch.zeros((), dtype=torch.float64)
     codes = codes / codes.std(0)
-    table = torch.zeros(codes.shape[1], factors.shape[1])
-    for code, factor in zip(*steadiest(codes, factors, images, votes), strict=True):
-        table[code, factor] += 1
-    code, factor = steadiest(codes, factors, images, judged)
-    return (table.argmax(1)[code] == factor).double().mean()
+    vote_counts = torch.zeros(codes.shape[1], factors.shape[1])
+    for coordinate, factor in zip(*least_varying(codes, factors, images, votes), strict=True):
+        vote_counts[coordinate, factor] += 1
+    coordinate, factor = least_varying(codes, factors, images, judged)
+    return (vote_counts.argmax(1)[coordinate] == factor).double().mean()
 
 
-def steadiest(codes: Tensor, factors: Tensor, images: int, batches: int) -> tuple[Tensor, Tensor]:
-    """The code that varies least and the factor that has one value, (batches,) each, of batches drawn at random."""
-    chosen = torch.randint(factors.shape[1], (batches,)).sort().values
-    least = torch.empty_like(chosen)
+def least_varying(codes: Tensor, factors: Tensor, images: int, batches: int) -> tuple[Tensor, Tensor]:
+    """For random batches, the coordinate that varies least and the factor that is fixed, (batches,) each."""
+    fixed = torch.randint(factors.shape[1], (batches,)).sort().values
+    least = torch.empty_like(fixed)
     for k, factor in enumerate(factors.T):
         count = factor.bincount()
         first = count.cumsum(0) - count
-        with_value = factor.argsort(stable=True)  # images of a value lie side by side
-        for where in (chosen == k).nonzero()[:, 0].split(TOGETHER):
-            value = torch.randint(len(count), (len(where), 1))
-            drawn = (torch.rand(len(where), images, dtype=torch.float64) * count[value]).long() + first[value]
-            least[where] = codes[with_value[drawn]].var(1).argmin(1)
-    return least, chosen
+        by_value = factor.argsort(stable=True)  # images of equal value are next to each other
+        for chunk in (fixed == k).nonzero()[:, 0].split(BATCHES_AT_ONCE):
+            value = torch.randint(len(count), (len(chunk), 1))
+            positions = (torch.rand(len(chunk), images, dtype=torch.float64) * count[value]).long() + first[value]
+            least[chunk] = codes[by_value[positions]].var(1).argmin(1)
+    return least, fixed
 
 
 class FactorVAEScore(FactorMetric):
-    """`factor_vae_score/test`: 1 if the code that stands still tells which known factor does, by majority vote."""
+    """`factor_vae_score/test`: 1 if the coordinate that varies least always tells which known factor is fixed."""
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"factor_vae_score": Quantity("", higher_is_better=True)}
 
@@ -67,6 +68,5 @@ class FactorVAEScore(FactorMetric):
         self.judged = check_whole_number("metric.factor_vae_score.judged", judged, minimum=1)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
-        """The accuracy."""
         settings = {"images": self.images, "votes": self.votes, "judged": self.judged}
         return {"factor_vae_score": factor_vae_score(codes, factors, **settings)}

@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of images (FID)."""
+"""Frechet distance between two image sets (FID)."""
 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
@@ -8,35 +8,36 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.features.cache import cached
-from latentbench.metrics.base import Estimate, FeatureMetric, MetricInputs, Quantity
+from latentbench.features.cache import kept
+from latentbench.metrics.base import FeatureMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity
 
 
 def frechet_distance(mean1: Tensor, covariance1: Tensor, mean2: Tensor, covariance2: Tensor) -> Tensor:
-    """Squared Frechet (2-Wasserstein) distance of two Gaussians.
+    """Squared Frechet (2-Wasserstein) distance between two Gaussians.
 
     |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((R' C2 R)^(1/2)),  C1 = R R'
 
-    Shape: means (F,), covariances (F, F), symmetric positive semi-definite; computed in float64.
-    Singular covariances are handled: R has as many columns as C1 has rank, and the root is of a symmetric matrix, by
-    eigenvalues clipped at 0.
-    Source: Dowson & Landau 1982, equation 4; Heusel et al. 2017, equation 6, with the trace of (C1 C2)^(1/2): R' C2 R
-    has the eigenvalues of C1 C2 but for zeros.
+    Shape: means (F,), covariances (F, F), symmetric positive semi-definite, possibly singular; computed in float64.
+    R has rank(C1) columns. The trace of the root is that of a symmetric matrix, from eigenvalues clipped at 0.
+    Source: Dowson & Landau 1982, equation 4; Heusel et al. 2017, equation 6. Where we differ: they write the trace of
+    (C1 C2)^(1/2); R' C2 R has the same non-zero eigenvalues as C1 C2.
     """
     mean1, covariance1, mean2, covariance2 = (t.double() for t in (mean1, covariance1, mean2, covariance2))
-    return distance_of_shift(mean2 - mean1, factor(covariance1), covariance2)
+    return distance_from_root(mean2 - mean1, pivoted_root(covariance1), covariance2)
 
 
-def distance_of_shift(shift: Tensor, root: Tensor, covariance: Tensor) -> Tensor:
-    """frechet_distance of Gaussians with means `shift` (F,) apart and covariances R R', R (F, r), and (F, F)."""
+def distance_from_root(shift: Tensor, root: Tensor, covariance: Tensor) -> Tensor:
+    """frechet_distance from the difference of the means (F,), R (F, r) with C1 = R R', and C2 (F, F)."""
     overlap = trace_of_root(root.T @ covariance @ root)
     distance: Tensor = shift.square().sum() + root.square().sum() + covariance.trace() - 2 * overlap
     return distance.clamp(min=0.0)
 
 
-def factor(covariance: Tensor) -> Tensor:
-    """R (F, r) with R R' = C (F, F), C positive semi-definite of rank r."""
-    # Cholesky's decomposition with pivots ends where nothing but rounding is left.
+def pivoted_root(covariance: Tensor) -> Tensor:
+    """R (F, r) with R R' = C (F, F), for a positive semi-definite C of rank r."""
+    # The Cholesky decomposition with pivoting stops at rank r, when only rounding errors are left.
     lower, order, rank, _ = dpstrf(covariance.cpu().numpy(), lower=1)
     root = torch.zeros(len(lower), rank, dtype=torch.float64)
     root[torch.from_numpy(order).long() - 1] = torch.from_numpy(lower[:, :rank]).tril()
@@ -44,13 +45,13 @@ def factor(covariance: Tensor) -> Tensor:
 
 
 def trace_of_root(product: Tensor) -> Tensor:
-    """tr(P^(1/2)) of a symmetric positive semi-definite P."""
+    """tr(P^(1/2)) for a symmetric positive semi-definite P."""
     values: Tensor = torch.linalg.eigvalsh((product + product.T) / 2)
     return values.clamp(min=0).sqrt().sum()
 
 
 class Reference(NamedTuple):
-    """What a set is compared with: features x_j, their mean m and R with R R' = C, their covariance."""
+    """Moments of the reference features x_j: their mean m, and R with R R' = C, their covariance; float64."""
 
     mean: Tensor  # (F,)
     root: Tensor  # R, (F, r)
@@ -58,33 +59,34 @@ class Reference(NamedTuple):
     whitened: Tensor  # R^+ (x_j - m), (M, r)
 
 
-def reference_of(features: Tensor) -> Reference:
-    """The reference that features (M, F) make, in float64."""
+def make_reference(features: Tensor) -> Reference:
+    """Moments of features (M, F)."""
     mean, covariance = moments(features)
-    root, centred = factor(covariance), features.double() - mean
+    root, centred = pivoted_root(covariance), features.double() - mean
     return Reference(mean, root, centred, torch.linalg.lstsq(root, centred.T).solution.T)
 
 
 def influence(x: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
-    """What each image adds to frechet_distance to first order: its derivative by the image's weight among its own.
+    """Influence of each image on frechet_distance: the derivative with respect to the weight of the image in its set.
 
-    of the set's x_i:        2 (m' - m)(x_i - m') + |x_i - m'|^2 - y_i M^(-1/2) y_i,  y_i = R'(x_i - m'),   M = R' C' R
-    of the reference's x_j:  2 (m - m')(x_j - m) + |x_j - m|^2 - u_j M^(1/2) u_j,     u_j = R^+ (x_j - m)
+    set, x_i:        f_i = 2 (m' - m)(x_i - m') + |x_i - m'|^2 - y_i P^(-1/2) y_i,  y_i = R'(x_i - m'),   P = R' C' R
+    reference, x_j:  g_j = 2 (m - m')(x_j - m) + |x_j - m|^2 - u_j P^(1/2) u_j,     u_j = R^+ (x_j - m)
 
-    with m', C' the moments of the set, both less their means; the quadratic forms are the optimal maps of either
-    Gaussian to the other. Where M is singular the inverse is of what there is. The distance's standard error is
-    (|f|^2 / N^2 + |g|^2 / M^2)^(1/2) of the N influences f and the M of the reference.
-    Shape: x (N, F), float64 -> (N,), (M,). Source: the derivative of the trace term of Dowson & Landau 1982.
+    with m', C' the moments of the set; f and g are centred to mean 0. The quadratic forms are the optimal transport
+    maps between the two Gaussians. If P is singular, its pseudo-inverse is used.
+    The standard error of the distance is (|f|^2 / N^2 + |g|^2 / M^2)^(1/2).
+    Shape: x (N, F), float64 -> f (N,), g (M,).
+    Source: our derivation, from the trace term of Dowson & Landau 1982.
     """
     mean = x.mean(0)
     shift, x = mean - reference.mean, x - mean
     y = x @ reference.root
     values, vectors = torch.linalg.eigh(y.T @ y / (len(y) - 1))
-    there = values > values.sum() * torch.finfo(values.dtype).eps
-    roots, vectors = values[there].sqrt(), vectors[:, there]
+    is_positive = values > values.sum() * torch.finfo(values.dtype).eps
+    roots, vectors = values[is_positive].sqrt(), vectors[:, is_positive]
     of_set = 2 * x @ shift + x.square().sum(1) - ((y @ vectors).square() / roots).sum(1)
-    along, others = (reference.whitened @ vectors).square() * roots, reference.centred
-    of_reference = -2 * others @ shift + others.square().sum(1) - along.sum(1)
+    quadratic, centred = (reference.whitened @ vectors).square() * roots, reference.centred
+    of_reference = -2 * centred @ shift + centred.square().sum(1) - quadratic.sum(1)
     return of_set - of_set.mean(), of_reference - of_reference.mean()
 
 
@@ -100,19 +102,19 @@ def covariance_of(rows: Tensor) -> Tensor:
     return centred.T @ centred / (len(rows) - 1)
 
 
-def reference_in(inputs: MetricInputs) -> Reference:
-    """The reference's features as one, made once."""
+def load_reference(inputs: MetricInputs) -> Reference:
+    """Moments of the reference images' features, cached across metrics and runs."""
     features = inputs.reference_features
-    return Reference(*cached("reference of Frechet distances", [features], lambda: reference_of(features)))
+    return Reference(*kept("reference of Frechet distances", [features], lambda: make_reference(features)))
 
 
 class FrechetDistance(FeatureMetric):
-    """`fid/<set>`: Frechet distance in the given features between a set and as many test images.
+    """`fid/<set>`: Frechet distance between the features of a set and those of as many test images.
 
-    `fid/real` is the floor: real validation images against the same test images, the same number of each; what a model
-    can expect that draws as the data does. It is one pair of sets: on the digits, other splits of the same size give
-    5.2 with a standard deviation of 0.9. The distance is biased upwards for few images (Chong & Forsyth 2020): compare
-    values of equal counts only. Its error knows nothing of the bias.
+    `fid/real` is the floor: the distance between real validation images and the same test images, at the same number of
+    images, which a perfect model would reach. It is the value for one pair of sets: other splits of the digits of the
+    same size give 5.2 with a standard deviation of 0.9. The distance is biased upwards for few images (Chong & Forsyth
+    2020): compare only values for equal numbers of images. The standard error does not contain the bias.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid": Quantity("", higher_is_better=False)}
@@ -121,18 +123,16 @@ class FrechetDistance(FeatureMetric):
     count: Tensor
     features: list[Tensor]
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """Moments of the reference's features."""
-        self.reference = reference_in(inputs)
+    def prepare_reference(self, inputs: MetricInputs) -> None:
+        self.reference = load_reference(inputs)
         size = len(self.reference.mean)
         for name, shape in {"total": (size,), "outer": (size, size), "count": ()}.items():
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
-        self.keep("features")  # for the error alone
+        self.add_lists("features")  # only for the standard error
         self.to(inputs.reference.device)
 
     def update(self, features: Tensor) -> None:
-        """Add a batch (B, F)."""
-        # From the reference's mean, which is near theirs: sums of squares keep their digits.
+        # Subtracting the mean of the reference, which is close to that of the set, keeps the sums of squares accurate.
         shifted = features.double() - self.reference.mean
         self.total += shifted.sum(0)
         self.outer += shifted.T @ shifted
@@ -140,14 +140,13 @@ class FrechetDistance(FeatureMetric):
         self.features.append(features)
 
     def compute(self) -> dict[str, Estimate]:
-        """The distance."""
         shift = self.total / self.count
         covariance = (self.outer - self.count * torch.outer(shift, shift)) / (self.count - 1)
-        value = distance_of_shift(shift, self.reference.root, covariance)
+        value = distance_from_root(shift, self.reference.root, covariance)
         n, size = int(self.count), len(shift)
-        if n < 2:  # and no covariance
+        if n < 2:  # the covariance is undefined
             return {"fid": Estimate(value, None)}
         of_set, of_reference = influence(dim_zero_cat(self.features).double(), self.reference)
         error = torch.hypot(of_set.norm() / n, of_reference.norm() / len(of_reference))
-        few = f"{n} images for {size} features: the covariances are singular and the distance far too large"
-        return {"fid": Estimate(value, error, few if n <= size else "")}
+        caveat = f"{n} images for {size} features: the covariances are singular and the distance is far too large"
+        return {"fid": Estimate(value, error, caveat if n <= size else "")}

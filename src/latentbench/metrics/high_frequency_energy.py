@@ -1,4 +1,4 @@
-"""Share of an image's power that lies in fine detail."""
+"""Share of the spectral power of an image at high frequencies."""
 
 import math
 from collections.abc import Mapping
@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from latentbench.metrics.base import Quantity
 from latentbench.metrics.image_statistic import ImageStatistic
+from latentbench.metrics.measurements import Quantity
 
 
 def cosine_transform(n: int, like: Tensor) -> Tensor:
-    """The orthonormal DCT-II as a matrix (n, n): row k has frequency k / 2n cycles per pixel."""
+    """The orthonormal DCT-II as a matrix (n, n), in which row k has frequency k / 2n cycles per pixel."""
     k, x = torch.arange(n, dtype=torch.float64), torch.arange(n, dtype=torch.float64) + 0.5
     matrix: Tensor = (2 / n) ** 0.5 * torch.cos(math.pi / n * k[:, None] * x)
     matrix[0] /= 2**0.5
@@ -20,13 +20,14 @@ def cosine_transform(n: int, like: Tensor) -> Tensor:
 
 
 def high_frequency_share(images: Tensor) -> Tensor:
-    """Share of spectral power, the mean grey left out, at frequencies above half of Nyquist (1/4 cycle per pixel).
+    """Share of spectral power, without the constant term, above half of the Nyquist frequency (1/4 cycle per pixel).
 
     sum of |c_kl|^2 with sqrt((k/H)^2 + (l/W)^2) > 1/2 over sum of all but c_00, c the cosine transform
-    Shape: (N, C, H, W) -> (N,), from 0 to 1, all channels together; 0 for an image of one grey.
-    The cosine transform sees an image go on mirrored at its border: the Fourier transform would see it begin anew, and
-    count the jump as detail. Contrast and brightness do not move it. Noise raises it: white noise has 0.8 of its power
-    up there.
+
+    Shape: (N, C, H, W) -> (N,), from 0 to 1, over all channels together; 0 for a constant image.
+    The cosine transform continues an image by reflection at its border. The Fourier transform would repeat it, and
+    count the jump at the border as detail. Contrast and brightness do not change the share. Noise raises it: white
+    noise has 0.8 of its power at these frequencies.
     """
     height, width = images.shape[-2:]
     power = (cosine_transform(height, images) @ images @ cosine_transform(width, images).T).square()
@@ -38,9 +39,10 @@ def high_frequency_share(images: Tensor) -> Tensor:
 
 
 class HighFrequencyEnergy(ImageStatistic):
-    """`high_frequency_energy/<set>`, mean share of power above half of Nyquist; `high_frequency_energy_ratio/<set>`.
+    """`high_frequency_energy/<set>`, the mean share of power above half of Nyquist, and
+    `high_frequency_energy_ratio/<set>`.
 
-    A share is free of contrast by itself. Below real images' is blur; above is noise or hard edges.
+    The share does not depend on contrast. A ratio below 1 means blur; above 1, noise or hard edges.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -49,5 +51,4 @@ class HighFrequencyEnergy(ImageStatistic):
     }
 
     def per_image(self, images: Tensor) -> dict[str, Tensor]:
-        """The share."""
         return {"high_frequency_energy": high_frequency_share(images)}

@@ -1,4 +1,4 @@
-"""The mean over a set of something that each image has by itself, and its ratio to that of real images."""
+"""The contract of a statistic of single images: its mean over a set, and the ratio to real images."""
 
 from abc import abstractmethod
 
@@ -7,46 +7,46 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.metrics.base import CHUNK, Estimate, ImageMetric, MetricInputs, mean_of, standard_error
+from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.inputs import CHUNK, MetricInputs
+from latentbench.metrics.measurements import Estimate, mean_of, standard_error
 
 
 class ImageStatistic(ImageMetric):
-    """For each name of `per_image`: `name/<set>`, the mean over images, and `name_ratio/<set>`, over test images'.
+    """For each statistic in `per_image`: `name/<set>`, its mean over the images of a set, and `name_ratio/<set>`, that
+    mean divided by the mean over test images.
 
-    The error of a ratio is to first order, of other images of the set and other test images.
+    The standard error of a ratio is to first order, and includes the sampling of the test images.
     """
 
     @abstractmethod
     def per_image(self, images: Tensor) -> dict[str, Tensor]:
-        """Name -> values (N,) of images (N, C, H, W)."""
+        """Name -> values (N,) for images (N, C, H, W)."""
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """Means over the test images."""
+    def prepare_reference(self, inputs: MetricInputs) -> None:
         self.names = [name for name in self.quantities if f"{name}_ratio" in self.quantities]
-        self.keep(*self.names)
+        self.add_lists(*self.names)
         for batch in inputs.reference.split(CHUNK):
             self.update(batch)
         self.real = {name: dim_zero_cat(getattr(self, name)).double() for name in self.names}
 
     def update(self, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
         for name, values in self.per_image(images).items():
             getattr(self, name).append(values)
 
     def compute(self) -> dict[str, Estimate]:
-        """Means and their ratios to real images'."""
-        found = {}
+        estimates = {}
         for name, real in self.real.items():
             values = dim_zero_cat(getattr(self, name)).double()
-            found[name] = mean_of(values)
+            estimates[name] = mean_of(values)
             ratio = values.mean() / real.mean()
             error = torch.hypot(standard_error(values), ratio * standard_error(real)) / real.mean()
-            found[f"{name}_ratio"] = Estimate(ratio, error)
-        return found
+            estimates[f"{name}_ratio"] = Estimate(ratio, error)
+        return estimates
 
 
-def filtered(images: Tensor, mask: list[list[float]]) -> Tensor:
-    """Images (N, C, H, W) under a 3x3 mask, away from the border: (N, C, (H - 2) (W - 2))."""
+def filter_images(images: Tensor, mask: list[list[float]]) -> Tensor:
+    """Response of images (N, C, H, W) to a 3x3 mask, away from the border: (N, C, (H - 2) (W - 2))."""
     n, channels, height, width = images.shape
     response = conv2d(images.reshape(n * channels, 1, height, width), images.new_tensor(mask)[None, None])
     return response.reshape(n, channels, -1)

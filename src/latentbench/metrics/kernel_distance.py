@@ -1,34 +1,35 @@
-"""Kernel distance between two sets of images (KID)."""
+"""Kernel distance between two image sets (KID)."""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.features.cache import cached
-from latentbench.metrics.base import Estimate, MetricInputs, Quantity
+from latentbench.features.cache import kept
 from latentbench.metrics.feature_set import FeatureSetMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity
 
-TILE = 1024  # rows and columns whose kernel is held at once: 8 MB, which stay in a processor's cache
+TILE = 1024  # rows and columns of the kernel matrix in memory at once: 8 MB, which fit into a processor's cache
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared maximum mean discrepancy of two sets with the kernel k(a, b) = (a.b / F + 1)^3, and its standard error.
+    """Squared maximum mean discrepancy with the kernel k(a, b) = (a.b / F + 1)^3, and its standard error.
 
     sum_{i != j} k(x_i, x_j) / (N (N - 1)) + sum_{i != j} k(y_i, y_j) / (M (M - 1)) - 2 sum_ij k(x_i, y_j) / (N M)
 
-    The estimate is unbiased, so that between sets of one distribution it is as often below 0 as above. The error is
-    by leaving out one vector at a time (the jackknife), of x and of y: right where the distributions differ; where
-    they are the same, too large by a factor of up to sqrt(2).
+    The estimate is unbiased: for two sets from the same distribution it is negative about half of the time. The
+    standard error is that of the jackknife, which leaves out one vector of x or of y at a time. It is correct if the
+    distributions differ, and too large by a factor of up to sqrt(2) if they are equal.
 
     Shape: x (N, F), y (M, F), N and M at least 3; computed in float64, in memory that does not grow with N M.
-    Source: Binkowski et al. 2018, section 4; Gretton et al. 2012, equation 3. They take the mean over subsets drawn at
-    random, and its spread for the error; this is of all images, whatever their order.
+    Source: Binkowski et al. 2018, section 4; Gretton et al. 2012, equation 3. Where we differ: Binkowski et al. average
+    over random subsets, whose spread gives the error; this uses all images, so that their order does not matter.
     """
-    return from_sums(within(x), *between(x, y), within(y))
+    return distance_from_sums(sums_within(x), *sums_between(x, y), sums_within(y))
 
 
-def within(x: Tensor) -> Tensor:
+def sums_within(x: Tensor) -> Tensor:
     """sum_{j != i} k(x_i, x_j), (N,), in float64."""
     x = x.double()
     sums = -_kernel((x * x).sum(1) / x.shape[1])
@@ -42,7 +43,7 @@ def within(x: Tensor) -> Tensor:
     return sums
 
 
-def between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def sums_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """sum_j k(x_i, y_j), (N,), and sum_i k(x_i, y_j), (M,), in float64."""
     x, y = x.double(), y.double()
     of_x, of_y = x.new_zeros(len(x)), x.new_zeros(len(y))
@@ -54,8 +55,8 @@ def between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return of_x, of_y
 
 
-def from_sums(within_x: Tensor, x_with_y: Tensor, y_with_x: Tensor, within_y: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance and its standard error from every vector's sums of kernels."""
+def distance_from_sums(within_x: Tensor, x_with_y: Tensor, y_with_x: Tensor, within_y: Tensor) -> tuple[Tensor, Tensor]:
+    """The distance and its standard error, from the sum of kernel values of each vector, (N,), (N,), (M,) and (M,)."""
     n, m = len(within_x), len(within_y)
     mean_x, mean_y = within_x.sum() / (n * (n - 1)), within_y.sum() / (m * (m - 1))
     distance = mean_x + mean_y - 2 * x_with_y.sum() / (n * m)
@@ -69,31 +70,31 @@ def from_sums(within_x: Tensor, x_with_y: Tensor, y_with_x: Tensor, within_y: Te
 
 
 def _kernel(products: Tensor) -> Tensor:
-    """(u + 1)^3 of products u of two vectors, divided by their length."""
+    """(u + 1)^3 for u = a.b / F."""
     shifted = products + 1
     return shifted * shifted * shifted
 
 
 class KernelDistance(FeatureSetMetric):
-    """`kid/<set>`: kernel distance in the given features between a set and as many test images.
+    """`kid/<set>`: kernel distance between the features of a set and those of as many test images.
 
-    Unlike `fid` it is not biased for few images, and looks at third moments too. Its size is that of the features to
-    the sixth power: compare values of one kind of features. `kid/real`, of real validation images, is 0 but for chance
-    where validation and test images are drawn alike. The digits' are not, but with the same share of every class, and
-    so are nearer than two draws: below 0. MNIST's are not, being by other writers: above 0.
-    The error has in it the chance of the test images, which all sets share: differences between methods are surer than
-    their errors say.
+    Unlike `fid` it is not biased for few images, and it depends on third moments too. It scales with the sixth power of
+    the features: compare only values in the same features. The floor `kid/real`, of real validation images, is 0 in
+    expectation if validation and test images are independent draws from one distribution. The digits' splits are
+    stratified by class and so are closer than independent draws: below 0. MNIST's test images are by other writers:
+    above 0.
+    The standard error includes the sampling of the test images, which all sets share: differences between methods are
+    more certain than it suggests.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"kid": Quantity("", higher_is_better=False)}
     min_images = 3
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """The kernels among the reference's features."""
+    def prepare_reference(self, inputs: MetricInputs) -> None:
         self.reference = inputs.reference_features
-        (self.within_reference,) = cached("kernels", [self.reference], lambda: [within(self.reference)])
+        (self.within_reference,) = kept("kernels", [self.reference], lambda: [sums_within(self.reference)])
 
     def compute(self) -> dict[str, Estimate]:
-        """The distance and its error."""
-        x = self.whole()
-        return {"kid": Estimate(*from_sums(within(x), *between(x, self.reference), self.within_reference))}
+        x = self.all_features()
+        sums = sums_within(x), *sums_between(x, self.reference), self.within_reference
+        return {"kid": Estimate(*distance_from_sums(*sums))}

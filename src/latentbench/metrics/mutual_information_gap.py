@@ -8,51 +8,53 @@ from torch import Tensor
 from torch.special import entr
 
 from latentbench.errors import check_whole_number
-from latentbench.metrics.base import Quantity
-from latentbench.metrics.known_factors import FactorMetric, gap_of_best_two, prepared
+from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors, gap_of_best_two
+from latentbench.metrics.measurements import Quantity
 
 
 def mutual_information_gap(codes: Tensor, factors: Tensor, *, bins: int) -> Tensor:
-    """How much more the code that tells most of a factor tells than the next one, as a part of all there is to tell.
+    """Gap between the two coordinates that are most informative about a factor, relative to the factor's entropy.
 
     1/K sum_k (I(z_j; v_k) - max_{i != j} I(z_i; v_k)) / H(v_k),  j = argmax_i I(z_i; v_k)
 
-    Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1]; 1 if each factor is the affair of one code.
-    A factor with one value is left out; a single code's rival tells nothing.
-    Raises: ValueError if there are not as many codes as factors, or no factor varies.
-    Source: Chen et al. 2018, equation 6. There I is of draws of q(z|x), by integration; here it is of one code per
-    image, each dimension cut into bins of equal width from its lowest to its highest value, as Locatello et al. 2019
-    do. Such an I is too high by about (bins - 1)(values - 1) / 2N nats, for both terms of a gap.
+    Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1]; 1 if each factor is represented by a single
+    coordinate. Factors with a single value are left out. If D = 1, the second information is 0.
+    Raises: ValueError if codes and factors differ in number, or no factor varies.
+    Source: Chen et al. 2018, equation 6. Where we differ: they integrate over draws of q(z|x); here I is that of one
+    code per image, each coordinate cut into bins of equal width from its lowest to its highest value, as in Locatello
+    et al. 2019. Such an I is too high by about (bins - 1)(values - 1) / 2N nats, in both terms of the gap.
     """
-    codes, factors = prepared(codes, factors)
-    information, entropy = mutual_information(discretised(codes, bins), factors)
+    codes, factors = canonical_codes_and_factors(codes, factors)
+    information, entropy = mutual_information(discretize(codes, bins), factors)
     return (gap_of_best_two(information, torch.zeros_like(entropy)) / entropy).mean()
 
 
-def discretised(codes: Tensor, bins: int) -> Tensor:
-    """The bin (N, D), counted from 0, of each code (N, D); the highest is in the last bin, a constant in the first."""
+def discretize(codes: Tensor, bins: int) -> Tensor:
+    """Bin number from 0 (N, D) of each code (N, D). The highest value is in the last bin, constants are in the
+    first.
+    """
     low, high = codes.aminmax(dim=0)
     width = torch.where(high > low, high - low, 1.0)
     return ((codes - low) / width * bins).long().clamp(max=bins - 1)
 
 
 def mutual_information(binned: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """I(z_i; v_k) of the counts, nats, (D, K), and H(v_k), nats, (K,): whole numbers (N, D) and (N, K)."""
+    """Empirical I(z_i; v_k), (D, K), and H(v_k), (K,), in nats, for whole numbers (N, D) and (N, K)."""
     rows = []
     for column in binned.T:
-        parts = []
+        row = []
         for factor in factors.T:
             values = int(factor.max()) + 1
             joint = (column * values + factor).bincount(minlength=values * (int(column.max()) + 1)).double()
             joint = joint.reshape(-1, values) / len(factor)
-            parts.append(entr(joint.sum(0)).sum() + entr(joint.sum(1)).sum() - entr(joint).sum())
-        rows.append(torch.stack(parts))
+            row.append(entr(joint.sum(0)).sum() + entr(joint.sum(1)).sum() - entr(joint).sum())
+        rows.append(torch.stack(row))
     entropy = torch.stack([entr(factor.bincount().double() / len(factor)).sum() for factor in factors.T])
     return torch.stack(rows).clamp(min=0), entropy
 
 
 class MutualInformationGap(FactorMetric):
-    """`mig/test`: 1 if each known factor is the affair of one code alone, 0 if two codes tell as much of it."""
+    """`mig/test`: 1 if each known factor is represented by one coordinate alone, 0 if two are equally informative."""
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"mig": Quantity("", higher_is_better=True)}
 
@@ -61,5 +63,4 @@ class MutualInformationGap(FactorMetric):
         self.bins = check_whole_number("metric.mig.bins", bins, minimum=2)
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
-        """The gap."""
         return {"mig": mutual_information_gap(codes, factors, bins=self.bins)}

@@ -1,4 +1,4 @@
-"""Whether samples are nearer to training images than to images that the model has not seen."""
+"""Memorization: whether samples are closer to training images than to held-out images."""
 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
@@ -8,77 +8,82 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_whole_number
-from latentbench.metrics.base import Estimate, ImageMetric, MetricInputs, Quantity, standard_error
-from latentbench.metrics.feature_set import settled
+from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.feature_set import canonical_order
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity, standard_error
 
-ROWS = 500  # samples whose distances to all images are held at once
+ROWS = 500  # samples whose distances to all images are in memory at once
 
 
 def nearest_neighbour_ratio(samples: Tensor, training: Tensor, held_out: Tensor) -> Tensor:
-    """Mean distance of the samples to their nearest training images over that to their nearest held-out images.
+    """Mean distance from samples to their nearest training image, over that to their nearest held-out image.
 
     sum_s min_t |s - t| / sum_s min_h |s - h|
 
-    Shape: samples (N, D), training (M, D), held_out (M, D), as many of the one as of the other.
-    If the samples know neither set and both are drawn alike, numerator and denominator have the same expectation,
-    whatever the samples are. Samples that are all alike have one nearest image in each set, and a ratio of chance.
-    Source: the three samples are those of Meehan et al. 2020, who compare distances of samples to training images with
-    distances of held-out images to training images, and so take blurred samples, near to everything, for copies.
+    Shape: samples (N, D), training (M, D), held_out (M, D) with the same M.
+    If the samples are independent of both sets, and both sets are from the same distribution, numerator and denominator
+    have the same expectation, whatever the samples are. If all samples are alike, they share one nearest image in each
+    set, and the ratio is random.
+    Source: our definition, on the three sets of Meehan et al. 2020. Where we differ: they compare the distances from
+    samples to training images with those from held-out images to training images, so that blurred samples, which are
+    close to every image, count as copies.
     """
     return ratio_of_distances(nearest(samples, training), nearest(samples, held_out), len(training)).value
 
 
 class Nearest(NamedTuple):
-    """What is nearest to each of N points among others."""
+    """The nearest neighbours of N points in another set."""
 
-    distance: Tensor  # (N,), exactly 0 to a copy; float64
-    number: Tensor  # (N,), which of the others
-    next_distance: Tensor  # (N,), to the second nearest; to the nearest where there is but one
+    distance: Tensor  # (N,), to the nearest; exactly 0 for a copy; float64
+    position: Tensor  # (N,), of the nearest in the other set
+    next_distance: Tensor  # (N,), to the second nearest; to the nearest if the other set has a single point
 
 
 def nearest(points: Tensor, others: Tensor) -> Nearest:
-    """What is nearest to each of (N, D) points among (M, D) others."""
+    """The nearest neighbours of points (N, D) among others (M, D)."""
     halves = others.square().sum(1) / 2
-    two = [
+    nearest_two = [
         torch.addmm(halves, rows, others.T, alpha=-1).topk(min(2, len(others)), largest=False).indices
         for rows in points.split(ROWS)
     ]
-    first, *rest = torch.cat(two).T
-    distances = [(points.double() - others[number].double()).norm(dim=1) for number in (first, *rest)]
+    first, *rest = torch.cat(nearest_two).T
+    distances = [(points.double() - others[index].double()).norm(dim=1) for index in (first, *rest)]
     return Nearest(distances[0], first, distances[-1])
 
 
 def ratio_of_distances(to_training: Nearest, to_held_out: Nearest, m: int) -> Estimate:
-    """Sum of distances over sum of distances, with its standard error.
+    """Ratio of the sums of the distances, with its standard error.
 
-    Its three parts are of other samples, to first order, and of other training and other held-out images, m of each, by
-    leaving out one at a time: a sample then falls to the second nearest.
+    Its variance has three parts: that due to the samples, to first order, and those due to the m training and the m
+    held-out images, by a jackknife: without its nearest image, a sample is compared with the second nearest.
     """
-    above, below = to_training.distance, to_held_out.distance
-    ratio = above.sum() / below.sum()
-    variance = standard_error((above - ratio * below) / below.mean()).square()
-    for found, scale in ((to_training, 1.0), (to_held_out, ratio)):
-        further = below.new_zeros(m).index_add_(0, found.number, found.next_distance - found.distance)
-        moved = scale * further / below.sum()
-        variance = variance + (moved - moved.mean()).square().sum() * (m - 1) / m
+    numerator, denominator = to_training.distance, to_held_out.distance
+    ratio = numerator.sum() / denominator.sum()
+    variance = standard_error((numerator - ratio * denominator) / denominator.mean()).square()
+    for neighbours, scale in ((to_training, 1.0), (to_held_out, ratio)):
+        increase = neighbours.next_distance - neighbours.distance
+        increase_without = denominator.new_zeros(m).index_add_(0, neighbours.position, increase)
+        change = scale * increase_without / denominator.sum()
+        variance = variance + (change - change.mean()).square().sum() * (m - 1) / m
     return Estimate(ratio, variance.sqrt())
 
 
 class NearestNeighbourRatio(ImageMetric):
-    """`memorization/<set>`: mean distance of a set's images to the nearest of M training images over that to the
-    nearest of M test images, in pixels.
+    """`memorization/<set>`: mean distance in pixel space from the images of a set to the nearest of M training images,
+    over that to the nearest of M test images.
 
-    1: no more like what the model was trained on than like what it was not; less: nearer to the training images; 0: all
-    are copies of them. Near 1 is no merit: an underfitted model has it too. `memorization/real` is the floor:
-    validation images against the same two sets.
+    1: the images are no closer to training images than to unseen ones; below 1: they are closer to training images;
+    0: all are copies of them. A value near 1 is not better by itself: an underfitted model has it too. The floor is
+    `memorization/real`: validation images compared with the same two sets.
 
-    M is the number of test images, or of training images if there are fewer. Copies of the other training images are
-    not found: where M is a fifth of them (MNIST), a model that does nothing but copy has 0.8. To these distances a
-    shifted copy is another image. Where samples are much alike, few images are nearest to them all and the ratio
-    scatters about 1 more than that of real images.
+    M is the number of test images, or that of training images if it is smaller. Copies of the other training images are
+    not detected: if M is a fifth of them (MNIST), a model that only copies scores 0.8. A shifted copy counts as another
+    image. If samples are much alike, few images are the nearest to all of them, and the ratio varies about 1 more than
+    that of real images.
 
-    samples: how many images of a set are compared, the same ones in whichever order they come.
-    Raises: UserError if that is less than 1.
+    samples: number of images of a set to compare; the choice does not depend on their order
+    Raises: UserError if `samples` is less than 1.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"memorization": Quantity("of held-out", higher_is_better=None)}
@@ -87,22 +92,21 @@ class NearestNeighbourRatio(ImageMetric):
     def __init__(self, *, samples: int) -> None:
         super().__init__()
         self.samples = check_whole_number("metric.memorization.samples", samples, minimum=1)
-        self.keep("images")
+        self.add_lists("images")
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """As many training images as test images; their order is already one of chance."""
+    def prepare_reference(self, inputs: MetricInputs) -> None:
+        """As many training images as test images. Their order is random, so that the first are a random sample."""
         training = inputs.data.expected_images("train")[: len(inputs.reference)]
-        self.trained_on = training.to(inputs.reference.device).flatten(1)
-        self.held_out = inputs.reference[: len(training)].flatten(1)
+        self.training_images = training.to(inputs.reference.device).flatten(1)
+        self.held_out_images = inputs.reference[: len(training)].flatten(1)
 
     def update(self, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
         self.images.append(images.flatten(1))
 
     def compute(self) -> dict[str, Estimate]:
-        """The ratio."""
         images: Tensor = dim_zero_cat(self.images)
         generator = torch.Generator().manual_seed(0)
-        some = settled(images)[torch.randperm(len(images), generator=generator)[: self.samples].to(images.device)]
-        to_training, to_held_out = (nearest(images[some], others) for others in (self.trained_on, self.held_out))
-        return {"memorization": ratio_of_distances(to_training, to_held_out, len(self.trained_on))}
+        choice = torch.randperm(len(images), generator=generator)[: self.samples].to(images.device)
+        samples = images[canonical_order(images)[choice]]
+        to_training, to_held_out = nearest(samples, self.training_images), nearest(samples, self.held_out_images)
+        return {"memorization": ratio_of_distances(to_training, to_held_out, len(self.training_images))}

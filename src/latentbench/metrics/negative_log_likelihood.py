@@ -8,28 +8,30 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import check_number
-from latentbench.metrics.base import DrawnMetric, Estimate, MetricInputs, Quantity, mean_of
+from latentbench.metrics.base import MonteCarloMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
-# Rows (images x samples) decoded at once: few enough for the decoder's output to stay in a processor's cache.
+# Rows (images x samples) decoded at once: few enough for the decoder's output to fit into a processor's cache.
 ROWS = 2000
-HEAVY = 0.7  # of the Pareto shape: above it, estimates of any affordable number of draws are unreliable
-FEWEST_IN_TAIL = 5  # weights that a shape can be told from
-EQUAL = 1e-4  # nats; log-weights no further apart are one but for rounding
-BLIND_SHARE = 10  # draws of q for each one of p that they are compared with
+MAX_SHAPE = 0.7  # Pareto shape above which no affordable number of draws gives a reliable estimate
+MIN_TAIL = 5  # weights from which the shape can be estimated
+ROUNDING = 1e-4  # nats; log-weights that differ by less are equal up to rounding
+DRAWS_PER_PRIOR_DRAW = 10  # draws of q(z|x) for each draw of p(z) that they are compared with
 
 
-class Weighed(NamedTuple):
-    """What the weights w_s = p(x|z_s) p(z_s) / q(z_s|x) of draws z_s ~ q(z|x) say of log p(x); each (B,), float64."""
+class ImportanceWeights(NamedTuple):
+    """Statistics of the weights w_s = p(x|z_s) p(z_s) / q(z_s|x) of draws z_s ~ q(z|x), (B,) each, float64."""
 
     log_likelihood: Tensor  # log 1/S sum_s w_s, nats
-    of_halves: Tensor  # the mean of the same of either half of the draws, nats
-    effective: Tensor  # (sum_s w_s)^2 / sum_s w_s^2, draws
-    shape: Tensor  # of the Pareto distribution that the largest weights follow; not a number for few draws
+    from_halves: Tensor  # the mean of the same estimate from each half of the draws, nats
+    effective: Tensor  # effective number of draws, (sum_s w_s)^2 / sum_s w_s^2
+    shape: Tensor  # of the Pareto distribution of the largest weights; NaN for few draws
 
 
-def weigh(model: GenerativeModel, x: Tensor, samples: int) -> Weighed:
-    """Weigh `samples` draws of q(z|x) for each image, in one pass and without keeping more weights than the largest.
+def importance_weights(model: GenerativeModel, x: Tensor, samples: int) -> ImportanceWeights:
+    """Statistics of the weights of `samples` draws of q(z|x) per image. Only the largest weights stay in memory.
 
     Shape: x (B, C, H, W). Source: see NegativeLogLikelihood.
     """
@@ -48,35 +50,35 @@ def weigh(model: GenerativeModel, x: Tensor, samples: int) -> Weighed:
         largest = torch.cat([largest, log_weights])
         largest = largest.topk(min(tail + 1, len(largest)), dim=0).values
     halves = (even - math.log((samples + 1) // 2) + odd - math.log(max(1, samples // 2))) / 2
-    return Weighed(
+    return ImportanceWeights(
         log_likelihood=total - math.log(samples),
-        of_halves=halves,
+        from_halves=halves,
         effective=(2 * total - squares).exp(),
         shape=pareto_shape(largest),
     )
 
 
 def importance_weighted_log_likelihood(model: GenerativeModel, x: Tensor, samples: int) -> Tensor:
-    """Estimate of log p(x) from below, unbiased for p(x) and consistent as S grows.
+    """Lower bound of log p(x) in expectation, unbiased for p(x) and consistent as S grows.
 
     log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),  z_s ~ q(z|x)
 
-    Shape: x (B, C, H, W) -> (B,), float64. Units: nats. Batched over images and samples.
+    Shape: x (B, C, H, W) -> (B,), float64. Units: nats.
     Source: Burda et al. 2016, equation 8.
     """
-    return weigh(model, x, samples).log_likelihood
+    return importance_weights(model, x, samples).log_likelihood
 
 
 def pareto_shape(log_weights: Tensor) -> Tensor:
-    """Shape k of the generalised Pareto distribution of the excesses of the M largest weights over the next one.
+    """Shape k of the generalized Pareto distribution of the excesses of the M largest weights over the next largest.
 
-    Shape: log-weights (M + 1, B), the largest first -> (B,). 0 where a quarter of them equals the next one and there is
-    no tail, as of draws that are all alike or of a few code words; not a number for M below 5.
+    Shape: log-weights (M + 1, B), the largest first -> (B,). 0 if a quarter of them equals the next largest: there is
+    no tail, because all draws are alike or are among a few code words. NaN for M below 5.
     Source: Zhang & Stephens 2009, with the weak prior of Vehtari et al. 2024 (Pareto smoothed importance sampling),
-    which pulls k towards 1/2 as ten more weights would.
+    which pulls k towards 1/2 with the weight of ten observations.
     """
     tail = len(log_weights) - 1
-    if tail < FEWEST_IN_TAIL:
+    if tail < MIN_TAIL:
         return log_weights.new_full(log_weights.shape[1:], math.nan)
     weights = (log_weights - log_weights[0]).exp()
     excesses = weights[:-1] - weights[-1]
@@ -89,34 +91,35 @@ def pareto_shape(log_weights: Tensor) -> Tensor:
     profile = tail * ((-rates / shapes).log() - shapes - 1)
     rate = (rates * profile.softmax(0)).sum(0)
     shape = torch.log1p(-rate * excesses).mean(0)
-    are_equal = log_weights[at_quartile] - log_weights[-1] < EQUAL
+    are_equal = log_weights[at_quartile] - log_weights[-1] < ROUNDING
     return ((tail * shape + 5) / (tail + 10)).where(~are_equal, 0)
 
 
-def blind_log_likelihood(model: GenerativeModel, x: Tensor, samples: int) -> Tensor:
-    """log 1/S sum_s p(x|z_s), z_s ~ p(z): of draws that know nothing of the images x (B, C, H, W). (B,), nats."""
+def prior_log_likelihood(model: GenerativeModel, x: Tensor, samples: int) -> Tensor:
+    """log 1/S sum_s p(x|z_s), z_s ~ p(z): draws from the prior instead of q(z|x). x (B, C, H, W) -> (B,), nats."""
     z = model.prior_distribution().sample(torch.Size((samples, 1)))
     return model.pixel_log_prob(x, z).double().logsumexp(0) - math.log(samples)
 
 
-class NegativeLogLikelihood(DrawnMetric):
-    """`nll/test`, nats per image, and `bits_per_dim/test`, nll / (D log 2); in the mean, upper bounds.
+class NegativeLogLikelihood(MonteCarloMetric):
+    """`nll/test`, nats per image, and `bits_per_dim/test`, nll / (D log 2); both are upper bounds in expectation.
 
-    With a Gaussian likelihood both are of a density of pixel values in units of the range [0, 1], and may be
-    negative; with a Bernoulli one, of a probability of binary images. The two cannot be compared.
+    With a Gaussian likelihood both refer to a density of pixel values in [0, 1], and may be negative. With a Bernoulli
+    likelihood they refer to a probability of binary images. The two cannot be compared.
 
-    The error is s / sqrt(N) over N images, of other test images and other draws: s is of estimates, so that their
-    Monte Carlo noise is part of it. Of the bound's looseness it knows nothing, and two models differ by less on the
-    same images. `nll_ess/test`: the effective number (sum w)^2 / sum w^2 of an image's draws, in the mean over images;
-    an estimate's Monte Carlo error is about sqrt(1/ess - 1/samples) nats.
+    The standard error is s / sqrt(N) over N images. The standard deviation s is that of the estimates, so that their
+    Monte Carlo noise is included. The looseness of the bound is not. The difference between two models on the same
+    images is more certain than the two errors together suggest.
+    `nll_ess/test`: the effective number of draws (sum w)^2 / sum w^2, averaged over images. The Monte Carlo error of an
+    estimate is about sqrt(1/ess - 1/samples) nats.
 
-    A warning tells that the bound is loose:
-    - it still falls by more than `flat_within` nats from half of the draws to all, which is also about how much is
-      left to fall if the bias is of order 1/samples;
-    - the weights have a heavy tail, of a Pareto shape above 0.7 in the mean: q(z|x) is narrower than the posterior,
-      draws are much alike, and what they miss no number of them finds;
-    - a tenth as many draws of p(z), which know nothing of the image, do better by more than `flat_within` nats: q(z|x)
-      is elsewhere than the posterior.
+    A caveat says that the bound is loose if
+    - it falls by more than `flat_within` nats from half of the draws to all of them; it would fall by about as much
+      again with infinitely many draws if the bias is of order 1/samples;
+    - the weights have a heavy tail, with a Pareto shape above 0.7 on average: q(z|x) is narrower than the posterior,
+      the draws are much alike, and no number of draws reaches what they miss;
+    - a tenth as many draws from p(z), which do not depend on the image, are better by more than `flat_within` nats:
+      q(z|x) is not where the posterior is.
     Source: Burda et al. 2016, equation 8; Kong 1992 (ess); Vehtari et al. 2024 (Pareto shape and 0.7).
     """
 
@@ -127,51 +130,52 @@ class NegativeLogLikelihood(DrawnMetric):
     }
     batch_size = 20
     effective: list[Tensor]
-    fall: list[Tensor]
+    decrease: list[Tensor]
     shape: list[Tensor]
-    blind: list[Tensor]
+    prior_advantage: list[Tensor]
 
     def __init__(self, *, samples: int, flat_within: float) -> None:
         super().__init__(samples=samples)
         self.flat_within = check_number("metric.nll.flat_within", flat_within, above=0)
-        self.keep("effective", "fall", "shape", "blind")
+        self.add_lists("effective", "decrease", "shape", "prior_advantage")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs densities of latents and of these pixels."""
         return inputs.model.cannot("log_likelihood", binary=inputs.data.is_binary)
 
     def per_image(self, model: GenerativeModel, images: Tensor) -> Tensor:
-        """-log p(x), nats, (B,); what tells how far to trust it is added up beside it."""
+        """-log p(x), nats, (B,). Also collects the diagnostics of its looseness."""
         self.dimensions = images[0].numel()
-        weighed = weigh(model, images, self.samples)
-        with torch.random.fork_rng():  # nll is of the same draws with and without this
-            blind = blind_log_likelihood(model, images, -(-self.samples // BLIND_SHARE))
-        self.effective.append(weighed.effective)
-        self.fall.append(weighed.log_likelihood - weighed.of_halves)
-        self.shape.append(weighed.shape)
-        self.blind.append(blind - weighed.log_likelihood)
-        return -weighed.log_likelihood
+        weights = importance_weights(model, images, self.samples)
+        with torch.random.fork_rng():  # this diagnostic does not change the draws of nll
+            from_prior = prior_log_likelihood(model, images, -(-self.samples // DRAWS_PER_PRIOR_DRAW))
+        self.effective.append(weights.effective)
+        self.decrease.append(weights.log_likelihood - weights.from_halves)
+        self.shape.append(weights.shape)
+        self.prior_advantage.append(from_prior - weights.log_likelihood)
+        return -weights.log_likelihood
 
     def compute(self) -> dict[str, Estimate]:
-        """Mean over images, in both units, and the effective number of draws."""
-        nll = mean_of(self.values)._replace(caveat=self.signs_of_looseness())
+        nll = mean_of(self.estimates)._replace(caveat=self.looseness_caveat())
         return {
             "nll": nll,
-            "bits_per_dim": nll.over(self.dimensions * math.log(2)),
+            "bits_per_dim": nll.divided_by(self.dimensions * math.log(2)),
             "nll_ess": mean_of(self.effective),
         }
 
-    def signs_of_looseness(self) -> str:
-        """A warning, or nothing."""
-        fall, shape, blind = (mean_of(of).value.item() for of in (self.fall, self.shape, self.blind))
+    def looseness_caveat(self) -> str:
+        """The signs that the bound is loose; empty if there is none."""
+        decrease, shape, prior_advantage = (
+            mean_of(diagnostic).value.item() for diagnostic in (self.decrease, self.shape, self.prior_advantage)
+        )
         signs = []
-        if self.samples > 1 and fall > self.flat_within:
-            signs.append(f"it still falls by {fall:.2g} nats from half of the draws to all")
-        if shape > HEAVY:
-            signs.append(f"its weights' tail is heavy (Pareto shape {shape:.2g}): q(z|x) is too narrow")
-        if blind > self.flat_within:
-            signs.append(f"draws of the prior, which do not see the image, do better by {blind:.3g} nats")
+        if self.samples > 1 and decrease > self.flat_within:
+            signs.append(f"it still falls by {decrease:.2g} nats from half of the draws to all")
+        if shape > MAX_SHAPE:
+            signs.append(f"its weights have a heavy tail (Pareto shape {shape:.2g}): q(z|x) is too narrow")
+        if prior_advantage > self.flat_within:
+            signs.append(f"draws from the prior, which ignore the image, are better by {prior_advantage:.3g} nats")
         if not signs:
             return ""
-        more = f"metric.nll.samples={10 * self.samples} takes more draws, metric=[nll,ais] a way that needs no q(z|x)"
-        return f"an upper bound, and a loose one: {'; '.join(signs)}; {more}"
+        advice = f"use metric.nll.samples={10 * self.samples}, or metric=[nll,ais], which does not depend on q(z|x)"
+        return f"a loose upper bound: {'; '.join(signs)}; {advice}"

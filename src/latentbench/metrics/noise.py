@@ -1,4 +1,4 @@
-"""Pixel noise, which passes for sharpness."""
+"""Noise level of an image, because noise raises sharpness."""
 
 import math
 from collections.abc import Mapping
@@ -6,29 +6,31 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import Quantity
-from latentbench.metrics.image_statistic import ImageStatistic, filtered
+from latentbench.metrics.image_statistic import ImageStatistic, filter_images
+from latentbench.metrics.measurements import Quantity
 
 MASK = [[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]
 
 
 def noise_level(images: Tensor) -> Tensor:
-    """Standard deviation of white noise that would explain what is neither flat nor a straight edge.
+    """Estimated standard deviation of white noise, from everything that is neither flat nor a straight edge.
 
     sigma = sqrt(pi / 2) / 6 * mean |image * M|, M = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]], away from the border
+
     Shape: (N, C, H, W), H and W at least 3 -> (N,), the mean over channels. Units: pixel range.
-    M is the difference of two Laplacians: constant, linear and quadratic grey and edges along a row or a column give 0.
-    Corners, strokes of a pixel's width and textures do not, and count as noise. Source: Immerkaer 1996, equation 4.
+    M is the difference of two Laplacians. Its response is 0 to constant, linear and quadratic grey values and to edges
+    along a row or a column. Corners, strokes of one pixel and textures count as noise.
+    Source: Immerkaer 1996, equation 4.
     """
-    return math.sqrt(math.pi / 2) / 6 * filtered(images, MASK).abs().mean((1, 2))
+    return math.sqrt(math.pi / 2) / 6 * filter_images(images, MASK).abs().mean((1, 2))
 
 
 class Noise(ImageStatistic):
-    """`noise/<set>`, the mean estimate of white noise's standard deviation, and `noise_ratio/<set>`.
+    """`noise/<set>`, the mean estimate of the standard deviation of white noise, and `noise_ratio/<set>`.
 
-    The guard of `sharpness` and `high_frequency_energy`, which noise raises too: where noise makes an image of MNIST
-    1.4 times as sharp its noise ratio is 2.5, where sharpening does, 1.35. On 8x8 digits, which are corners all over,
-    it tells little: 1.4 and 1.3.
+    Read it beside `sharpness` and `high_frequency_energy`, which noise raises too: if noise makes an MNIST image 1.4
+    times as sharp, its noise ratio is 2.5; if sharpening does, 1.35. On 8x8 digits, in which corners are everywhere, it
+    says little: 1.4 and 1.3.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -37,5 +39,4 @@ class Noise(ImageStatistic):
     }
 
     def per_image(self, images: Tensor) -> dict[str, Tensor]:
-        """The estimate."""
         return {"noise": noise_level(images)}

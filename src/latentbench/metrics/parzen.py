@@ -1,4 +1,4 @@
-"""Parzen window estimate of the likelihood of test images."""
+"""Parzen window estimate of the log-likelihood of test images."""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +9,15 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_number, check_whole_number
-from latentbench.metrics.base import Estimate, ImageMetric, MetricInputs, Quantity, mean_of
+from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity, mean_of
 
-CHUNK = 500  # points whose distances to all centres are held at once
+CHUNK = 500  # points whose distances to all centres are in memory at once
 
 
 def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -> Tensor:
-    """log p(x) under the mixture 1/M sum_j N(x; c_j, h^2 I), for every point and bandwidth.
+    """log p(x) of each point under the mixture 1/M sum_j N(x; c_j, h^2 I), for each bandwidth.
 
     log p(x) = logsumexp_j(-|x - c_j|^2 / 2 h^2) - log M - D/2 log(2 pi h^2)
 
@@ -26,32 +28,35 @@ def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -
     constant = math.log(len(centres)) + 0.5 * dimensions * (2 * math.pi * bandwidths.double().square()).log()
     rows = []
     for chunk in points.split(CHUNK):
-        # In float64: differences of large squares are divided by a small h^2.
+        # In float64, because differences between large squares are divided by a small h^2.
         squared = torch.cdist(chunk.double(), centres.double()).square_()
         rows.append(torch.stack([(squared / (-2 * h**2)).logsumexp(1) for h in bandwidths.tolist()]))
     return torch.cat(rows, dim=1) - constant[:, None]
 
 
 class ParzenWindow(ImageMetric):
-    """`parzen/<sampler>`, nats per test image, under a window on as many samples; for comparison with older tables.
+    """`parzen/<sampler>`: mean log-likelihood of test images under a Gaussian window on as many samples, nats; for
+    comparison with older tables.
 
-    Its error is s / sqrt(N) over the N test images, with the samples as given.
-    `parzen_bandwidth/<sampler>`: the width of the window, the best of a grid on the first `validation_images`; a
-    warning tells where it is at the grid's edge.
-    Source: the protocol of Goodfellow et al. 2014, section 5, in its published code: 10,000 samples, 10 widths from 0.1
-    to 1, 1,000 validation images. Here a set has as many images as the validation and the test split both have: 10,000
-    of MNIST, but 360 of the digits, whose numbers compare with nothing published.
+    Its standard error is s / sqrt(N) over the N test images, for fixed samples.
+    `parzen_bandwidth/<sampler>`: the bandwidth, the best of a grid on the first `validation_images`. A caveat says if
+    it is at the edge of the grid.
+    Source: the protocol of Goodfellow et al. 2014, section 5, as in its published code: 10,000 samples, 10 bandwidths
+    from 0.1 to 1, 1,000 validation images. Where we differ: a set has as many images as the validation and the test
+    split both have. That is 10,000 for MNIST, but 360 for the digits, whose values cannot be compared with any
+    published ones.
 
-    It is no likelihood of the model, and misleads (Theis et al. 2016, section 3.2): k-means centroids of the training
-    images, blurred as they are, score higher than as many real images; copies of training images score as real ones
-    do; and in many dimensions no affordable number of samples comes near the true value.
+    This is not a likelihood of the model, and it misleads (Theis et al. 2016, section 3.2): k-means centroids of the
+    training images, although blurred, score higher than as many real images; copies of training images score as high as
+    real ones; and in many dimensions no affordable number of samples comes close to the true value.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
         "parzen": Quantity("nats", higher_is_better=True),
         "parzen_bandwidth": Quantity("pixel range", higher_is_better=None),
     }
-    of = ()  # validation images choose the bandwidth: as centres they would choose 0
+    # Validation images select the bandwidth. If they were centres too, they would select 0.
+    other_sets = ()
     centres: list[Tensor]
 
     def __init__(self, *, bandwidths: Mapping[str, Any], validation_images: int) -> None:
@@ -61,32 +66,30 @@ class ParzenWindow(ImageMetric):
         count = check_whole_number("metric.parzen.bandwidths.count", bandwidths["count"], minimum=1)
         self.grid = torch.logspace(math.log10(lowest), math.log10(highest), count, dtype=torch.float64)
         self.validation_images = check_whole_number("metric.parzen.validation_images", validation_images, minimum=1)
-        self.keep("centres")
+        self.add_lists("centres")
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """Keep the images to be explained."""
+    def prepare_reference(self, inputs: MetricInputs) -> None:
         self.test = inputs.reference.flatten(1)
         expected = inputs.data.expected_images("validation")[: self.validation_images]
         self.validation = expected.to(inputs.reference.device).flatten(1)
 
     def update(self, images: Tensor) -> None:
-        """Add a batch (B, C, H, W) of the window's centres."""
         self.centres.append(images.flatten(1))
 
     def compute(self) -> dict[str, Estimate]:
-        """Mean log-likelihood of the test images at the bandwidth that is best on validation images."""
+        """Mean log-likelihood of the test images, with the bandwidth that is best on validation images."""
         centres = dim_zero_cat(self.centres)
         grid = self.grid.to(centres.device)
         best = grid[parzen_log_likelihood(self.validation, centres, grid).mean(1).argmax()]
         (log_likelihood,) = parzen_log_likelihood(self.test, centres, best[None])
-        beyond = ""
+        caveat = ""
         ends = {grid[0].item(): "lowest", grid[-1].item(): "highest"}
         if len(ends) > 1 and (end := ends.get(best.item())):
-            beyond = (
-                f"the best bandwidth, {best:.3g}, is the {end} of the grid, and a better one may lie beyond: "
+            caveat = (
+                f"the best bandwidth, {best:.3g}, is the {end} of the grid; a better one may be outside: "
                 f"change metric.parzen.bandwidths.{end}"
             )
         return {
-            "parzen": mean_of(log_likelihood)._replace(caveat=beyond),
+            "parzen": mean_of(log_likelihood)._replace(caveat=caveat),
             "parzen_bandwidth": Estimate(best, None),
         }

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage of a set of images, by nearest neighbours."""
+"""Precision, recall, density and coverage of an image set, from nearest neighbours (PRDC)."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple
@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import check_whole_number
-from latentbench.features.cache import cached
-from latentbench.metrics.base import Estimate, MetricInputs, Quantity, standard_error
+from latentbench.features.cache import kept
 from latentbench.metrics.feature_set import FeatureSetMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity, standard_error
 
-ROWS = 250  # vectors whose distances to all others are held at once
-# Squared distances that differ by less than this, in units of the largest squared length, are equal: rounding leaves
-# no copy at a distance of exactly 0, and no two equal distances equal.
+ROWS = 250  # vectors whose distances to all others are in memory at once
+# Squared distances that differ by less than this, relative to the largest squared norm, count as equal. Because of
+# rounding, copies do not have a distance of exactly 0, and equal distances differ.
 ROUNDING = 1e-12
 
 
 class Neighbourhood(NamedTuple):
-    """How a set lies among another."""
+    """How two sets overlap; scalars."""
 
     precision: Tensor
     recall: Tensor
@@ -26,102 +27,108 @@ class Neighbourhood(NamedTuple):
     coverage: Tensor
 
 
-def precision_recall_density_coverage(real: Tensor, made: Tensor, k: int) -> Neighbourhood:
-    """How much of `made` lies where `real` lies, and the other way round.
+def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int) -> Neighbourhood:
+    """How much of `generated` lies where `real` lies, and vice versa.
 
-    B(v, V): the ball around v that reaches to its k-th nearest neighbour in V, the border included
-    precision = share of the made y that lie in the ball B(x, real) of at least one real x
-    recall = share of the real x that lie in the ball B(y, made) of at least one made y
-    density = 1/k times the number of balls B(x, real) that a made y lies in, in the mean
-    coverage = share of the real x whose ball B(x, real) has a made y in it
+    B(v, V): the closed ball around v that reaches to its k-th nearest neighbour in V
+    precision = share of generated y that lie in the ball B(x, real) of at least one real x
+    recall = share of real x that lie in the ball B(y, generated) of at least one generated y
+    density = 1/k times the mean number of balls B(x, real) in which a generated y lies
+    coverage = share of real x whose ball B(x, real) contains a generated y
 
-    Shape: real (N, F), made (M, F), N and M more than k; computed in float64, in memory that does not grow with N M.
-    Source: Kynkaanniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.2. The package prdc leaves the
-    border out, so that copies of images which are there more than k times lie outside of each other's balls.
+    Shape: real (N, F), generated (M, F), N and M more than k; computed in float64, in memory that does not grow with N
+    M.
+    Source: Kynkaanniemi et al. 2019, equations 1 and 2; Naeem et al. 2020, section 3.2. Where we differ: the package
+    prdc uses open balls, so that copies of an image that occurs more than k times lie outside each other's balls.
     """
-    return Neighbourhood(*(estimate.value for estimate in among(real, squared_radii(real, k), made, k).values()))
+    estimates = neighbourhood_estimates(real, squared_radii(real, k), generated, k)
+    return Neighbourhood(*(estimate.value for estimate in estimates.values()))
 
 
 def squared_radii(vectors: Tensor, k: int) -> Tensor:
-    """Squared distance (N,) of each of (N, F) vectors to its k-th nearest neighbour among them, itself not counted."""
+    """Squared distance (N,) from each of the vectors (N, F) to its k-th nearest neighbour among the others."""
     centred = vectors.double() - vectors.double().mean(0)
     radii = centred.square().sum(1)
-    for rows, distances in _blocks(centred, centred):
+    for rows, distances in _distance_blocks(centred, centred):
         radii[rows] += distances.topk(k + 1, largest=False).values[:, k]
     return radii.clamp(min=0)
 
 
-def among(real: Tensor, radii: Tensor, made: Tensor, k: int) -> dict[str, Estimate]:
-    """The same with standard errors, the squared radii of the real vectors known; float64.
+def neighbourhood_estimates(real: Tensor, radii: Tensor, generated: Tensor, k: int) -> dict[str, Estimate]:
+    """precision_recall_density_coverage with standard errors, given the squared radii of the real vectors; float64.
 
-    An error has two parts: of other vectors that are asked whether a ball has them, and of other balls, by leaving out
-    one at a time (radii as they are).
+    A standard error has two parts: the sampling of the vectors that may lie in a ball, and the sampling of the balls,
+    by a jackknife with fixed radii.
     """
-    made_radii = squared_radii(made, k)
-    real, made = real.double() - real.double().mean(0), made.double() - real.double().mean(0)
+    generated_radii = squared_radii(generated, k)
+    real, generated = real.double() - real.double().mean(0), generated.double() - real.double().mean(0)
     squares = real.square().sum(1)
-    rounding = ROUNDING * torch.maximum(squares.max(), made.square().sum(1).max())
-    # How many balls each made vector lies in, and each real one; the last of each, which is the only one of one.
-    around_real, last_real = (made.new_zeros(len(made)) for _ in range(2))
-    within_real, around_made, last_within, last_made = (made.new_zeros(len(real)) for _ in range(4))
-    for rows, distances in _blocks(real, made):
-        inside = distances <= (radii[rows] - squares[rows] + rounding)[:, None]
-        around_real += inside.sum(0)
-        last_real = torch.where(inside.any(0), rows.start + inside.int().argmax(0), last_real)
-        within_real[rows] = inside.sum(1).double()
-        last_within[rows] = inside.int().argmax(1).double()
-        near = distances.sub_(made_radii) <= (rounding - squares[rows])[:, None]
-        around_made[rows] = near.sum(1).double()
-        last_made[rows] = near.int().argmax(1).double()
-    density = around_real / k
-    of_balls = within_real * (len(real) / (k * len(made)))  # the same mean
+    rounding = ROUNDING * torch.maximum(squares.max(), generated.square().sum(1).max())
+    # For each vector: the number of balls that contain it (for coverage: of vectors in its ball), and the index of one
+    # of them. That index matters only if it is the only one.
+    real_balls, real_ball_index = (generated.new_zeros(len(generated)) for _ in range(2))
+    members, generated_balls, member_index, generated_ball_index = (generated.new_zeros(len(real)) for _ in range(4))
+    for rows, distances in _distance_blocks(real, generated):
+        in_real_ball = distances <= (radii[rows] - squares[rows] + rounding)[:, None]
+        real_balls += in_real_ball.sum(0)
+        real_ball_index = torch.where(in_real_ball.any(0), rows.start + in_real_ball.int().argmax(0), real_ball_index)
+        members[rows] = in_real_ball.sum(1).double()
+        member_index[rows] = in_real_ball.int().argmax(1).double()
+        in_generated_ball = distances.sub_(generated_radii) <= (rounding - squares[rows])[:, None]
+        generated_balls[rows] = in_generated_ball.sum(1).double()
+        generated_ball_index[rows] = in_generated_ball.int().argmax(1).double()
+    density = real_balls / k
+    density_by_ball = members * (len(real) / (k * len(generated)))  # has the same mean
     return {
-        "precision": _share(around_real, last_real, len(real)),
-        "recall": _share(around_made, last_made, len(made)),
-        "density": Estimate(density.mean(), torch.hypot(standard_error(density), standard_error(of_balls))),
-        "coverage": _share(within_real, last_within, len(made)),
+        "precision": _covered_share(real_balls, real_ball_index, len(real)),
+        "recall": _covered_share(generated_balls, generated_ball_index, len(generated)),
+        "density": Estimate(density.mean(), torch.hypot(standard_error(density), standard_error(density_by_ball))),
+        "coverage": _covered_share(members, member_index, len(generated)),
     }
 
 
-def _share(balls: Tensor, last: Tensor, n: int) -> Estimate:
-    """Share of vectors that lie in one or more of n balls, their numbers of balls (N,) and the last of them given.
+def _covered_share(balls: Tensor, ball_index: Tensor, n: int) -> Estimate:
+    """Share of vectors that lie in at least one of n balls.
 
-    The first part of its error is that of (x + 2) / (N + 4), x of N, which none and all do not make 0 (Agresti & Coull
-    1998).
+    balls: (N,), the number of balls that contain each vector
+    ball_index: (N,), one of these balls
+    The sampling error of the vectors is that of (x + 2) / (N + 4) for x of N, which is not 0 for shares of 0 and 1
+    (Agresti & Coull 1998).
     """
     share = (balls > 0).double().mean()
-    middling = (share * len(balls) + 2) / (len(balls) + 4)
-    lost = last[balls == 1].long().bincount(minlength=n).double() / len(balls)  # without each ball
-    of_balls = (lost - lost.mean()).square().sum() * (n - 1) / n
-    return Estimate(share, (middling * (1 - middling) / (len(balls) + 4) + of_balls).sqrt())
+    adjusted = (share * len(balls) + 2) / (len(balls) + 4)
+    lost = ball_index[balls == 1].long().bincount(minlength=n).double() / len(balls)  # if one ball is left out
+    ball_variance = (lost - lost.mean()).square().sum() * (n - 1) / n
+    return Estimate(share, (adjusted * (1 - adjusted) / (len(balls) + 4) + ball_variance).sqrt())
 
 
-def _blocks(points: Tensor, others: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Some of the points at a time, and their squared distances to the others less the points' own squares.
+def _distance_blocks(points: Tensor, others: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of points (N, F), and their squared distances to all others (M, F) minus |point|^2, (ROWS, M).
 
-    All in one piece of memory: pieces of this size given back and asked for again leave holes that nothing fits in.
+    Every block is written to the same memory: allocating and freeing arrays of this size fragments the heap.
     """
     squares = others.square().sum(1)
     memory = points.new_empty(ROWS, len(others))
     for start in range(0, len(points), ROWS):
-        some = points[start : start + ROWS]
-        torch.addmm(squares, some, others.T, alpha=-2, out=memory[: len(some)])
-        yield slice(start, start + len(some)), memory[: len(some)]
+        block = points[start : start + ROWS]
+        torch.addmm(squares, block, others.T, alpha=-2, out=memory[: len(block)])
+        yield slice(start, start + len(block)), memory[: len(block)]
 
 
 class PrecisionRecallDensityCoverage(FeatureSetMetric):
-    """`precision/<set>`, `recall/<set>`, `density/<set>` and `coverage/<set>` in the given features, against as many
-    test images.
+    """`precision/<set>`, `recall/<set>`, `density/<set>` and `coverage/<set>`, between the features of a set and those
+    of as many test images.
 
-    `precision/<sampler>` is the share of decoded latents that lie on the manifold of the data, as its images show it:
-    how likely it is that a latent so picked decodes to something of the data's kind. `density` counts in how many
-    images' neighbourhoods they lie, so that a few odd images do not vouch for everything near them. `recall` and
-    `coverage` are the share of the data that samples come near.
+    `precision/<sampler>` is the share of decoded latents that lie on the manifold of the data, as far as its images
+    show it: the probability that a latent from this sampler decodes to an image of the data's kind. `density` counts
+    the neighbourhoods of real images in which they lie, so that a few outliers do not vouch for everything around them.
+    `recall` and `coverage` are the share of the data that samples come close to.
 
-    Samples in the middle of the data, as blurred ones are, lie in many balls: precision above `precision/real` or a
-    density above 1 is no virtue, and with low recall a sign of it. Few images have large balls, which hardly anything
-    misses: values are of this number of images, these features and this k. Equal distributions have density 1 and, of
-    many images, coverage 1 - 2^-k (Naeem et al. 2020); real validation images are the floor of all four.
+    Samples in the middle of the data, such as blurred ones, lie in many balls: a precision above `precision/real` or a
+    density above 1 is not better, and beside a low recall it is a sign of blur. With few images the balls are large,
+    and almost everything lies in one: compare only values for the same number of images, features and k. For equal
+    distributions density is 1 and coverage, for many images, 1 - 2^-k (Naeem et al. 2020). Real validation images are
+    the floor of all four.
     Raises: UserError if k is not a whole number, 1 or more.
     """
 
@@ -137,11 +144,9 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
         self.k = check_whole_number("metric.prdc.k", k, minimum=1)
         self.min_images = k + 1
 
-    def prepare(self, inputs: MetricInputs) -> None:
-        """The balls around the reference's features."""
+    def prepare_reference(self, inputs: MetricInputs) -> None:
         self.real = inputs.reference_features
         (self.radii,) = cached(f"radii {self.k}", [self.real], lambda: [squared_radii(self.real, self.k)])
 
     def compute(self) -> dict[str, Estimate]:
-        """The four shares."""
-        return among(self.real, self.radii, self.whole(), self.k)
+        return neighbourhood_estimates(self.real, self.radii, self.all_features(), self.k)

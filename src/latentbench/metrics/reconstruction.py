@@ -1,29 +1,32 @@
-"""Error of reconstructions."""
+"""Reconstruction errors."""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.base import Estimate, MetricInputs, ModelMetric, Quantity, mean_of
+from latentbench.metrics.base import ModelMetric
+from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.measurements import Estimate, Quantity, mean_of
 from latentbench.metrics.structural_similarity import structural_similarity
 from latentbench.models.base import GenerativeModel
 
 
 def mean_squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """Mean over pixels of (x - x')^2: (N, C, H, W) twice -> (N,). Units: squared pixel range."""
+    """Mean over pixels of (x - x')^2. Shape: (N, C, H, W) twice -> (N,). Units: squared pixel range."""
     return (x - reconstruction).square().flatten(1).mean(1)
 
 
 def peak_signal_to_noise_ratio(mse: Tensor) -> Tensor:
-    """-10 log10(mse) for pixels in [0, 1], dB. Infinite for a perfect copy."""
+    """-10 log10(mse) for pixels in [0, 1]; infinite for a perfect copy. Units: dB."""
     return -10 * mse.log10()
 
 
 class Reconstruction(ModelMetric):
-    """`mse/test`, `psnr/test` and `ssim/test` of the image decoded from the posterior's mean; means over images.
+    """`mse/test`, `psnr/test` and `ssim/test` of images decoded from the posterior mean; means over images.
 
-    Against the images as the model was shown them: with binarized data all three count the pixels' noise as error.
+    Reconstructions are compared with the images as the model sees them: with binarized data, all three count the
+    binarization noise as error.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {
@@ -37,20 +40,18 @@ class Reconstruction(ModelMetric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keep("mse", "psnr", "ssim")
+        self.add_lists("mse", "psnr", "ssim")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
         """Needs an encoder."""
         return inputs.model.cannot("encode", binary=inputs.data.is_binary)
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Add a batch (B, C, H, W)."""
-        made = model.reconstruct(images)
-        mse = mean_squared_error(images, made).double()
+        reconstructions = model.reconstruct(images)
+        mse = mean_squared_error(images, reconstructions).double()
         self.mse.append(mse)
         self.psnr.append(peak_signal_to_noise_ratio(mse))
-        self.ssim.append(structural_similarity(images, made))
+        self.ssim.append(structural_similarity(images, reconstructions))
 
     def compute(self) -> dict[str, Estimate]:
-        """Means over images."""
         return {"mse": mean_of(self.mse), "psnr": mean_of(self.psnr), "ssim": mean_of(self.ssim)}

@@ -1,32 +1,32 @@
-"""Structural similarity of two images."""
+"""Structural similarity of two images (SSIM)."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 SIGMA = 1.5  # pixels
-TAPS = 11  # of the window, or the largest odd number that the images have room for
-C1, C2 = 0.01**2, 0.03**2  # keep the ratios from 0/0, for pixels in [0, 1]
+TAPS = 11  # width of the window, or the largest odd number that fits into the image
+C1, C2 = 0.01**2, 0.03**2  # avoid 0/0, for pixels in [0, 1]
 
 
 def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM, the mean over windows and channels; 1 for a perfect copy.
+    """SSIM, averaged over windows and channels; 1 for a perfect copy.
 
     (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
-    with means, variances and covariance under a Gaussian window of 11 x 11 pixels (7 x 7 in images of 8 x 8) and a
-    standard deviation of 1.5, at every place where the window lies inside the image.
+    with means, variances and covariance under a Gaussian window with a standard deviation of 1.5 pixels. The window has
+    11 x 11 pixels (7 x 7 in images of 8 x 8), at every position at which it lies inside the image.
     Shape: (N, C, H, W) twice, pixels in [0, 1] -> (N,). Source: Wang et al. 2004, equation 13 and section III.C.
     """
     n, channels, height, width = x.shape
     taps = min(TAPS, (min(height, width) - 1) // 2 * 2 + 1)
-    line = torch.exp(-0.5 * ((torch.arange(taps, device=x.device) - taps // 2) / SIGMA).square())
-    window = torch.outer(line, line) / line.sum().square()
-    # Five windowed means at once, in float64: variances are small differences of them.
+    profile = torch.exp(-0.5 * ((torch.arange(taps, device=x.device) - taps // 2) / SIGMA).square())
+    window = torch.outer(profile, profile) / profile.sum().square()
+    # All five windowed means in one convolution, in float64: variances are small differences between them.
     a, b = (images.double().reshape(n * channels, 1, height, width) for images in (x, y))
     means = conv2d(torch.cat([a, b, a * a, b * b, a * b]), window.double()[None, None])
     mean_x, mean_y, square_x, square_y, product = means.chunk(5)
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     covariance = product - mean_x * mean_y
-    spread = square_x - mean_x**2 + square_y - mean_y**2
-    structure = (2 * covariance + C2) / (spread + C2)
+    variances = square_x - mean_x**2 + square_y - mean_y**2
+    structure = (2 * covariance + C2) / (variances + C2)
     return (luminance * structure).reshape(n, -1).mean(1)

@@ -1,4 +1,4 @@
-"""Every autoencoder of the suite: the parts differ, the loss and the step are one."""
+"""The autoencoder: one loss and one training step for all choices of its parts."""
 
 import math
 from typing import Any
@@ -21,11 +21,11 @@ from latentbench.regularizers.kullback_leibler import has_closed_form, kl_per_im
 
 
 class Autoencoder(GenerativeModel):
-    """loss = E_x [ E_q(z|x)[-log p(x|z)] + beta * R ], nats, summed over pixels and latent dimensions.
+    """loss = E_x [ E_q(z|x)[-log p(x|z)] + beta * R ], summed over pixels and latent dimensions.
 
-    That is objective=elbo and annealing=constant; an objective may bound log p(x) otherwise, an annealing change R over
-    the training, and a posterior bring a loss of its own.
-    Raises: Refused if the parts do not fit together.
+    This is the loss of objective=elbo with annealing=constant. Other objectives bound log p(x) in another way, other
+    annealings change R during training, and a posterior may add a loss term.
+    Units: nats. Raises: Refused if the parts do not fit together.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Autoencoder(GenerativeModel):
             raise Refused(reason)
         if prior.is_learned and beta == 0:
             raise Refused(
-                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: take prior=normal, or beta=1"
+                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: use prior=normal or beta=1"
             )
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, posterior.inputs)
@@ -61,7 +61,7 @@ class Autoencoder(GenerativeModel):
         self.objective = objective
         self.annealing = annealing
         self.dataset_size = dataset_size
-        self.progress = 0.0  # of the training, from 0 to 1
+        self.progress = 0.0  # of training, from 0 to 1
         self.beta = beta
         self.learning_rate = learning_rate
         self.critic_learning_rate = critic_learning_rate
@@ -69,7 +69,7 @@ class Autoencoder(GenerativeModel):
 
     def posterior_distribution(self, x: Tensor) -> Distribution:
         """q(z|x), batch shape (B,), event shape (D,)."""
-        raw = in_full(self.head(self.backbone.encode(x)))
+        raw = at_least_float32(self.head(self.backbone.encode(x)))
         with torch.autocast(x.device.type, enabled=False):
             q: Distribution = self.posterior(raw)
         return q
@@ -80,29 +80,28 @@ class Autoencoder(GenerativeModel):
 
     @property
     def space(self) -> Space:
-        """Where p has its latents."""
         return self.prior.space or self.posterior.space
 
-    def half_width(self) -> float:
-        """Of the box that latents are in, or infinite."""
+    def box_half_width(self) -> float:
         return BOX_HALF_WIDTH if self.space is BOX else math.inf
 
     def pixel_distribution(self, z: Tensor) -> PixelDistribution:
         """p(x|z), batch shape (B,), event shape (C, H, W), for latents (B, D)."""
-        p: PixelDistribution = self.likelihood(in_full(self.backbone.decode(z)))
+        p: PixelDistribution = self.likelihood(at_least_float32(self.backbone.decode(z)))
         return p
 
-    def images(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]."""
         return self.pixel_distribution(z).mean.clamp(0, 1)
 
     def terms(self, x: Tensor) -> tuple[dict[str, Tensor], Latents]:
-        """The loss and its terms for a batch, scalars in nats, and what the regularizer saw."""
+        """The loss of a batch and its terms, scalars in nats, and the latents that the regularizer received."""
         q, p = self.posterior_distribution(x), self.prior_distribution()
-        # Draws, distances and densities of latents lose too much in half precision.
+        # Half precision is too inaccurate for draws, distances and densities of latents.
         with torch.autocast(x.device.type, enabled=False):
             if self.objective.samples == 1:
-                first = q.rsample()  # as it is drawn: some distributions know the density of their last draw
+                # Used without a change of shape, because some distributions remember the density of their last draw.
+                first = q.rsample()
                 z = first[None]
             else:
                 z = q.rsample((self.objective.samples,))
@@ -123,106 +122,99 @@ class Autoencoder(GenerativeModel):
         return terms, latents
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One step on the loss and, where there is a critic, one on the critic's."""
+        """One step of the main optimizer and, if the regularizer has a critic, one of the critic's."""
         optimizers = self.optimizers()
         main, *critic = optimizers if isinstance(optimizers, list) else [optimizers]
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
         self.progress = epochs / (self.trainer.max_epochs or 1)
         terms, latents = self.terms(batch)
-        self._step(main, terms["loss"])
+        self._optimizer_step(main, terms["loss"])
         if critic:
             with torch.autocast(batch.device.type, enabled=False):
                 critic_loss = self.regularizer.critic_loss(latents)
             assert critic_loss is not None
-            self._step(critic[0], critic_loss)
+            self._optimizer_step(critic[0], critic_loss)
             terms["critic_loss"] = critic_loss
-        self.note("train", terms, len(batch))
+        self.accumulate_terms("train", terms, len(batch))
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """The same terms on images that are not trained on."""
         terms, _ = self.terms(batch)
-        self.note("validation", terms, len(batch))
+        self.accumulate_terms("validation", terms, len(batch))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for all but the critic, and Adam for the critic where there is one."""
+        """Adam for the critic's parameters, if there are any, and Adam for all others."""
         critic = list(self.regularizer.parameters())
-        owned = {id(parameter) for parameter in critic}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in owned]
-        groups = [(rest, self.learning_rate), (critic, self.critic_learning_rate)]
+        critic_ids = {id(parameter) for parameter in critic}
+        main = [parameter for parameter in self.parameters() if id(parameter) not in critic_ids]
+        groups = [(main, self.learning_rate), (critic, self.critic_learning_rate)]
         return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
-        """An autoencoder encodes; densities depend on its posterior, prior and likelihood."""
+        """An autoencoder can encode; the other abilities depend on its posterior, prior and likelihood."""
         q, p = type(self.posterior).__name__, type(self.prior).__name__
-        without_density = f"{q}, a deterministic encoder, has no density of latents"
-        there = self.space
-        outside = f"{q} gives probability to latents outside of {there.description}, where {p} has none"
-        is_inside = self.posterior.space is there
-        if ability == "interpolate" and there is CODES:
-            return f"latents are in {CODES.description}, and there is none half-way between two"
-        if ability == "units" and there in (SPHERE, CODES):
-            return f"latents are in {there.description}, where no coordinate can be left unused by itself"
-        if ability == "factors" and not self.posterior.is_factorised:
+        space = self.space
+        no_density = f"{q} is a deterministic encoder and has no density of latents"
+        outside = f"{q} gives probability to latents outside of {space.words}, where {p} has none"
+        is_inside = self.posterior.space is space
+        if ability == "interpolate" and space is CODES:
+            return f"latents are in {CODES.words}, and none is half-way between two others"
+        if ability == "active_units" and space in (SPHERE, CODES):
+            return f"latents are in {space.words}, where a single coordinate cannot be unused"
+        if ability == "independent_coordinates" and not self.posterior.is_factorised:
             return f"{q} has no independent coordinates"
         if ability == "rate" and is_inside and self.has_closed_rate():
             return None
         if ability in ("rate", "posterior_density"):
             if not self.posterior.has_density:
-                return without_density
+                return no_density
             return None if is_inside else f"{outside}: its KL divergence is infinite"
         if ability == "log_likelihood":
             if not self.posterior.has_density:
-                return without_density
-            # Draws in a box are all it takes; none is ever on a sphere or a code word.
-            if not is_inside and there is not BOX:
-                return f"{outside}: no draw of it has the prior's density"
-        if ability == "joint_density" and there in (SPHERE, CODES):
-            return (
-                f"latents are in {there.description}, where no gradient of log p(x, z) in R^n leads from one to "
-                "the next"
-            )
+                return no_density
+            # Some draws from R^n lie in a box, which is enough. None lies on the sphere or is a code word.
+            if not is_inside and space is not BOX:
+                return f"{outside}: none of its draws has a density under the prior"
+        if ability == "joint_density" and space in (SPHERE, CODES):
+            return f"latents are in {space.words}, where a gradient of log p(x, z) in R^n leads to no other latent"
         if ability in ("distortion", "log_likelihood", "joint_density"):
             return self.likelihood.not_a_density_of(binary=binary)
         return None
 
     def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats, shape (S, B) for x (B, C, H, W) and z (S, B, D), or (S, 1, D) for all."""
         raw = self.backbone.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        log_prob: Tensor = self.likelihood(in_full(raw)).log_prob(x)
+        log_prob: Tensor = self.likelihood(at_least_float32(raw)).log_prob(x)
         return log_prob
 
     @torch.no_grad()
-    def draw_pixels(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) drawn of p(x|z) for latents (B, D)."""
+    def sample_pixels(self, z: Tensor) -> Tensor:
         return self.pixel_distribution(z).sample()
 
     @torch.no_grad()
-    def code(self, x: Tensor) -> Tensor:
-        """The latent (B, D) that stands for x (B, C, H, W)."""
-        return self.posterior.point_estimate(self.posterior_distribution(x))
+    def encode(self, x: Tensor) -> Tensor:
+        return self.posterior.point(self.posterior_distribution(x))
 
     def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
-        """Latents (B, D) half-way, as the prior's geometry has it."""
-        return self.prior.midpoint(start, end)
+        """Latents (B, D) half-way in the geometry of the prior."""
+        return self.prior.halfway(start, end)
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
-        """KL(q(z|x) || p(z)), nats, shape (B,): closed form or the mean over the draws z (S, B, D)."""
+        """KL(q(z|x) || p(z)), nats, (B,), in closed form or as the mean over draws z (S, B, D)."""
         kl = kl_per_image(q, self.prior_distribution(), z)
         return kl if kl.dim() == 1 else kl.mean(0)
 
     @torch.no_grad()
     def has_closed_rate(self) -> bool:
-        """Whether KL(q || p) is known in closed form."""
+        """Whether KL(q || p) has a closed form."""
         q = self.posterior_distribution(torch.zeros(1, *self.backbone.shape, device=self.device))
         return has_closed_form(q, self.prior_distribution())
 
     def facts(self) -> dict[str, Any]:
-        """How KL(q || p) is had, and the likelihood's learned scale."""
+        """How KL(q || p) is computed, and the facts of the likelihood."""
         if self.cannot("rate", binary=False):
             return self.likelihood.facts()
         return {"kl": "closed form" if self.has_closed_rate() else "Monte Carlo"} | self.likelihood.facts()
 
 
-def in_full(raw: Tensor) -> Tensor:
-    """Numbers in single precision or better, whatever the networks computed in."""
+def at_least_float32(raw: Tensor) -> Tensor:
+    """The output of a network in float32 at least, even if the network computes in half precision."""
     return raw.to(torch.promote_types(raw.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The contract of a generative model: what evaluation may ask of it."""
+"""The contract of a generative model: what training and evaluation use of it."""
 
 import math
 from abc import abstractmethod
@@ -14,31 +14,30 @@ from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, UserError
 from latentbench.priors.base import Prior
 
-# What a metric may ask for: latents of images; their middle; units, to tell active ones; q(z|x) as a density over p's
-# space; that of each coordinate; KL(q || p); log p(x|z); log p(x); draws of p(x, z), and log p(x, z) with its gradient.
+# What a metric may need from a model; `GenerativeModel.cannot` says why a model lacks it.
 Ability = Literal[
-    "encode",
-    "interpolate",
-    "units",
-    "posterior_density",
-    "factors",
-    "rate",
-    "distortion",
-    "log_likelihood",
-    "joint_density",
+    "encode",  # the code of an image
+    "interpolate",  # a latent half-way between two others
+    "active_units",  # coordinates that may be left unused
+    "posterior_density",  # q(z|x), in the space of the prior
+    "independent_coordinates",  # q(z|x) as a product over coordinates
+    "rate",  # KL(q(z|x) || p(z))
+    "distortion",  # log p(x|z)
+    "log_likelihood",  # log p(x) by importance sampling from q(z|x)
+    "joint_density",  # draws from p(x, z), and the gradient of log p(x, z)
 ]
 
 
 class GenerativeModel(pl.LightningModule):
-    """Draws latents from a prior and decodes them; what else it can do is asked with `cannot`, never guessed."""
+    """A model that draws latents from a prior and decodes them to images; `cannot` says what else it can do."""
 
-    # Whether it is shown draws of binarized pixels, whose distribution it models; without one it is shown the
-    # expected images, as its own images are compared with these.
+    # Whether it models the distribution of binarized pixels and so is trained on draws from it. A model without a
+    # likelihood is trained on the expected images, with which its own images are compared.
     models_pixels: ClassVar[bool] = True
 
-    backbone: Backbone  # most of the work, and what several processes share
+    backbone: Backbone  # its networks are most of the computation; several devices share them
 
-    # Several optimizers of which each has parameters of its own: the steps are written out.
+    # There may be several optimizers, each for its own parameters: training steps call them explicitly.
     automatic_optimization = False
 
     prior: Prior
@@ -48,13 +47,13 @@ class GenerativeModel(pl.LightningModule):
         for name, rate in learning_rates.items():
             if type(rate) not in (int, float) or not rate > 0:
                 raise UserError(f"model.{name}={rate}: a learning rate is a number above 0")
-        self._sums: dict[str, Tensor] = {}
+        self._term_sums: dict[str, Tensor] = {}  # `stage/name` -> (sum over images, number of images) of this epoch
 
     @abstractmethod
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
-        """Why it has not got an ability; None if it has.
+        """Why the model lacks an ability; None if it has it.
 
-        binary: whether the pixels are 0 or 1.
+        binary: whether pixels are 0 or 1
         """
 
     @abstractmethod
@@ -64,67 +63,72 @@ class GenerativeModel(pl.LightningModule):
     @property
     @abstractmethod
     def space(self) -> Space:
-        """Where p has its latents."""
+        """The space of the prior's latents."""
 
     @abstractmethod
-    def images(self, z: Tensor) -> Tensor:
-        """Mean image (B, C, H, W) in [0, 1] of p(x|z) for latents (B, D)."""
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean image (B, C, H, W) in [0, 1] of p(x|z), for latents (B, D)."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What was settled by the model itself rather than by the config, for the record."""
+        """What the model itself determined and the config does not contain, for the record."""
 
     def posterior_distribution(self, x: Tensor) -> Distribution:
         """q(z|x), batch shape (B,), event shape (D,). Ability: encode."""
         raise NotImplementedError
 
-    def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats, (S, B) for x (B, C, H, W) and z (S, B, D), or (S, 1, D) for all. Ability: distortion."""
+    def encode(self, x: Tensor) -> Tensor:
+        """The code (B, D) of images x (B, C, H, W): a single latent for each, such as the mean of q(z|x). Ability:
+        encode.
+        """
         raise NotImplementedError
 
-    def draw_pixels(self, z: Tensor) -> Tensor:
-        """Images (B, C, H, W) drawn of p(x|z) for latents (B, D), noise and all. Ability: joint_density."""
-        raise NotImplementedError
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The images decoded from the codes of x (B, C, H, W). Ability: encode."""
+        return self.decode(self.encode(x))
 
-    def half_width(self) -> float:
-        """w, where latents are in the box [-w, w]^D; infinite where they are in all of R^n. Ability: joint_density."""
+    def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
+        """Latents half-way between two others, all (B, D). Ability: interpolate."""
         raise NotImplementedError
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
-        """KL(q(z|x) || p(z)), nats, shape (B,), draws z (S, B, D) of q. Ability: rate."""
+        """KL(q(z|x) || p(z)), nats, (B,), given draws z (S, B, D) from q. Ability: rate."""
         raise NotImplementedError
 
-    def note(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
-        """Add a batch of n images to the epoch's means of the loss terms, each a scalar.
+    def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z), nats, (S, B), for x (B, C, H, W) and z (S, B, D), or z (S, 1, D) for all x. Ability:
+        distortion.
+        """
+        raise NotImplementedError
 
-        Kept here and logged once an epoch: Lightning's own bookkeeping costs as much as a small network's step.
+    def sample_pixels(self, z: Tensor) -> Tensor:
+        """Images (B, C, H, W) drawn from p(x|z), with pixel noise, for latents (B, D). Ability: joint_density."""
+        raise NotImplementedError
+
+    def box_half_width(self) -> float:
+        """w if latents lie in the box [-w, w]^D, infinity if they lie in R^D. Ability: joint_density."""
+        raise NotImplementedError
+
+    def accumulate_terms(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        """Add the loss terms of a batch of n images, scalars, to their means over the epoch.
+
+        They are summed here and logged once an epoch, because Lightning's own bookkeeping takes as long as the training
+        step of a small network.
         """
         for name, term in terms.items():
-            total = self._sums.setdefault(f"{stage}/{name}", term.new_zeros(2))
+            total = self._term_sums.setdefault(f"{stage}/{name}", term.new_zeros(2))
             total += torch.stack([term.detach() * n, term.new_tensor(float(n))])
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's means. Raises: Diverged if one of them is not a number."""
-        means = {name: (total[0] / total[1]).item() for name, total in self._sums.items()}
-        self._sums.clear()
+        """Log the means of the loss terms over the epoch. Raises: Diverged if one of them is not finite."""
+        means = {name: (total[0] / total[1]).item() for name, total in self._term_sums.items()}
+        self._term_sums.clear()
         for name, value in means.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
         self.log_dict(means)
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
+    def _optimizer_step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
         optimizer.step()
-
-    def code(self, x: Tensor) -> Tensor:
-        """The latent (B, D) that stands for x (B, C, H, W). Ability: encode."""
-        raise NotImplementedError
-
-    def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
-        """Latents (B, D) half-way from those of one image to those of another. Ability: interpolate."""
-        raise NotImplementedError
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Image (B, C, H, W) decoded from the latent that stands for x. Ability: encode."""
-        return self.images(self.code(x))

@@ -1,4 +1,4 @@
-"""Spectrally normalised GAN with hinge loss."""
+"""Spectrally normalized GAN with hinge loss."""
 
 from torch import Tensor
 from torch.nn.functional import relu
@@ -9,11 +9,11 @@ from latentbench.priors.base import Prior
 
 
 class HingeGAN(CriticGAN):
-    """A discriminator T of spectrally normalised layers, asked for a margin of 1 to either side of 0.
+    """A discriminator T of spectrally normalized layers, trained to a margin of 1 on either side of 0.
 
     discriminator: E_x[max(0, 1 - T(x))] + E_z[max(0, 1 + T(G(z)))]
     generator:     -E_z[T(G(z))]
-    Source: Miyato et al. 2018, equations 16 and 17; Lim & Ye 2017, section 3. Where we differ, see CriticGAN.
+    Source: Miyato et al. 2018, equations 16 and 17; Lim & Ye 2017, section 3. Where we differ: see CriticGAN.
     """
 
     def __init__(
@@ -30,6 +30,5 @@ class HingeGAN(CriticGAN):
         normalise_spectrally(backbone.encoder)
         normalise_spectrally(self.verdict)
 
-    def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
-        """The discriminator's loss of images (B, C, H, W) of either kind, scalar."""
-        return relu(1 - self.discriminate(real)).mean() + relu(1 + self.discriminate(made)).mean()
+    def discriminator_loss(self, real: Tensor, generated: Tensor) -> Tensor:
+        return relu(1 - self.discriminate(real)).mean() + relu(1 + self.discriminate(generated)).mean()

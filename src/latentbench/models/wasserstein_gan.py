@@ -1,4 +1,4 @@
-"""Wasserstein GAN with gradient penalty."""
+"""Wasserstein GAN with gradient penalty (WGAN-GP)."""
 
 import torch
 from torch import Tensor
@@ -10,12 +10,12 @@ from latentbench.priors.base import Prior
 
 
 class WassersteinGAN(CriticGAN):
-    """A generator that lowers the 1-Wasserstein distance to the images, as a critic T of slope 1 estimates it.
+    """A generator that minimizes the 1-Wasserstein distance to the images, which a critic T of slope 1 estimates.
 
     critic:    E_z[T(G(z))] - E_x[T(x)] + penalty * E[(|grad T(x^)| - 1)^2], x^ = e x + (1 - e) G(z), e ~ U(0, 1)
     generator: -E_z[T(G(z))]
-    The distance is of images in [0, 1], Euclidean. Source: Gulrajani et al. 2017, equation 3 and algorithm 1; where
-    we differ, see CriticGAN. Raises: UserError for a penalty below 0.
+    Units: Euclidean distance between images in [0, 1]. Raises: UserError for a penalty below 0.
+    Source: Gulrajani et al. 2017, equation 3 and algorithm 1. Where we differ: see CriticGAN.
     """
 
     def __init__(
@@ -39,15 +39,14 @@ class WassersteinGAN(CriticGAN):
         )
         self.penalty = check_number("model.penalty", penalty, minimum=0)
 
-    def discriminator_loss(self, real: Tensor, made: Tensor) -> Tensor:
-        """The critic's loss of images (B, C, H, W) of either kind, scalar."""
-        distance = self.discriminate(real).mean() - self.discriminate(made).mean()
-        return self.penalty * self.gradient_penalty(real, made) - distance
+    def discriminator_loss(self, real: Tensor, generated: Tensor) -> Tensor:
+        distance = self.discriminate(real).mean() - self.discriminate(generated).mean()
+        return self.penalty * self.gradient_penalty(real, generated) - distance
 
-    def gradient_penalty(self, real: Tensor, made: Tensor) -> Tensor:
-        """E[(|grad T(x^)| - 1)^2], scalar, one x^ on the line from each image (B, C, H, W) to one that was made."""
-        share = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
-        between = (share * real + (1 - share) * made).detach().requires_grad_()
-        (slope,) = torch.autograd.grad(self.discriminate(between).sum(), between, create_graph=True)
+    def gradient_penalty(self, real: Tensor, generated: Tensor) -> Tensor:
+        """E[(|grad T(x^)| - 1)^2], scalar; x^ is a random point between a real and a generated image (B, C, H, W)."""
+        weight = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
+        interpolated = (weight * real + (1 - weight) * generated).detach().requires_grad_()
+        (slope,) = torch.autograd.grad(self.discriminate(interpolated).sum(), interpolated, create_graph=True)
         excess: Tensor = slope.flatten(1).norm(dim=1) - 1
         return excess.square().mean()

@@ -1,0 +1,96 @@
+"""What a metric is given: the trained model, the data, and the image sets of the run."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from latentbench.data.base import ImageData
+from latentbench.features.base import Features
+from latentbench.features.cache import kept
+from latentbench.models.base import GenerativeModel
+
+CHUNK = 1000  # images per forward pass
+
+# Names of the image sets that do not belong to a sampler.
+REAL = "real"
+RECONSTRUCTION = "reconstruction"
+INTERPOLATION = "interpolation"
+
+
+class MetricInputs:
+    """The inputs that all metrics of a run share. Features and codes are computed at first use, once for all metrics.
+
+    model: the trained model, in evaluation mode
+    data: the data set, for metrics that need other splits, labels or factors
+    features: the network whose features FeatureMetrics compare
+    images: set name -> images (N, C, H, W) in [0, 1], N the same for every set. `real` holds validation images,
+        `reconstruction` their reconstructions, `interpolation` images decoded half-way between two of them; every other
+        set is named after its sampler.
+    skipped: set name -> why the set has no images
+    reference: as many test images, averaged over binarization noise; every set is compared with these
+    test_images: all test images, as the model sees them
+    """
+
+    def __init__(
+        self,
+        *,
+        model: GenerativeModel,
+        data: ImageData,
+        features: Features,
+        images: Mapping[str, Tensor],
+        skipped: Mapping[str, str],
+        reference: Tensor,
+        test_images: Tensor,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.features = features
+        self.images = images
+        self.skipped = skipped
+        self.reference = reference
+        self.test_images = test_images
+        self._features_by_set: dict[str, Tensor] = {}
+
+    @property
+    def samplers(self) -> list[str]:
+        """Names of the samplers that produced images."""
+        return [name for name in self.images if name not in (REAL, RECONSTRUCTION, INTERPOLATION)]
+
+    def features_of(self, set_name: str) -> Tensor:
+        """Features (N, F) of an image set."""
+        if set_name not in self._features_by_set:
+            images = self.images[set_name]
+            self._features_by_set[set_name] = (
+                self._extract_cached(images) if set_name == REAL else self._extract(images)
+            )
+        return self._features_by_set[set_name]
+
+    @cached_property
+    def reference_features(self) -> Tensor:
+        """Features (N, F) of the reference images."""
+        return self._extract_cached(self.reference)
+
+    @cached_property
+    def codes(self) -> Tensor:
+        """The code of each test image, (N, D). Only for models with an encoder."""
+        return torch.cat([self.model.encode(batch) for batch in self.test_images.split(CHUNK)])
+
+    def _extract(self, images: Tensor) -> Tensor:
+        return torch.cat([self.features(batch) for batch in images.split(CHUNK)])
+
+    def _extract_cached(self, images: Tensor) -> Tensor:
+        """For images that are the same in every run: their features are stored and shared between runs."""
+        content = [images, *self.features.state_dict().values()]
+        (features,) = kept(f"features {self.features.name}", content, lambda: [self._extract(images)])
+        return features
+
+
+def not_finite(rows: Tensor, kind: str) -> str | None:
+    """The reason to skip rows (N, ...), one per image, that contain NaN or infinity; None if all are finite.
+
+    kind: what the rows contain, in the plural, for the message
+    """
+    broken = int((~rows.flatten(1).isfinite().all(1)).sum())
+    return f"{broken} of {len(rows)} images have {kind} that are not finite numbers" if broken else None
