@@ -1,4 +1,4 @@
-"""Time to evaluate one MNIST run with every default metric, 10,000 images of every set (promise: 90 s besides `nll`).
+"""Time to evaluate one MNIST run with every default metric and 10,000 images per set (target: 90 s without `nll`).
 
 python benchmarks/evaluation.py [data=mnist method=vae ...]
 """
@@ -15,7 +15,7 @@ from latentbench.running.build import build, build_measures, build_model
 
 
 def main() -> None:
-    """Seconds of the images and of every metric, on one thread, of an untrained model."""
+    """Print the seconds for making the images and for every metric, for an untrained model on one thread."""
     torch.set_num_threads(1)
     config = compose_config(sys.argv[1:] or ["data=mnist", "latent_size=10"])
     data = build(config.data, seed=0)
@@ -36,10 +36,10 @@ def main() -> None:
             with seeded(0, f"metric {name}"):
                 metric.measure(inputs)
             seconds[name] = time.monotonic() - started
-    for name, taken in seconds.items():
-        print(f"{name:<24}{taken:7.1f} s")
+    for name, duration in seconds.items():
+        print(f"{name:<24}{duration:7.1f} s")
     total = sum(seconds.values())
-    print(f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s besides nll; {len(inputs.images)} sets")
+    print(f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s without nll; {len(inputs.images)} sets")
     print(f"{'peak memory':<24}{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:7.1f} GiB")
 
 

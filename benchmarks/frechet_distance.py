@@ -1,9 +1,9 @@
-"""Time of the Frechet distance of 2,048 features beside torchmetrics' (promise: half of it or less).
+"""Time of the Frechet distance in 2,048 features, compared with torchmetrics (target: half of its time or less).
 
     python benchmarks/frechet_distance.py > benchmarks/frechet_distance.md
 
-Each figure is the median of rounds in which both are computed in turn, so that a noisy machine slows both; the ratio
-is the median of the rounds' ratios. Covariances are of 10,000 vectors, and of 1,000, where they are singular.
+Each figure is the median over rounds. A round computes both in turn, so that other load slows down both; the ratio is
+the median of the ratios of the rounds. Covariances are those of 10,000 vectors, and of 1,000, where they are singular.
 """
 
 import statistics
@@ -21,7 +21,7 @@ FEATURES, ROUNDS = 2048, 3
 
 
 def seconds(distance: Callable[..., Tensor], *gaussians: Tensor) -> tuple[float, float]:
-    """Time and value."""
+    """Seconds and value."""
     started = time.perf_counter()
     value = distance(*gaussians).item()
     return time.perf_counter() - started, value
@@ -36,17 +36,17 @@ def main() -> None:
         gaussians = [moment for features in sets for moment in moments(features)]
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            own, theirs, ratios = [], [], []
+            our_times, their_times, ratios = [], [], []
             for _ in range(ROUNDS):
-                took, value = seconds(frechet_distance, *gaussians)
+                our_time, value = seconds(frechet_distance, *gaussians)
                 their_time, their_value = seconds(_compute_fid, *gaussians)
-                own.append(took)
-                theirs.append(their_time)
-                ratios.append(their_time / took)
-            times = [f"{statistics.median(all_rounds):.2f}" for all_rounds in (own, theirs, ratios)]
-            rows.append([f"{images:,}", threads, *times, f"{value:.4f}", f"{their_value:.4f}"])
+                our_times.append(our_time)
+                their_times.append(their_time)
+                ratios.append(their_time / our_time)
+            medians = [f"{statistics.median(rounds):.2f}" for rounds in (our_times, their_times, ratios)]
+            rows.append([f"{images:,}", threads, *medians, f"{value:.4f}", f"{their_value:.4f}"])
     headers = ["images", "threads", "ours, s", "torchmetrics, s", "ratio", "ours", "torchmetrics"]
-    print(f"# Frechet distance of {FEATURES:,} features, torch {torch.__version__}, median of {ROUNDS} rounds\n")
+    print(f"# Frechet distance in {FEATURES:,} features, torch {torch.__version__}, median of {ROUNDS} rounds\n")
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 

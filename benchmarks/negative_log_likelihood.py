@@ -1,5 +1,5 @@
-"""Time of `nll`: 10,000 MNIST-sized images x 1,000 importance samples with the mlp backbone (promise: 4 minutes on
-two cores), extrapolated from a part of the images, and against a loop that does one image at a time.
+"""Time of `nll` for 10,000 images of MNIST's size x 1,000 importance samples with the mlp backbone (target: 4 minutes
+on two cores), extrapolated from some of the images, and compared with a loop over images and samples.
 
     python benchmarks/negative_log_likelihood.py
 """
@@ -19,7 +19,7 @@ IMAGES, SAMPLES, LOOPED = 400, 1000, 2
 
 
 def main() -> None:
-    """Print seconds for both likelihoods, on all threads."""
+    """Print the seconds for both likelihoods, on all threads."""
     torch.manual_seed(0)
     x = torch.rand(IMAGES, 1, 28, 28)
     mnist_sized = cast(ImageData, SimpleNamespace(shape=(1, 28, 28), size=lambda split: 50_000))

@@ -1,10 +1,10 @@
-"""Time and memory of the metrics of sets of images, 10,000 against 10,000, 28x28 (promise: no more than 1.5 GB and a
-few seconds a set in 64 features, on one thread).
+"""Time and memory of the metrics of image sets, 10,000 against 10,000 images of 28x28 (target: at most 1.5 GB and a few
+seconds per set in 64 features, on one thread).
 
     python benchmarks/set_metrics.py > benchmarks/set_metrics.md
 
-Each metric is measured in a process of its own; its memory is that process's peak, in which torch alone has what the
-first line says.
+Each metric runs in its own process, and its memory is the peak of that process. The first line is the peak of a process
+that only imports torch.
 """
 
 import os
@@ -32,27 +32,26 @@ IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
 
 
 class SomeFeatures(PixelFeatures):
-    """The first so many pixels."""
+    """The first `size` pixels."""
 
     def __init__(self, size: int) -> None:
         super().__init__(data_name="noise", shape=(1, 1, size))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, size)."""
         return images.flatten(1)[:, : self.size]
 
 
 def metric_of(option: str) -> Any:
-    """A metric as its YAML has it."""
+    """A metric as its YAML sets it."""
     (node,) = OmegaConf.load(CONF_DIR / "metric" / f"{option}.yaml").values()
     return build(node)
 
 
-def measured(option: str, size: int) -> tuple[float, float, float]:
-    """Seconds to prepare, seconds a set and peak memory in GB."""
+def measure(option: str, size: int) -> tuple[float, float, float]:
+    """Seconds for the reference, seconds per set and peak memory in GB."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    cache.folder = lambda: Path(os.devnull)  # nothing is there from before
+    cache.folder = lambda: Path(os.devnull)  # no results from earlier runs
     metric = metric_of(option)
     images = {f"sampler {i}": torch.rand(IMAGES, *SHAPE) for i in range(SETS)}
     data: Any = SimpleNamespace(expected_images=lambda split: torch.rand(IMAGES, *SHAPE))
@@ -69,29 +68,29 @@ def measured(option: str, size: int) -> tuple[float, float, float]:
     started = time.perf_counter()
     metric.prepare_reference(inputs)
     prepared = time.perf_counter()
-    metric.measure(inputs)  # prepares again; what it keeps is kept
+    metric.measure(inputs)  # prepares the reference again, from the cache where it has one
     done = time.perf_counter()
     return prepared - started, (done - prepared) / SETS, peak_memory()
 
 
 def peak_memory() -> float:
-    """Of this process so far, GB."""
+    """Peak memory of this process, GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def alone(function: Any, *given: Any) -> Any:
-    """The function's result, from a process that does nothing else."""
+def run_in_process(function: Any, *arguments: Any) -> Any:
+    """The result of the function in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *given).result()
+        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:
     """Print the table as Markdown."""
-    rows = [["torch alone", "", "", "", f"{alone(peak_memory):.2f}"]]
-    of_sets = [path.stem for path in option_files("metric") if isinstance(metric_of(path.stem), ImageMetric)]
+    rows = [["torch alone", "", "", "", f"{run_in_process(peak_memory):.2f}"]]
+    image_metrics = [path.stem for path in option_files("metric") if isinstance(metric_of(path.stem), ImageMetric)]
     for size in (64, 784):
-        for option in of_sets:
-            rows.append([option, str(size), *(f"{figure:.2f}" for figure in alone(measured, option, size))])
+        for option in image_metrics:
+            rows.append([option, str(size), *(f"{figure:.2f}" for figure in run_in_process(measure, option, size))])
     headers = ["metric", "features", "once, s", "each set, s", "peak memory, GB"]
     print(f"# Metrics of {IMAGES:,} images of 28x28, torch {torch.__version__}, one thread\n")
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))

@@ -1,4 +1,4 @@
-"""What blur, noise and sharpening do to the metrics of sharpness: writes docs/sharpness.png.
+"""How blur, noise and sharpening change the metrics of sharpness: writes docs/sharpness.png.
 
 python benchmarks/sharpness.py data=mnist
 """
@@ -17,24 +17,24 @@ from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.sharpness import laplacian_variance, normalize_contrast
 
-SHOWN, MEASURED = 6, 1000
+IMAGES_SHOWN, IMAGES_MEASURED = 6, 1000
 
 
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Under a Gaussian window of standard deviation sigma, in pixels."""
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Images convolved with a Gaussian whose standard deviation is sigma pixels."""
     return torch.from_numpy(scipy.ndimage.gaussian_filter(images.numpy(), (0, 0, sigma, sigma)))
 
 
 def main() -> None:
-    """Rows of images, each kind beside its ratios to real."""
+    """Draw a row for each kind of images, with its ratios to real images."""
     torch.manual_seed(0)
     data = instantiate(compose_config(sys.argv[1:] or ["data=mnist"]).data, seed=0)
-    real = data.expected_images("test")[:MEASURED]
+    real = data.expected_images("test")[:IMAGES_MEASURED]
     kinds = {"real": real}
-    kinds |= {f"blur, {sigma} px": blurred(real, sigma) for sigma in (0.5, 1.0)}
+    kinds |= {f"blur, {sigma} px": blur(real, sigma) for sigma in (0.5, 1.0)}
     kinds |= {f"noise, {s}": (real + s * torch.randn_like(real)).clamp(0, 1) for s in (0.1, 0.2)}
     kinds["blur, 0.5 px, and noise, 0.1"] = (kinds["blur, 0.5 px"] + 0.1 * torch.randn_like(real)).clamp(0, 1)
-    kinds["sharpened"] = (real + 0.5 * (real - blurred(real, 1.0))).clamp(0, 1)
+    kinds["sharpened"] = (real + 0.5 * (real - blur(real, 1.0))).clamp(0, 1)
     kinds["half the contrast"] = 0.5 * real
     statistics = {
         "sharpness": laplacian_variance,
@@ -43,14 +43,14 @@ def main() -> None:
         "noise": noise_level,
     }
     figure, axes = plt.subplots(
-        len(kinds), SHOWN + 1, figsize=(11, 0.85 * len(kinds) + 0.6), width_ratios=[1] * SHOWN + [5.5]
+        len(kinds), IMAGES_SHOWN + 1, figsize=(11, 0.85 * len(kinds) + 0.6), width_ratios=[1] * IMAGES_SHOWN + [5.5]
     )
     for row, (name, images) in zip(axes, kinds.items(), strict=True):
-        for axis, image in zip(row[:SHOWN], images[:SHOWN], strict=True):
+        for axis, image in zip(row[:IMAGES_SHOWN], images[:IMAGES_SHOWN], strict=True):
             axis.imshow(image[0], cmap="gray", vmin=0, vmax=1)
         row[0].text(-0.15, 0.5, name, ha="right", va="center", transform=row[0].transAxes)
-        for place, (title, statistic) in enumerate(statistics.items()):
-            x = 0.15 + 0.25 * place
+        for column, (title, statistic) in enumerate(statistics.items()):
+            x = 0.15 + 0.25 * column
             ratio = (statistic(images).mean() / statistic(real).mean()).item()
             row[-1].text(x, 0.5, f"{ratio:.2f}", ha="center", va="center", fontsize=12)
             if name == "real":

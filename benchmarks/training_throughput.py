@@ -1,9 +1,9 @@
-"""Training throughput of every method beside that of method=vae, on the digits and on MNIST, with the mlp backbone.
+"""Training throughput of every method, compared with method=vae, on the digits and on MNIST, with the mlp backbone.
 
     python benchmarks/training_throughput.py > benchmarks/training_throughput.md
 
-Each figure is the median of rounds in which the VAE and the method train in turn, so that a noisy machine slows both.
-MNIST is left out where its files are not there (LATENTBENCH_DATA).
+Each figure is the median over rounds. In a round the VAE and the method train in turn, so that other load slows down
+both. MNIST is left out if its files are missing (LATENTBENCH_DATA).
 """
 
 import logging
@@ -28,37 +28,37 @@ from latentbench.running.train import fit
 
 ROUNDS = 3
 STEPS = 68  # two epochs of the digits in batches of 32; MNIST's batches are of 128
-CRITIC = "a critic and its optimizer: a second forward and backward pass a step"
-# Why a method takes more than twice the VAE's time, or comes near it.
+CRITIC = "a critic and its optimizer: a second forward and backward pass per step"
+# Why a method takes about twice the VAE's time or more.
 REASONS = {
     "iwae": "50 draws per image: the decoder and its gradient are computed for 50 times as many latents",
     "aae": CRITIC,
     "wae_gan": CRITIC,
     "factor_vae": CRITIC,
-    "vampprior_vae": "100 pseudo-inputs are encoded with every batch; ten draws per image are compared with all",
+    "vampprior_vae": "every batch also encodes 100 pseudo-inputs, and compares ten draws per image with all of them",
     "svae": "exact draws by rejection and their gradient by quadrature, in double precision",
-    "flow_prior_vae": "the prior's density takes three masked networks, for ten draws per image",
+    "flow_prior_vae": "the density of the prior takes three masked networks, for ten draws per image",
     "sinkhorn_ae": "up to 100 iterations for each of three transport plans",
 }
 
 
 def seconds(config: DictConfig, data: ImageData, folder: Path) -> float:
-    """Time of STEPS steps of training, the trainer's start and end not counted."""
+    """Seconds per training step, without the start and the end of the trainer."""
     model = build_model(config, data)
-    marks: list[float] = []
-    step = model.training_step
+    step_ends: list[float] = []
+    training_step = model.training_step
 
-    def marked(batch: torch.Tensor, batch_idx: int) -> None:
-        step(batch, batch_idx)
-        marks.append(time.perf_counter())
+    def timed_step(batch: torch.Tensor, batch_idx: int) -> None:
+        training_step(batch, batch_idx)
+        step_ends.append(time.perf_counter())
 
-    model.training_step = marked  # type: ignore[method-assign]
+    model.training_step = timed_step  # type: ignore[method-assign]
     fit(config, model, data, False, folder)
-    return (marks[-1] - marks[0]) / (len(marks) - 1)
+    return (step_ends[-1] - step_ends[0]) / (len(step_ends) - 1)
 
 
 def config_of(method: str, data: str) -> DictConfig:
-    """A method's config for a short training without validation."""
+    """The config of a method for a short training without validation."""
     config = compose_config([f"method={method}", f"data={data}", "data.binarize=dynamic", "likelihood=bernoulli"])
     OmegaConf.set_struct(config, False)
     epochs = 2 if data == "digits" else 1
@@ -67,7 +67,7 @@ def config_of(method: str, data: str) -> DictConfig:
 
 
 def throughput(data_name: str, folder: Path) -> dict[str, tuple[float, float]]:
-    """Method -> samples per second and how many times the VAE's time it takes; empty without the data."""
+    """Method -> images per second, and time relative to the VAE; empty if the data are missing."""
     vae = config_of("vae", data_name)
     data: ImageData = build(vae.data, seed=0)
     try:
@@ -75,15 +75,15 @@ def throughput(data_name: str, folder: Path) -> dict[str, tuple[float, float]]:
     except UserError as error:
         print(f"{data_name} is left out: {error}", file=sys.stderr)
         return {}
-    found = {}
+    throughputs = {}
     for method in tqdm([path.stem for path in option_files("method")], desc=data_name, disable=None):
-        config, own, of_vae = config_of(method, data_name), [], []
+        config, method_times, vae_times = config_of(method, data_name), [], []
         for _ in range(ROUNDS):
-            of_vae.append(seconds(vae, data, folder))
-            own.append(seconds(config, data, folder))
-        ratio = statistics.median(a / b for a, b in zip(own, of_vae, strict=True))
-        found[method] = (data.batch_size / statistics.median(own), ratio)
-    return found
+            vae_times.append(seconds(vae, data, folder))
+            method_times.append(seconds(config, data, folder))
+        ratio = statistics.median(a / b for a, b in zip(method_times, vae_times, strict=True))
+        throughputs[method] = (data.batch_size / statistics.median(method_times), ratio)
+    return throughputs
 
 
 def main() -> None:
@@ -95,12 +95,12 @@ def main() -> None:
         by_data = {name: throughput(name, Path(folder)) for name in ("digits", "mnist")}
     rows = []
     for method in by_data["digits"]:
-        row, slow = [method], False
-        for found in by_data.values():
-            samples, ratio = found.get(method, (float("nan"), float("nan")))
+        row, is_slow = [method], False
+        for throughputs in by_data.values():
+            samples, ratio = throughputs.get(method, (float("nan"), float("nan")))
             row += [f"{samples:,.0f}", f"{ratio:.2f}"]
-            slow |= ratio > 2
-        rows.append([*row, REASONS.get(method, "not explained yet") if slow else ""])
+            is_slow |= ratio > 2
+        rows.append([*row, REASONS.get(method, "not explained yet") if is_slow else ""])
     headers = ["method", "digits, samples/s", "time / vae's", "MNIST, samples/s", "time / vae's", "why more than twice"]
     print(f"# Training throughput, mlp backbone, torch {torch.__version__}, one thread, median of {ROUNDS} rounds\n")
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
