@@ -147,9 +147,7 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 
 def figure_images(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
-    """The arrays to store for figures: the first images of every set, the originals of reconstructions, latent
-    views.
-    """
+    """Arrays for figures: the first images of every set, the originals of the reconstructions, and the latent views."""
     sets: dict[str, Tensor] = dict(inputs.images)
     if RECONSTRUCTION in sets:
         sets[ORIGINAL] = inputs.data.images("validation")

@@ -1,4 +1,4 @@
-"""The aggregate posterior q(z): how much its codes tell about the image, and how far it is from the prior."""
+"""The aggregate posterior q(z): its mutual information with the image, and its divergence from the prior."""
 
 import math
 from collections.abc import Mapping
@@ -112,7 +112,7 @@ class AggregatePosterior(ModelMetric):
             return means
         caveat = (
             f"mutual_information is within {SATURATION_MARGIN} nats of log {len(images)}, the maximum for this number "
-            "of images; what is missing there is counted in the other two: increase metric.aggregate_posterior.images "
+            "of images; the excess is counted in the other two: increase metric.aggregate_posterior.images "
             "if the test split has more"
         )
         return {name: mean._replace(caveat=caveat) for name, mean in means.items()}

@@ -41,8 +41,7 @@ def hamiltonian_move(
     leapfrog_steps: int,
     half_width: float = math.inf,
 ) -> tuple[Tensor, Tensor]:
-    """One Hamiltonian Monte Carlo move of latents, which leaves the density p invariant; returns the new latents and
-    the acceptance probabilities.
+    """A Hamiltonian Monte Carlo move that leaves a density p invariant: new latents, and acceptance probabilities.
 
     v ~ N(0, I), leapfrog steps  v += e/2 g(z), z += e v, v += e/2 g(z)  with g the gradient of log p. The end point
     (z', v') is accepted with probability min(1, p(z') N(v') / p(z) N(v)). The walls of a box reflect z and v. A

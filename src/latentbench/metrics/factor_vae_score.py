@@ -57,7 +57,8 @@ def least_varying(codes: Tensor, factors: Tensor, images: int, batches: int) -> 
 
 
 class FactorVAEScore(FactorMetric):
-    """`factor_vae_score/test`: 1 if the coordinate that varies least always tells which known factor is fixed."""
+    """`factor_vae_score/test`: accuracy of predicting which known factor is fixed in a batch from its steadiest
+    coordinate."""
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"factor_vae_score": Quantity("", higher_is_better=True)}
 

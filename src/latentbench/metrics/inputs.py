@@ -1,4 +1,4 @@
-"""What a metric is given: the trained model, the data, and the image sets of the run."""
+"""What a metric gets: the trained model, the data, and the image sets of the run."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -29,7 +29,7 @@ class MetricInputs:
         `reconstruction` their reconstructions, `interpolation` images decoded half-way between two of them; every other
         set is named after its sampler.
     skipped: set name -> why the set has no images
-    reference: as many test images, averaged over binarization noise; every set is compared with these
+    reference: N test images, averaged over binarization noise; every set is compared with these
     test_images: all test images, as the model sees them
     """
 

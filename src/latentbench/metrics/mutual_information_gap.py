@@ -30,9 +30,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, *, bins: int) -> Tens
 
 
 def discretize(codes: Tensor, bins: int) -> Tensor:
-    """Bin number from 0 (N, D) of each code (N, D). The highest value is in the last bin, constants are in the
-    first.
-    """
+    """Bin numbers (N, D) of codes (N, D), from 0. The maximum is in the last bin; constants are in the first."""
     low, high = codes.aminmax(dim=0)
     width = torch.where(high > low, high - low, 1.0)
     return ((codes - low) / width * bins).long().clamp(max=bins - 1)

@@ -16,8 +16,7 @@ def separated_attribute_predictability(codes: Tensor, factors: Tensor) -> Tensor
     """Gap in accuracy between the two coordinates that predict a factor best.
 
     1/K sum_k (S_jk - max_{i != j} S_ik),  j = argmax_i S_ik,
-    S_ik = balanced accuracy, over the n_k values of factor k, of predicting it from coordinate i with n_k - 1
-    thresholds
+    S_ik = balanced accuracy of predicting the n_k values of factor k from coordinate i with n_k - 1 thresholds
 
     Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1 - 1/K sum_k 1/n_k]. An uninformative
     coordinate has S = 1 / n_k; if D = 1, this is the second accuracy. Factors with a single value are left out.

@@ -78,9 +78,7 @@ class GenerativeModel(pl.LightningModule):
         raise NotImplementedError
 
     def encode(self, x: Tensor) -> Tensor:
-        """The code (B, D) of images x (B, C, H, W): a single latent for each, such as the mean of q(z|x). Ability:
-        encode.
-        """
+        """The codes (B, D) of images x (B, C, H, W), such as the means of q(z|x). Ability: encode."""
         raise NotImplementedError
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -96,9 +94,7 @@ class GenerativeModel(pl.LightningModule):
         raise NotImplementedError
 
     def pixel_log_prob(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), nats, (S, B), for x (B, C, H, W) and z (S, B, D), or z (S, 1, D) for all x. Ability:
-        distortion.
-        """
+        """log p(x|z), nats, (S, B), of x (B, C, H, W) given z (S, B, D) or (S, 1, D). Ability: distortion."""
         raise NotImplementedError
 
     def sample_pixels(self, z: Tensor) -> Tensor:
