@@ -27,7 +27,7 @@ class FactorMetric(Metric):
         self.add_lists("codes", "factors")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
-        """Needs an encoder, finite codes, and at least two known factors that vary: scores compare factors with each other."""
+        """Needs an encoder, finite codes, and at least two known factors that vary, to be told apart."""
         if reason := inputs.model.cannot("encode", binary=inputs.data.is_binary):
             return reason
         factors = inputs.data.factors("test")
