@@ -185,11 +185,11 @@ def test_nll_is_of_the_same_draws_whatever_is_told_beside_it() -> None:
         ({"wider": [0.03, 1.0]}, (1.5, 0.7), "heavy tail"),
         ({"wider": 0.1}, (1.5, 0.7), "heavy tail"),
         ({"wider": 200.0}, (1.5, 0.7), "from half of the draws to all"),
-        ({"wider": 0.5, "away": 6.0}, (0.01, 0.01), "draws of the prior"),
+        ({"wider": 0.5, "away": 6.0}, (0.01, 0.01), "draws from the prior"),
     ],
     ids=["too narrow in one coordinate", "too narrow", "too wide", "elsewhere"],
 )
-def test_a_loose_nll_comes_with_a_warning(encoder: dict[str, Any], columns: tuple[float, ...], sign: str) -> None:
+def test_a_loose_nll_has_a_caveat(encoder: dict[str, Any], columns: tuple[float, ...], sign: str) -> None:
     model, exact = linear_model(orthogonal(*columns))
     set_encoder(model, **encoder)
     _, x = drawn(model, 40)
@@ -200,13 +200,13 @@ def test_a_loose_nll_comes_with_a_warning(encoder: dict[str, Any], columns: tupl
     assert set(caveats) == {"nll/test", "bits_per_dim/test"}
     assert sign in caveats["nll/test"]
     assert "metric=[nll,ais]" in caveats["nll/test"]
-    if sign == "draws of the prior":
+    if sign == "draws from the prior":
         told = float(caveats["nll/test"].split("are better by ")[1].split()[0])
         assert told == pytest.approx(looseness, rel=0.1), "with such a decoder p(x) is what the prior says"
 
 
 @pytest.mark.parametrize("encoder", [{"wider": 0.8}, {"wider": 1.5}, {"wider": [1.3, 0.8]}, {"away": 0.2}])
-def test_an_nll_that_can_be_trusted_comes_without_a_warning(encoder: dict[str, Any]) -> None:
+def test_a_tight_nll_has_no_caveat(encoder: dict[str, Any]) -> None:
     model, exact = linear_model(orthogonal(1.5, 0.7))
     set_encoder(model, **encoder)
     _, x = drawn(model, 40)
@@ -276,7 +276,7 @@ def test_a_trajectory_that_diverges_is_rejected(step: float) -> None:
 
 
 @torch.no_grad()
-def test_settled_steps_have_about_the_wanted_share_of_moves_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapted_steps_accept_about_the_target_share_of_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = linear_model(20 * torch.randn(PIXELS, 2))  # posteriors of a fortieth of the prior's scale
     _, x = drawn(model, 4)
     way = annealing(model, x, temperatures=100, pilot=200, chains=50)
@@ -302,7 +302,7 @@ def test_weights_of_chains_are_unbiased_forwards_and_their_inverses_backwards(te
     model, exact = linear_model(orthogonal(0.35))  # not too long, or 1/w has no variance
     _, x = drawn(model, 1)
     way = annealing(model, x, temperatures=temperatures, chains=20_000)
-    forwards = (way.log_weights(way._start(), way.temperatures) - exact(x)).exp().flatten()
+    forwards = (way.log_weights(way._sample_prior(), way.temperatures) - exact(x)).exp().flatten()
     columns, bias = model.backbone.decoder[0].weight, model.backbone.decoder[0].bias
     precision = (columns.square().sum() / SCALE**2 + 1).item()
     mean = ((x.flatten() - bias) @ columns / SCALE**2 / precision).item()
