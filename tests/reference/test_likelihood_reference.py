@@ -405,7 +405,7 @@ def test_ais_of_one_image_by_one_chain_is_a_number_with_no_error_known() -> None
     assert math.isnan(errors["ais/test"])
 
 
-def test_ais_with_too_few_temperatures_comes_with_a_warning() -> None:
+def test_ais_with_too_few_temperatures_has_a_caveat() -> None:
     model, _ = linear_model(10 * torch.randn(PIXELS, 2))
     _, x = drawn(model, 10)
     found = measured("ais", model, x, temperatures=2, pilot=20)
@@ -501,7 +501,7 @@ def test_the_error_of_parzen_is_that_of_a_mean_over_test_images() -> None:
     ("lowest", "highest", "count", "end"),
     [(0.1, 1.0, 10, None), (0.3, 1.0, 5, "lowest"), (0.01, 0.1, 5, "highest"), (0.2, 0.2, 1, None)],
 )
-def test_a_bandwidth_at_the_edge_of_the_grid_comes_with_a_warning(
+def test_a_bandwidth_at_the_edge_of_the_grid_has_a_caveat(
     lowest: float, highest: float, count: int, end: str | None
 ) -> None:
     bandwidths = {"lowest": lowest, "highest": highest, "count": count}
