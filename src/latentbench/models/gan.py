@@ -38,7 +38,7 @@ class GAN(GenerativeModel):
             )
         self.backbone = backbone
         self.prior = prior
-        self.verdict = nn.Linear(backbone.features, 1)
+        self.verdict = nn.Linear(backbone.features, 1)  # the last layer of the discriminator
         self.learning_rate = learning_rate
         self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), 0.999)
 
