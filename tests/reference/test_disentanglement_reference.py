@@ -130,7 +130,7 @@ def test_nothing_that_varies_or_unequal_numbers_are_errors() -> None:
     for score in (mig, sap, vote, dci):
         with pytest.raises(ValueError, match="no factor has two values"):
             score(perfect(), torch.ones(N, 2, dtype=torch.int64))
-        with pytest.raises(ValueError, match=rf"{N} codes and the factors of 5 images"):
+        with pytest.raises(ValueError, match=rf"{N} codes do not match the factors of 5 images"):
             score(perfect(), FACTORS[:5])
     with pytest.raises(ValueError, match="3 images"):
         dci(perfect()[::100][:3], FACTORS[::100][:3])
@@ -347,7 +347,7 @@ def test_canonical_codes_are_sorted_and_factors_counted_from_0() -> None:
 def known(factors: Tensor | None, codes: Tensor, model: Any = None) -> Any:
     """What a metric is shown of a model with the given codes."""
     data = SimpleNamespace(is_binary=False, name="some", factors=lambda split: {"test": factors}[split])
-    encoder = SimpleNamespace(cannot=lambda ability, binary: None, code=lambda images: images)
+    encoder = SimpleNamespace(cannot=lambda ability, binary: None, encode=lambda images: images)
     return inputs(codes, data=data, model=model or encoder)
 
 
@@ -373,7 +373,7 @@ def test_there_are_four_such_metrics() -> None:
     [
         (None, perfect(), "data=some has no known factors"),
         (FACTORS[:, :1], perfect(), "only 1 of the known factors vary among the test images: at least two are needed"),
-        (torch.ones(N, 3), perfect(), "of the known factors 0 vary"),
+        (torch.ones(N, 3), perfect(), "only 0 of the known factors vary"),
         (FACTORS, perfect() / 0, "images have codes that are not finite numbers"),
     ],
 )
