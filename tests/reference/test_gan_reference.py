@@ -221,7 +221,7 @@ class Referee:
             self.shown.append(made.detach().clone())
             return generators(made)
 
-        monkeypatch.setattr(model, "_step", watched)
+        monkeypatch.setattr(model, "_optimizer_step", watched)
         monkeypatch.setattr(model, "discriminator_loss", critics_view)
         monkeypatch.setattr(model, "generator_loss", generators_view)
 
