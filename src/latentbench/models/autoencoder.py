@@ -50,7 +50,7 @@ class Autoencoder(GenerativeModel):
             raise Refused(reason)
         if prior.is_learned and beta == 0:
             raise Refused(
-                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: use prior=normal or beta=1"
+                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: take prior=normal, or beta=1"
             )
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, posterior.inputs)

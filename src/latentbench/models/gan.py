@@ -33,7 +33,7 @@ class GAN(GenerativeModel):
         if prior.is_learned and not prior.has_rsample:
             raise Refused(
                 f"a GAN trains a prior only through its draws, and those of {type(prior).__name__} carry no gradient "
-                "to its parameters: use prior=normal, laplace, logistic, student_t, uniform, hypersphere, "
+                "to its parameters: take prior=normal, laplace, logistic, student_t, uniform, hypersphere, "
                 "categorical or flow"
             )
         self.backbone = backbone
