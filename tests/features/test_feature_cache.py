@@ -12,7 +12,6 @@ from torch import Tensor
 from latentbench.features import cache
 from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder
-from latentbench.features.cache import kept
 from latentbench.metrics.inputs import MetricInputs
 from options import few_digits, inputs, part_of
 

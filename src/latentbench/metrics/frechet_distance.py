@@ -8,7 +8,7 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.base import FeatureMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity
@@ -105,7 +105,7 @@ def covariance_of(rows: Tensor) -> Tensor:
 def load_reference(inputs: MetricInputs) -> Reference:
     """Moments of the reference images' features, cached across metrics and runs."""
     features = inputs.reference_features
-    return Reference(*kept("reference of Frechet distances", [features], lambda: make_reference(features)))
+    return Reference(*cached("reference of Frechet distances", [features], lambda: make_reference(features)))
 
 
 class FrechetDistance(FeatureMetric):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from latentbench.data.base import ImageData
 from latentbench.features.base import Features
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.models.base import GenerativeModel
 
 CHUNK = 1000  # images per forward pass
@@ -83,7 +83,7 @@ class MetricInputs:
     def _extract_cached(self, images: Tensor) -> Tensor:
         """For images that are the same in every run: their features are stored and shared between runs."""
         content = [images, *self.features.state_dict().values()]
-        (features,) = kept(f"features {self.features.name}", content, lambda: [self._extract(images)])
+        (features,) = cached(f"features {self.features.name}", content, lambda: [self._extract(images)])
         return features
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity
@@ -92,7 +92,7 @@ class KernelDistance(FeatureSetMetric):
 
     def prepare_reference(self, inputs: MetricInputs) -> None:
         self.reference = inputs.reference_features
-        (self.within_reference,) = kept("kernels", [self.reference], lambda: [sums_within(self.reference)])
+        (self.within_reference,) = cached("kernels", [self.reference], lambda: [sums_within(self.reference)])
 
     def compute(self) -> dict[str, Estimate]:
         x = self.all_features()

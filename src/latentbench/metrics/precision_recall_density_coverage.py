@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import check_whole_number
-from latentbench.features.cache import kept
+from latentbench.features.cache import cached
 from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity, standard_error

@@ -52,7 +52,7 @@ class PriorDiscrepancy(ModelMetric):
 
     def compute(self) -> dict[str, Estimate]:
         codes, draws = (dim_zero_cat(latents).double() for latents in (self.codes, self.draws))
-        expected_distance = spread(self.prior)
+        expected_distance = expected_squared_distance(self.prior)
         widths = [scale * expected_distance for scale in self.scales]
 
         def similarity(a: Tensor, b: Tensor) -> Tensor:

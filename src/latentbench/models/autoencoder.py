@@ -154,12 +154,12 @@ class Autoencoder(GenerativeModel):
         q, p = type(self.posterior).__name__, type(self.prior).__name__
         space = self.space
         no_density = f"{q} is a deterministic encoder and has no density of latents"
-        outside = f"{q} gives probability to latents outside of {space.words}, where {p} has none"
+        outside = f"{q} gives probability to latents outside of {space.description}, where {p} has none"
         is_inside = self.posterior.space is space
         if ability == "interpolate" and space is CODES:
-            return f"latents are in {CODES.words}, and none is half-way between two others"
+            return f"latents are in {CODES.description}, and none is half-way between two others"
         if ability == "active_units" and space in (SPHERE, CODES):
-            return f"latents are in {space.words}, where a single coordinate cannot be unused"
+            return f"latents are in {space.description}, where a single coordinate cannot be unused"
         if ability == "independent_coordinates" and not self.posterior.is_factorised:
             return f"{q} has no independent coordinates"
         if ability == "rate" and is_inside and self.has_closed_rate():
@@ -175,7 +175,9 @@ class Autoencoder(GenerativeModel):
             if not is_inside and space is not BOX:
                 return f"{outside}: none of its draws has a density under the prior"
         if ability == "joint_density" and space in (SPHERE, CODES):
-            return f"latents are in {space.words}, where a gradient of log p(x, z) in R^n leads to no other latent"
+            return (
+                f"latents are in {space.description}, where a gradient of log p(x, z) in R^n leads to no other latent"
+            )
         if ability in ("distortion", "log_likelihood", "joint_density"):
             return self.likelihood.not_a_density_of(binary=binary)
         return None
@@ -191,11 +193,11 @@ class Autoencoder(GenerativeModel):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        return self.posterior.point(self.posterior_distribution(x))
+        return self.posterior.point_estimate(self.posterior_distribution(x))
 
     def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
         """Latents (B, D) half-way in the geometry of the prior."""
-        return self.prior.halfway(start, end)
+        return self.prior.midpoint(start, end)
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:
         """KL(q(z|x) || p(z)), nats, (B,), in closed form or as the mean over draws z (S, B, D)."""

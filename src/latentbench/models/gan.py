@@ -58,7 +58,7 @@ class GAN(GenerativeModel):
 
     def generate(self, n: int) -> Tensor:
         """Images (n, C, H, W) from n draws of the prior."""
-        return self.decode(draws(self.prior_distribution(), n))
+        return self.decode(sample_with_gradients(self.prior_distribution(), n))
 
     def discriminate(self, x: Tensor) -> Tensor:
         """T(x), the logit that an image is real, (B, 1), in float32 at least, like the losses."""
