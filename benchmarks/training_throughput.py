@@ -53,7 +53,7 @@ def seconds(config: DictConfig, data: ImageData, folder: Path) -> float:
         step_ends.append(time.perf_counter())
 
     model.training_step = timed_step  # type: ignore[method-assign]
-    fit(config, model, data, False, folder)
+    fit(config, model, data, folder)
     return (step_ends[-1] - step_ends[0]) / (len(step_ends) - 1)
 
 

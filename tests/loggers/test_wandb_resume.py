@@ -1,4 +1,4 @@
-"""A run that is cut off, or loses W&B on the way, is one W&B run in the end, with every point of its curves once."""
+"""An interrupted run, or one that loses its connection, is one W&B run, with every point of its curves once."""
 
 import json
 import subprocess
@@ -12,6 +12,7 @@ from test_command_line import latentbench
 from test_weights_and_biases import CHOICES, CONFIG, RECORD, a_logger, alone, rows, server, summary, the_folder
 
 from latentbench.loggers import weights_and_biases
+from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record, load
 from latentbench.running import checkpoints
@@ -24,12 +25,12 @@ SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.ma
 
 def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
     logger = a_logger()
-    curves = logger.start(run_dir=run_dir, study="s", run_id="a", choices=CHOICES, config=CONFIG, resumed=resumed)
-    return logger, curves
+    run = RunInfo(run_id="a", study="s", choices=CHOICES, config=CONFIG, folder=run_dir, resumed=resumed)
+    return logger, logger.start(run)
 
 
 def part(run_dir: Path, epochs: range, *, resumed: bool, record: Record | None = None) -> None:
-    """A run, or what was left of one; without a record it is cut off."""
+    """Log some epochs of a run, and its end if there is a record."""
     logger, curves = start(run_dir, resumed=resumed)
     for epoch in epochs:
         for stage in ("validation", "train"):
@@ -46,7 +47,7 @@ def synced(*arguments: str | Path) -> None:
 
 
 def points(history: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    """Of which stage and which epoch each row of curves is."""
+    """Stage and epoch of each row of curves."""
     return [(stage, row["epoch"]) for row in history for stage in ("train", "validation") if f"{stage}/loss" in row]
 
 
@@ -80,14 +81,14 @@ def test_the_parts_of_a_run_that_was_online_are_one_run(tmp_path: Path, server: 
 
 def test_a_run_that_begins_anew_or_had_ended_is_another_run(tmp_path: Path, server: WandbServer) -> None:
     part(tmp_path, range(2), resumed=False)
-    part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint to go on from
+    part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint
     part(tmp_path, range(2), resumed=True, record=RECORD)  # it had failed after a checkpoint
     assert len(server.runs) == 3
     assert sorted(points(server.streamed["wandb-history.jsonl"])) == sorted(3 * every_point(2))
 
 
 @pytest.mark.parametrize("left", ["", '{"id": "abc"}', "{"])
-def test_what_was_cut_short_is_not_continued(tmp_path: Path, left: str) -> None:
+def test_a_truncated_resume_state_starts_a_new_run(tmp_path: Path, left: str) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "latentbench.json").write_text(left)
     part(tmp_path, range(2), resumed=True, record=RECORD)
@@ -95,20 +96,20 @@ def test_what_was_cut_short_is_not_continued(tmp_path: Path, left: str) -> None:
     assert not (tmp_path / "wandb" / "latentbench.json").exists()
 
 
-def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
+def test_the_same_command_continues_the_curves_and_force_starts_a_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*SMALL, "checkpoint_seconds=0", f"output_dir={tmp_path}")
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         if trainer.current_epoch == 3:
             raise KeyboardInterrupt
         if trainer.current_epoch < 2:
-            keep(self, trainer, model)
+            save(self, trainer, model)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         assert latentbench(*command).code == 130
     assert latentbench(*command).code == 0
     assert latentbench(*command, "force=true").code == 0
@@ -126,15 +127,15 @@ def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
 def test_a_run_whose_server_dies_ends_whole_with_one_warning_and_can_be_synced(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(weights_and_biases.PATIENCE, "finish_timeout", 2)
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    monkeypatch.setitem(weights_and_biases.TIMEOUTS, "finish_timeout", 2)
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def lose(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        keep(self, trainer, model)
+        save(self, trainer, model)
         if trainer.current_epoch == 2:
             server.dies_after = server.requests
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", lose)
+    monkeypatch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", lose)
     finished = latentbench(*SMALL, f"output_dir={tmp_path}")
     assert finished.code == 0
     (run_dir,) = (tmp_path / "s").iterdir()

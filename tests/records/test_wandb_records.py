@@ -1,4 +1,4 @@
-"""Tables from W&B are those from records; no test leaves the loopback."""
+"""Tables from W&B equal those from records. No test leaves the loopback interface."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ from test_command_line import latentbench
 from test_tables import a_record
 from test_weights_and_biases import alone, server
 
+from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record
 from latentbench.reporting.tables import load_records, load_wandb_records, main
@@ -18,18 +19,19 @@ __all__ = ["alone", "server"]  # fixtures
 
 
 def logged(record: Record, run_dir: Path) -> Record:
-    """The record, after its run was logged."""
+    """Log the run of a record; returns the record."""
     logger = WeightsAndBiases(project="latentbench", entity=None)
-    logger.start(
-        run_dir=run_dir, study=record.study, run_id=record.run_id, choices=record.choices, config=record.config
+    run = RunInfo(
+        run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
     )
+    logger.start(run)
     logger.finish(record, {})
     logger.close(failed=record.status != "finished")
     return record
 
 
 def some_records() -> list[Record]:
-    """A finished run with all that a record may hold, another seed of it, and one that failed."""
+    """A finished run with every key of a record, another seed of it, and one that failed."""
     whole = a_record(
         metrics={"fid/prior": 1 / 3, "psnr/test": 8.0},
         config={"beta": 1.0, "nothing": None, "tiny": 1e-300, "list": [1, 2.0, "x"]},
@@ -87,7 +89,7 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
     assert records == [good]
     assert len(unusable) == 2
     assert without["name"] in unusable[0]
-    assert "holds no record" in unusable[0]
+    assert "has no record" in unusable[0]
     assert older["name"] in unusable[1]
     assert "schema 0 and this version reads schema 2: run it again" in unusable[1]
 
@@ -104,7 +106,7 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
         (False, "0" * 40, ["from=paper"], "from=paper: choose records or wandb"),
     ],
 )
-def test_what_wandb_cannot_give_is_one_line_and_exit_code_2(
+def test_errors_of_wandb_are_one_line_and_exit_code_2(
     refuse: bool,
     key: str | None,
     overrides: list[str],

@@ -1,4 +1,4 @@
-"""A run that was cut off goes on as if it had never stopped; no two processes are at one run."""
+"""An interrupted run ends with the numbers of an uninterrupted one; no two processes execute one run."""
 
 import fcntl
 import os
@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,29 +16,49 @@ import pytorch_lightning as pl
 import torch
 from test_command_line import latentbench
 
-from latentbench.cli.status import state_of
+from latentbench.cli.status import status_lines
 from latentbench.data.base import Batches
 from latentbench.launchers.local import Local
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import load
 from latentbench.running import checkpoints
-from latentbench.running.locks import held, is_held, leased_devices
+from latentbench.running.job import CHECKPOINT
+from latentbench.running.locks import is_locked, leased_devices, try_lock
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
 EPOCHS = 6
-KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # 10 seconds each
-# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, annealing.
+KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # about 10 seconds each
+# Critics with their own optimizers, rejection sampling, batch counters, buffers, annealing.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
 
 
 def folder(root: Path) -> Path:
-    """The run's folder."""
+    """The folder of the only run."""
     (found,) = (root / "adhoc").iterdir()
     return found
 
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from latentbench.running.locks import try_lock
+
+with try_lock(Path(sys.argv[1])) as acquired:
+    print(acquired, flush=True)
+    time.sleep(60)
+"""
+
+
+def lock_holder(lock: Path) -> subprocess.Popen[str]:
+    """Another process, which holds a lock."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
 def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
-    """What a run leaves: its metrics and weights."""
+    """Metrics and weights of a finished run."""
     finished = latentbench(f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={root}", *more)
     assert finished.code == 0, finished.err
     of_run = folder(root)
@@ -49,49 +70,48 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(method, tmp_path / "whole")
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        keep(self, trainer, model)
+        save(self, trainer, model)
         if trainer.current_epoch in (1, 3):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         for _ in range(2):
             torch.manual_seed(random.randrange(2**31))
             code = latentbench(
                 f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
             ).code
             assert code == 130
-            assert (folder(tmp_path / "cut") / checkpoints.FILE_NAME).is_file()
+            assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
     assert trained(method, tmp_path / "cut") == whole
-    assert not (folder(tmp_path / "cut") / checkpoints.FILE_NAME).exists(), "of a finished run nothing goes on"
+    assert not (folder(tmp_path / "cut") / CHECKPOINT).exists(), "a finished run needs no checkpoint"
 
 
-def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
+def test_a_truncated_checkpoint_is_reported_and_the_run_starts_from_the_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "forget", lambda run_dir: None)
-        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         trained("vae", tmp_path / "cut")
     of_run = folder(tmp_path / "cut")
-    content = (of_run / checkpoints.FILE_NAME).read_bytes()
-    (of_run / checkpoints.FILE_NAME).write_bytes(content[: len(content) // 2])
+    content = (of_run / CHECKPOINT).read_bytes()
+    (of_run / CHECKPOINT).write_bytes(content[: len(content) // 2])
     (of_run / "record.json").unlink()
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}")
     assert finished.code == 0
     assert "last.ckpt cannot be read" in finished.err
-    assert "begins anew" in finished.err
+    assert "starts from the beginning" in finished.err
     assert load(of_run / "record.json").metrics == whole["metrics"]
 
 
-def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_other_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         patch.setattr("latentbench.running.train.code_digest", lambda: "another")
         trained("vae", tmp_path / "cut")
     (folder(tmp_path / "cut") / "record.json").unlink()
@@ -114,59 +134,59 @@ def test_every_change_of_the_code_is_other_code(tmp_path: Path, monkeypatch: pyt
     assert code_digest.__wrapped__() not in digests
 
 
-def test_the_reason_of_a_failure_is_gone_when_the_run_begins_again(
+def test_the_record_of_a_failure_is_removed_when_the_run_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("method=vae", *SMALL, "trainer.max_epochs=1", f"output_dir={tmp_path}")
     with monkeypatch.context() as patch:
-        patch.setattr("latentbench.running.train.fit", lambda *_, **__: 1 / 0)
+        patch.setattr("latentbench.running.run.fit", lambda *_, **__: 1 / 0)
         assert latentbench(*command).code == 1
-    assert state_of(folder(tmp_path))[0] == "failed"
+    assert status_lines([folder(tmp_path)])[0] == "1 failed, of 1 runs"
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("latentbench.running.train.fit", interrupted)
+    monkeypatch.setattr("latentbench.running.run.fit", interrupted)
     assert latentbench(*command).code == 130
-    assert state_of(folder(tmp_path)) == ("to do", None)
+    assert status_lines([folder(tmp_path)])[0] == "1 not started, of 1 runs"
 
 
-def test_a_look_at_a_run_does_not_keep_it_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with held(tmp_path / "lock") as free:
-        assert free
-        looks = []
-
-        def another_ends(seconds: float) -> None:
-            looks.append(seconds)
-            if len(looks) == 3:
-                fcntl.flock(others, fcntl.LOCK_UN)
-
-        with (tmp_path / "other").open("a") as others:
-            fcntl.flock(others, fcntl.LOCK_EX)
-            monkeypatch.setattr("latentbench.running.locks.time.sleep", another_ends)
-            with held(tmp_path / "other", patience=60.0) as ours:
-                assert (ours, len(looks)) == (True, 3)
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """latentbench-status holds a run's lock while it looks at it."""
+    with (tmp_path / "lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        release = threading.Timer(0.3, fcntl.flock, (other, fcntl.LOCK_UN))
+        release.start()
+        start = time.monotonic()
+        with try_lock(tmp_path / "lock", timeout=60.0) as acquired:
+            assert acquired
+            assert 0.2 < time.monotonic() - start < 30
+        release.join()
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+    holder = lock_holder(tmp_path / "lock")
+    with try_lock(tmp_path / "lock") as acquired:
+        assert not acquired
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "lock").exists(), "a file that is left behind is no lock"
+    with try_lock(tmp_path / "lock") as acquired:
+        assert acquired
+
+
+def test_a_run_that_is_locked_by_another_process_is_not_run(tmp_path: Path) -> None:
     whole = trained("vae", tmp_path)
     of_run = folder(tmp_path)
     (of_run / "record.json").unlink()
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path\n"
-         "from latentbench.running.locks import held\n"
-         "with held(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)", str(of_run / "lock")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
-    assert is_held(of_run / "lock")
+    holder = lock_holder(of_run / "lock")
+    assert is_locked(of_run / "lock")
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
-    assert (finished.code, "another process is at it" in finished.err) == (0, True)
+    assert (finished.code, "is locked by another process" in finished.err) == (0, True)
     assert not (of_run / "record.json").exists()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert not is_held(of_run / "lock"), "the operating system drops it"
+    assert not is_locked(of_run / "lock"), "the operating system releases it"
     assert trained("vae", tmp_path) == whole
 
 
@@ -175,7 +195,7 @@ def named(total: int) -> dict[int, str]:
     return {number: f"GPU-{number}" for number in range(total)}
 
 
-def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
+def test_each_device_is_leased_up_to_its_limit_and_runs_spread_evenly(tmp_path: Path) -> None:
     leases = [leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
     assert [lease.__enter__() for lease in leases] == [[0], [1], [0], [1]]
     leases[1].__exit__(None, None, None)
@@ -188,10 +208,10 @@ def test_a_device_is_the_same_to_processes_that_number_it_differently(tmp_path: 
         with leased_devices({0: "b", 1: "a"}, 1, runs_per_device=1, folder=tmp_path) as other:
             assert (one, other) == ([0], [0])
         with leased_devices({0: "c"}, 1, runs_per_device=1, folder=tmp_path) as third:
-            assert third == [0], "nobody has it: the number is another device's"
+            assert third == [0], "it is unused: only its number is that of another device"
 
 
-def test_runs_of_others_count_whatever_places_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_others_count_whatever_slots_they_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) for _ in range(2))
     assert (first.__enter__(), second.__enter__()) == ([0], [0])
     first.__exit__(None, None, None)
@@ -215,29 +235,29 @@ def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkey
         with pytest.raises(TimeoutError), leased_devices(named(3), 3, runs_per_device=1, folder=tmp_path):
             pass
         with leased_devices(named(3), 2, runs_per_device=1, folder=tmp_path) as two:
-            assert (one, two) == ([0], [1, 2]), "who had to wait holds nothing"
+            assert (one, two) == ([0], [1, 2]), "a run that waits holds no device"
         with leased_devices(named(3), 3, runs_per_device=2, folder=tmp_path) as three:
-            assert three == [1, 2, 0], "first those that nobody uses"
+            assert three == [1, 2, 0], "unused devices first"
 
 
-def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> None:
+def test_none_is_leased_where_there_are_fewer_devices_than_needed(tmp_path: Path) -> None:
     for total, n in ((0, 1), (2, 3), (2, 0)):
         with leased_devices(named(total), n, runs_per_device=1, folder=tmp_path) as devices:
             assert devices is None
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    with held(tmp_path / "lock") as first, held(tmp_path / "lock") as second:
+    with try_lock(tmp_path / "lock") as first, try_lock(tmp_path / "lock") as second:
         assert (first, second) == (True, False)
-    assert not is_held(tmp_path / "lock")
-    assert not is_held(tmp_path / "no such lock")
+    assert not is_locked(tmp_path / "lock")
+    assert not is_locked(tmp_path / "no such lock")
 
 
 SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
 
 
 def sweep(root: Path, *more: str) -> subprocess.Popen[str]:
-    """A sweep in a process group of its own, to be killed as a whole."""
+    """Start a sweep in a new process group, which can be killed as a whole."""
     command = [sys.executable, "-m", "latentbench", *SWEEP, f"output_dir={root}", *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -261,7 +281,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_
     assert len(numbers(tmp_path / "cut")) == 6
 
 
-def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path) -> None:
+def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
     process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=300", "method=vae", "seed=0,1")
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
@@ -281,17 +301,17 @@ def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
     (lock,) = tmp_path.glob("adhoc/*/lock")
-    assert is_held(lock)
+    assert is_locked(lock)
     process.terminate()
     process.wait()
     until = time.monotonic() + 30
-    while is_held(lock):
-        assert time.monotonic() < until, "the worker is at its run still"
+    while is_locked(lock):
+        assert time.monotonic() < until, "the worker is still running"
         time.sleep(0.2)
 
 
-def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give = Local._give
+def test_a_worker_that_dies_between_two_runs_loses_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assign = Local._assign
     given = []
 
     def late(self: Local, busy: Any, worker: Any, *more: Any) -> None:
@@ -299,9 +319,9 @@ def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, m
         if len(given) == 2:
             worker[1].kill()
             worker[1].join()
-        give(self, busy, worker, *more)
+        assign(self, busy, worker, *more)
 
-    monkeypatch.setattr(Local, "_give", late)
+    monkeypatch.setattr(Local, "_assign", late)
     several = ("-m", "method=vae", "seed=0,1,2", *SMALL, "trainer.max_epochs=1", "launcher=local", "launcher.n_jobs=1")
     finished = latentbench(*several, f"output_dir={tmp_path}")
     assert finished.code == 1
