@@ -10,10 +10,11 @@ from test_tables import a_record
 from test_wandb_records import logged
 from test_weights_and_biases import alone, server
 
+from latentbench.cli import dashboard
+from latentbench.cli.dashboard import DRY_RUN, main, to_overrides
 from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.compose import compose_config
-from latentbench.reporting import dashboard
-from latentbench.reporting.dashboard import DRY_RUN, main, overrides, panels
+from latentbench.reporting.dashboard import panels
 from wandb_server import WandbServer
 
 __all__ = ["alone", "server"]  # fixtures
@@ -27,7 +28,7 @@ QUICK = ("sweep=quick", "entity=someone", "project=latentbench")
 def kinds(*arguments: str) -> dict[str, list[str]]:
     """Titles of a study's panels by their kind."""
     found: dict[str, list[str]] = {}
-    for section in panels(compose_config(overrides(arguments))).values():
+    for section in panels(compose_config(to_overrides(arguments))).values():
         for panel in section:
             found.setdefault(panel.kind, []).append(panel.title)
     return found

@@ -8,10 +8,10 @@ import pytest
 from test_figures import keep, noise
 from test_tables import a_record, broken_records
 
+from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record, load, parse
 from latentbench.records.store import images_of, load_records, publish
-from latentbench.reporting.tables import main
 
 KIND = "a part of it is missing or of another kind"
 NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
@@ -51,7 +51,7 @@ def test_publishing_leaves_a_folder_per_data_set_with_all_that_its_tables_need(h
         assert files(digits / run_id) == {"images.npz": (here / "outputs" / "s" / run_id / "images.npz").read_bytes()}
     lines = (digits / "records.jsonl").read_text().splitlines()
     assert [parse(line, "") for line in lines] == sorted(
-        (record for record in records if record.choices["data"] == "digits"), key=Record.line
+        (record for record in records if record.choices["data"] == "digits"), key=Record.to_line
     )
     assert len(lines) == 5
     assert (digits / "table.md").read_text().startswith("# s on digits\n")
@@ -126,7 +126,7 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
     texts = [" ".join(path.read_text().split()) for path in sorted(tmp_path.glob("broken/*/record.json"))]
     good = a_record()
     (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.line(), *texts]))
+    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.to_line(), *texts]))
     records, unusable = load_records(tmp_path)
     assert records == [good]
     assert [line.partition("records.jsonl:")[2][0] for line in unusable] == ["2", "3", "4", "5", "6"]
@@ -159,7 +159,7 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:
-    text = a_record().line()
+    text = a_record().to_line()
     assert old in text
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "record.json").write_text(text.replace(old, new, 1))
@@ -171,8 +171,8 @@ def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, t
 
 def test_a_record_without_errors_is_of_this_schema_still(tmp_path: Path) -> None:
     record = a_record(standard_errors={"fid/prior": 0.5})
-    assert parse(record.line(), "") == record
-    older = record.line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")
+    assert parse(record.to_line(), "") == record
+    older = record.to_line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")
     assert "errors" not in older
     assert parse(older, "") == dataclasses.replace(record, standard_errors={})
     record.save(tmp_path)

@@ -18,11 +18,13 @@ from PIL import Image
 from test_tables import a_record
 
 from browser import ENTER, MISSING, SPACE, Browser
-from latentbench.reporting.findings import findings
+from latentbench.cli.report import main
+from latentbench.reporting.findings import find
 from latentbench.reporting.formats import to_markdown
-from latentbench.reporting.page import main, to_html
+from latentbench.reporting.page import to_html
 from latentbench.reporting.study_figures import make_figures
-from latentbench.reporting.summary import Summary, summarize
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import load_records
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;"
@@ -101,8 +103,8 @@ def a_study(folder: Path) -> Path:
 
 def html_of(folder: Path, **given: Any) -> tuple[str, Summary]:
     summary = summarize(load_records(folder)[0], rows=["method"], baseline="vae")
-    plots = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
-    made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], plots=plots)
+    axes = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
+    made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], axes=axes)
     return to_html(summary, made, folder, **({"title": "s"} | given)), summary
 
 
@@ -142,13 +144,13 @@ def test_every_cell_sorts_by_its_unrounded_number(study: Path) -> None:
     page, summary = page_of(study)
     values = {attributes["data-value"] for attributes in page.all("td") if "data-value" in attributes}
     numbers = summary.table.filter(regex=r"\.mean$|^rank$").to_numpy().ravel()
-    seeds = summary.table["seeds"][list(summary.runs)]
+    seeds = [row.seeds for row in summary.rows]
     assert values - {""} == {repr(float(number)) for number in [*numbers, *seeds] if not np.isnan(number)}
 
 
 def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> None:
     page, summary = page_of(study)
-    (found,) = findings(summary)
+    (found,) = find(summary)
     assert list(found.differences.values()) == [pytest.approx(80.25)]
     assert cells_of(page, "ae")[2] == "101 ± 3† +80.2 worse"
     assert cells_of(page, "vae")[2] == "21 ± 2 best"
@@ -338,7 +340,7 @@ def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_page_needs_no_torch() -> None:
     code = (
-        "import sys, latentbench.reporting.page as r; r.main(['sweep=nope']);"
+        "import sys, latentbench.reporting.page, latentbench.cli.report as r; r.main(['sweep=nope']);"
         "print({'torch', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.reporting.formats import decimals
-from latentbench.reporting.summary import Summary, mean_interval
+from latentbench.reporting.significance import mean_interval
+from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import (
     frame,
     load_records,
-    main,
     summarize,
     to_csv,
     to_latex,
@@ -46,9 +47,9 @@ def a_record(
     data: str = "digits",
     max_epochs: int = 50,
     config: dict[str, Any] | None = None,
-    **kept: Any,
+    **fields: Any,
 ) -> Record:
-    """A record as a run writes it; `config` is merged over a small one, `kept` over the record's own keys."""
+    """A record as a run writes it; `config` is merged over a small one, `fields` over the record's other fields."""
     choices = {"method": method, "data": data, "seed": seed, "beta": beta, "latent_size": 8}
     choices |= {
         "posterior": "dirac" if method == "ae" else "gaussian",
@@ -73,7 +74,7 @@ def a_record(
         environment={"git_commit": "c0ffee", "packages": {"latentbench": "0.1.0"}},
         metrics={"fid/prior": 10.0 + seed} if metrics is None else metrics,
     )
-    return dataclasses.replace(record, **kept)
+    return dataclasses.replace(record, **fields)
 
 
 def row(summary: Summary, **values: Any) -> pd.Series:
@@ -83,6 +84,11 @@ def row(summary: Summary, **values: Any) -> pd.Series:
         table = table[table[key] == value]
     assert len(table) == 1
     return table.iloc[0]
+
+
+def best_cells(summary: Summary) -> set[tuple[int, str]]:
+    """Where the best means are, as (position in the table, metric)."""
+    return {(row.index, key) for row in summary.lines for key, cell in row.cells.items() if cell.is_best}
 
 
 def markdown_row(summary: Summary, name: str) -> list[str]:
@@ -193,10 +199,10 @@ def test_the_best_follows_the_direction_and_is_never_the_floor() -> None:
 
 def test_a_metric_without_known_direction_has_no_best() -> None:
     records = [a_record(m, metrics={"odd/x": v}) for m, v in (("ae", 1.0), ("vae", 2.0))]
-    assert summarize(records, rows=["method"]).best == set()
+    assert best_cells(summarize(records, rows=["method"])) == set()
     other = {"resolved": {"metrics": {"fid": {"units": "", "higher_is_better": True}}}}
     summary = summarize([a_record("ae"), a_record("vae", config=other)], rows=["method"])
-    assert summary.best == set()
+    assert best_cells(summary) == set()
     assert any("disagree" in note for note in summary.notes)
 
 
@@ -212,13 +218,13 @@ def test_every_data_set_has_its_floor_and_its_best() -> None:
     assert floors["data"].tolist() == ["digits", "mnist"]
     assert floors["fid/prior.mean"].tolist() == [1.0, 5.0]
     assert floors["sharpness_ratio/prior.mean"].tolist() == [1.0, 1.0]
-    assert summary.best == {(2, "fid/prior"), (5, "fid/prior")}  # vae's, on either
+    assert best_cells(summary) == {(2, "fid/prior"), (5, "fid/prior")}  # vae's, on either
 
 
 def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
     summary = summarize([a_record("ae", data="digits"), a_record("vae", data="mnist")], rows=["method"])
     assert summary.keys == ["method", "data"]
-    assert summary.best == set()
+    assert best_cells(summary) == set()
 
 
 def test_real_images_prepared_otherwise_share_no_floor() -> None:
@@ -247,7 +253,7 @@ def test_rows_measured_otherwise_have_no_common_best(config: dict[str, Any], key
     records[1].choices["metric"] = ["fid", "nll"]
     summary = summarize(records, rows=["method"])
     assert summary.keys == keys
-    assert bool(summary.best) == (summary.scale == [])
+    assert bool(best_cells(summary)) == (summary.scale_keys == [])
 
 
 def choosing(record: Record, **choices: Any) -> Record:
@@ -528,7 +534,7 @@ def test_help_names_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tables_need_no_torch() -> None:
     code = (
-        "import sys, latentbench.reporting.tables as t; t.main(['sweep=nope']);"
+        "import sys, latentbench.reporting.tables, latentbench.cli.tables as t; t.main(['sweep=nope']);"
         "print({'torch', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

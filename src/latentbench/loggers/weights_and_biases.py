@@ -105,7 +105,7 @@ class WeightsAndBiases(RunLogger):
             ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
             warned = {f"caveats/{key}": text for key, text in record.caveats.items()}
             errors = {f"standard_errors/{key}": error for key, error in record.standard_errors.items()}
-            whole = {"record": record.line()}  # of which tables are made; the others are for W&B's own views
+            whole = {"record": record.to_line()}  # of which tables are made; the others are for W&B's own views
             self._run.summary.update(record.metrics | errors | skipped | warned | ending | whole)
             shown = pictures(images, lines=LINES)
             if shown:

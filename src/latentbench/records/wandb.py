@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from latentbench.errors import UserError
 from latentbench.records.record import Record, parse
-from latentbench.records.store import left_out, usable
+from latentbench.records.store import left_out_line, validate
 
 if TYPE_CHECKING:
     import wandb
@@ -28,9 +28,9 @@ def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[li
             text = run.summary_metrics.get("record")
             if text is None:
                 raise UserError(f"{run.url} holds no record: it has not ended, or was logged by an older version")
-            record = usable(parse(text, run.url), run.url)
+            record = validate(parse(text, run.url), run.url)
         except UserError as error:
-            unusable.append(left_out(error))
+            unusable.append(left_out_line(error))
             continue
         before = kept.get(record.run_id)
         if before is None or record.status == "finished" or before.status != "finished":

@@ -25,7 +25,7 @@ from latentbench.evaluation.evaluate import Evaluation, evaluate
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
 from latentbench.records.provenance import Clock, code_digest, environment
-from latentbench.records.record import FILE_NAME, Record, Status, described, status_of, write_whole
+from latentbench.records.record import FILE_NAME, Record, Status, describe, status_of, write_whole
 from latentbench.running.build import build, build_measures, load, seeded_model
 from latentbench.running.checkpoints import Checkpoints, forget, kept, last
 from latentbench.running.data_parallel import STRATEGY, Shares
@@ -140,7 +140,7 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
         clock.lap("evaluate")
         resolved["resolved"] = evaluation.facts
         about |= {key: getattr(evaluation, key) for key in ("metrics", "standard_errors", "skipped", "caveats")}
-        record = Record(status="finished", seconds=clock.seconds, environment=environment(), **about)
+        record = Record(status="finished", seconds=clock.seconds, environment=_environment(), **about)
         keep(run_dir, model, evaluation)
         record.save(run_dir)
         logger.finish(record, evaluation.images)
@@ -149,14 +149,19 @@ def carry_out(config: DictConfig, chosen: dict[str, Any], run_dir: Path, devices
     except Exception as error:
         status: Status = "refused" if isinstance(error, Refused) else "failed"
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        record = Record(status=status, reason=reason, seconds=clock.seconds, environment=environment(), **about)
+        record = Record(status=status, reason=reason, seconds=clock.seconds, environment=_environment(), **about)
         record.save(run_dir)
         logger.finish(record, {})
         raise
     finally:
         logger.close(failed=failed)
-    log.info("\n".join([str(run_dir / FILE_NAME), *described(record)]))
+    log.info("\n".join([str(run_dir / FILE_NAME), *describe(record)]))
     return "finished"
+
+
+def _environment() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return environment(cpu_threads=torch.get_num_threads(), gpu=gpu)
 
 
 def follow(job: Job, *, devices: Sequence[int] | None) -> None:
