@@ -119,7 +119,7 @@ def test_a_study_without_runs_is_said_to_have_none_yet(server: WandbServer, caps
         (False, None, ["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
         (False, None, ["seed=-1"], "seed=-1"),
         (False, None, ["logger=none"], "logger=wandb"),
-        (False, None, ["+table.figures.mine=beta"], "table.figures.mine=beta: name its axes"),
+        (False, None, ["+table.figures.mine=beta"], "table.figures.mine=beta: give an x and a y"),
         (False, None, ["project="], "project= is empty: name the W&B project"),
         (False, None, ["projct=me"], "projct: there is no such key"),
     ],

@@ -196,8 +196,8 @@ def test_images_become_a_picture_each_that_says_what_it_shows(tmp_path: Path, ch
     shown = summary(the_folder(tmp_path))["summary"]
     captions = {key: value["caption"] for key, value in shown.items() if key.startswith("images/")}
     assert captions == {
-        "images/prior": "samples: latents drawn by prior, decoded",
-        "images/reconstruction": "originals, and below each its reconstruction",
+        "images/prior": "samples: decoded latents, drawn by prior",
+        "images/reconstruction": "originals, each above its reconstruction",
         "images/real": "real images, which the model was not trained on",
         "images/codes": "latents of 3 test images, coloured by label",
     }

@@ -13,7 +13,7 @@ from latentbench.errors import UserError
 from latentbench.records.record import Record, load, parse
 from latentbench.records.store import images_of, load_records, publish
 
-KIND = "a part of it is missing or of another kind"
+KIND = "a field is missing or has the wrong type"
 NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
 
 
@@ -91,7 +91,7 @@ def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest
     capsys.readouterr()
     assert main(["study=s", "publish=true", "output_dir=few"]) == 2
     err = capsys.readouterr().err
-    assert "results/s/digits has 4 of its runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
+    assert "results/s/digits has 4 runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
     assert files(here / "results") == before
     assert main(["study=s", "publish=true", "output_dir=few", "force=true"]) == 0
     assert {path.name for path in (here / "results" / "s" / "digits").iterdir()} == NAMES | {"vae-digits-b1-e50-s0"}
@@ -107,10 +107,10 @@ def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.Captu
     assert main(["study=s", "publish=true", "output_dir=results"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert "records.jsonl:5 is not valid JSON" in warning
-    assert "publish=true would lose what is left out: mend it, or delete it" in error
+    assert "publish=true would lose the records that cannot be used: repair or delete them first" in error
     assert files(here / "results") == before
     assert main(["study=s", "publish=true"]) == 2, "nor by others' records in its place"
-    assert "such as that of line 5: force=true" in capsys.readouterr().err
+    assert "such as the one in line 5: force=true" in capsys.readouterr().err
 
 
 def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
@@ -135,20 +135,20 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema": 2', '"schema": 0', "is a record of schema 0 and this version reads schema 2: run it again"),
+        ('"schema": 2', '"schema": 0', "has record schema 0, this version reads schema 2: run it again"),
         ('"schema": 2', '"scheme": 1', "is not a record"),
-        ('"run_id"', '"runid"', "lacks or adds a key of schema 2"),
-        ('"data": "digits"', '"data": "../digits"', "no folder's name"),
-        ('"data": "digits"', '"data": ".."', "no folder's name"),
-        ('"data": "digits"', '"data": ""', "no folder's name"),
-        ('"run_id": "', '"run_id": "/', "no folder's name"),
+        ('"run_id"', '"runid"', "has a missing or unknown key for schema 2"),
+        ('"data": "digits"', '"data": "../digits"', "the name of a folder"),
+        ('"data": "digits"', '"data": ".."', "the name of a folder"),
+        ('"data": "digits"', '"data": ""', "the name of a folder"),
+        ('"run_id": "', '"run_id": "/', "the name of a folder"),
         ('"caveats": {}', '"caveats": null', KIND),
         ('"caveats": {}', '"caveats": {"fid/prior": 1}', KIND),
         ('"standard_errors": {}', '"standard_errors": null', KIND),
         (
             '"standard_errors": {}',
             '"standard_errors": {"fid/prior": -1}',
-            "fid/prior=-1, which is not a finite number that can be",
+            "fid/prior=-1, which is not a valid number",
         ),
         ('"standard_errors": {}', '"standard_errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
         ('"fid/prior": 10.0', '"fid/prior": 1e308', "fid/prior=1e+308, which is not"),

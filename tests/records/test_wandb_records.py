@@ -90,7 +90,7 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
     assert without["name"] in unusable[0]
     assert "holds no record" in unusable[0]
     assert older["name"] in unusable[1]
-    assert "schema 0 and this version reads schema 2: run it again" in unusable[1]
+    assert "schema 0, this version reads schema 2: run it again" in unusable[1]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_runs_that_differ_in_a_choice_are_rows_of_their_own() -> None:
     assert summary.keys == ["method", "beta"]
     assert row(summary, beta=1.0)["fid/prior.mean"] == 1.0
     assert row(summary, beta=4.0)["fid/prior.mean"] == 4.0
-    assert "runs differ in beta too" in to_text(summary)
+    assert "runs also differ in beta" in to_text(summary)
 
 
 def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
@@ -154,7 +154,7 @@ def test_a_repeated_run_is_not_a_second_seed() -> None:
     copy = a_record(metrics={"fid/prior": 99.0}, run_id="copy")
     summary = summarize([a_record(), copy, a_record(seed=1)], rows=["method"])
     assert row(summary, method="vae")[["fid/prior.mean", "fid/prior.n", "runs"]].tolist() == [10.5, 2, 2]
-    assert "copy (finished) repeats vae-digits-b1-e50-s0 (finished)" in to_text(summary, width=500)
+    assert "copy (finished) has the settings and seed of vae-digits-b1-e50-s0 (finished)" in to_text(summary, width=500)
 
 
 def test_a_finished_run_is_preferred_to_its_failed_repetition() -> None:
@@ -287,7 +287,7 @@ def test_a_part_that_a_model_does_not_have_makes_no_column() -> None:
 
 def test_floors_that_differ_within_a_seed_are_noted() -> None:
     records = [a_record(m, metrics={"fid/prior": 3.0, "fid/real": f}) for m, f in (("ae", 1.0), ("vae", 2.0))]
-    assert "runs of one seed differ in fid/real" in to_text(summarize(records, rows=["method"]))
+    assert "runs with equal seeds differ in fid/real" in to_text(summarize(records, rows=["method"]))
     other_seed = [records[0], a_record("vae", seed=1, metrics={"fid/prior": 3.0, "fid/real": 2.0})]
     assert "differ in fid/real" not in to_text(summarize(other_seed, rows=["method"]))
 
@@ -322,17 +322,17 @@ def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
     assert "skipped: rate/test of ae, beta=4; gan: no density" in notes
 
 
-def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
-    warned = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
+def test_a_caveat_of_a_column_is_noted_with_its_rows() -> None:
+    caveats = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
     records = [
-        a_record("vae", 0, {"nll/test": 1.0}, **warned),
+        a_record("vae", 0, {"nll/test": 1.0}, **caveats),
         a_record("vae", 1, {"nll/test": 1.0}, caveats={"nll/test": "not flat by another number"}),
         a_record("vq_vae", 0, {"nll/test": 1.0}, caveats={"nll/test": "not flat either"}),
         a_record("rae", 0, {"nll/test": 1.0}),
     ]
     notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
-    (note,) = [note for note in notes if note.startswith("mind")]
-    assert re.fullmatch(r"mind nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
+    (note,) = [note for note in notes if note.startswith("caveat")]
+    assert re.fullmatch(r"caveat: nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
 
 
 def test_a_study_without_a_finished_run_has_a_table() -> None:
@@ -475,17 +475,20 @@ def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.
     ("arguments", "message"),
     [
         (["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
-        (["sweep=quick"], "/quick; `latentbench -m sweep=quick output_dir="),
-        (["study=mine"], "/mine; `latentbench study=mine output_dir="),
+        (["sweep=quick"], "/quick: run `latentbench -m sweep=quick output_dir="),
+        (["study=mine"], "/mine: run `latentbench study=mine output_dir="),
         (["study=s", "table.rows=[colour]"], "no record has 'colour'"),
         (["study=s", "table=null"], "table.rows is empty"),
-        (["study=s", "+table.figures.mine=fid/prior"], "table.figures.mine=fid/prior: name its axes, as {x: beta,"),
-        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: name its axes"),
+        (
+            ["study=s", "+table.figures.mine=fid/prior"],
+            "table.figures.mine=fid/prior: give an x and a y, such as {x: beta,",
+        ),
+        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: give an x and a y"),
         (["study=s", "table.figures={a: {x: beta, y: fid/prior}}"], "add one by +table.figures.<name>="),
         (["study=s", "table.colums=[fid/prior]"], "table.colums: there is no such key; did you mean table.columns?"),
         (["study=s", "publish=maybe"], "publish=maybe: publish must be true or false"),
-        (["study=s", "table.columns=[fid/nobody]"], "no record has fid/nobody (table.columns); there are: fid/prior"),
-        (["study=s", "table.columns=[]"], "table.columns is empty: null shows every metric"),
+        (["study=s", "table.columns=[fid/nobody]"], "no record has fid/nobody (table.columns); recorded: fid/prior"),
+        (["study=s", "table.columns=[]"], "table.columns is empty; null shows every metric"),
         (["study=s", "from=paper"], "from=paper: choose records or wandb"),
         (["study=s", "method=nope"], "method=nope: there is no such option; choose one of aae"),
         (["beta=="], "beta=="),
@@ -522,7 +525,7 @@ def test_a_metric_that_nobody_recorded_costs_its_column_and_its_figure_alone(
     arguments = ["table.columns=[fid/prior,fid/nobody]", "+table.figures.f={x: beta, y: fid/nobody}"]
     assert main(["study=s", f"output_dir={tmp_path}", *arguments]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "no record has fid/nobody (table.columns); there are: fid/prior" in text
+    assert "no record has fid/nobody (table.columns); recorded: fid/prior" in text
     assert "no figure f: no row has both beta and fid/nobody" in text
     assert "10.0" in text
 

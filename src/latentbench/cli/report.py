@@ -13,11 +13,11 @@ Usage:
   latentbench-report study=mine output_dir=results  the records below results/mine
   latentbench-report sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
 
-Reads what latentbench-tables reads, and takes the same options.
-Writes <output_dir>/<study>/report.html, which needs no other file and no network: the question, a short answer,
-       tables that can be sorted, figures, and every run with its images, measures and settings.
+Reads  the same records as latentbench-tables, with the same options.
+Writes <output_dir>/<study>/report.html, one file that needs no network: the question, a short answer, figures,
+       sortable tables, and every run with its images, measures and settings.
 
-table.baseline  a row's value, such as vae: which rows differ from that row by more than chance is said
+table.baseline  the value that names the baseline, such as vae, that other rows are tested against
 """
 
 

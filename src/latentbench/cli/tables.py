@@ -13,19 +13,19 @@ Usage:
   latentbench-tables sweep=quick                    the study of sweeps/quick.yaml
   latentbench-tables study=mine output_dir=results  the records below results/mine
   latentbench-tables sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
-  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included (force=true:
-                                                    in place of runs that are there and not among these)
+  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included (force=true
+                                                    replaces published runs that are missing here)
   latentbench-tables sweep=quick 'table.rows=[method,latent_size]' 'table.columns=[fid/prior,nll/test]'
 
-Reads  <output_dir>/<study>/*/record.json (output_dir: outputs, study: adhoc unless said otherwise), and what was
-       published: <output_dir>/<study>/*/records.jsonl.
+Reads  <output_dir>/<study>/*/record.json (by default output_dir=outputs, study=adhoc), and published
+       records: <output_dir>/<study>/*/records.jsonl.
 Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf.
 
-table.rows      choices (or keys of the config) that make a row; seeds are averaged over, nothing else is
-table.columns   metrics, as <metric>/<of what>; null: all that were recorded
-table.baseline  a row's value, such as vae: which rows differ from that row by more than chance is marked
-table.samples   whose images stand side by side: samplers, reconstruction, interpolation
-table.figures   name -> {{x: ..., y: ...}}: a metric against another or against a setting that tells rows apart
+table.rows      choices or config keys that make a row; only seeds are averaged over
+table.columns   metrics, as <quantity>/<set name>; null: every recorded metric
+table.baseline  the value that names the baseline, such as vae; rows that differ significantly from it are marked
+table.samples   image sets to show side by side: samplers, reconstruction, interpolation
+table.figures   name -> {{x: ..., y: ...}}: a metric against another metric or against a row key
 
 Studies:
 {studies}

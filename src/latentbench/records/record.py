@@ -68,7 +68,7 @@ def describe(record: Record) -> list[str]:
     keys_of: dict[str, list[str]] = {}
     for key, text in sorted(record.caveats.items()):
         keys_of.setdefault(text, []).append(key)
-    caveats = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
+    caveats = [f"  caveat for {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
     measured_sets = {key.partition("/")[2] for key in record.metrics}
     quantities: dict[str, dict[str, None]] = {}  # reason -> quantities without any number
     sets: dict[str, dict[str, None]] = {}  # reason -> image sets without any number
@@ -101,12 +101,12 @@ def parse(text: str | bytes, source: str) -> Record:
         raise UserError(f"{source} is not a record")
     if content["schema"] != SCHEMA:
         raise UserError(
-            f"{source} is a record of schema {content['schema']} and this version reads schema {SCHEMA}: run it again"
+            f"{source} has record schema {content['schema']}, this version reads schema {SCHEMA}: run it again"
         )
     try:
         return Record(**content)
     except TypeError as error:
-        raise UserError(f"{source} lacks or adds a key of schema {SCHEMA} ({error})") from error
+        raise UserError(f"{source} has a missing or unknown key for schema {SCHEMA} ({error})") from error
 
 
 def status_of(run_dir: Path) -> Status | None:

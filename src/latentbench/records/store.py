@@ -64,14 +64,14 @@ def left_out_line(error: UserError) -> str:
 def validate(record: Record, source: str) -> Record:
     """The record. Raises: UserError if a part has the wrong type, or a name or number is invalid."""
     if not _has_valid_types(record):
-        raise UserError(f"{source} is not a run's record: a part of it is missing or of another kind")
+        raise UserError(f"{source} is not a valid record: a field is missing or has the wrong type")
     for name in (record.run_id, record.choices.get("data")):
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
-            raise UserError(f"{source} has {name!r} for the name of its run or data set, which is no folder's name")
+            raise UserError(f"{source} has {name!r} as run id or data set: it must be the name of a folder")
     for minimum, numbers in ((-MAX_NUMBER, record.metrics), (0, record.standard_errors), (0, record.seconds)):
         for key, value in numbers.items():
             if type(value) not in (int, float) or not minimum <= value <= MAX_NUMBER:
-                raise UserError(f"{source} has {key}={value!r}, which is not a finite number that can be")
+                raise UserError(f"{source} has {key}={value!r}, which is not a valid number")
     return record
 
 
@@ -105,7 +105,7 @@ def published_ids(folder: Path) -> set[str]:
         try:
             ids.add(parse(line, str(path)).run_id)
         except UserError:
-            ids.add(f"that of line {number}")
+            ids.add(f"the one in line {number}")
     return ids
 
 

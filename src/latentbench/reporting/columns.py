@@ -43,13 +43,13 @@ def choose_columns(records: Sequence[Record], keys: Sequence[str] | None) -> tup
     absent = [key for key in keys if key not in known]
     notes = []
     if absent and recorded:
-        notes = [f"no record has {', '.join(absent)} (table.columns); there are: {', '.join(sorted(recorded))}"]
+        notes = [f"no record has {', '.join(absent)} (table.columns); recorded: {', '.join(sorted(recorded))}"]
         keys = [key for key in keys if key in known]
     if recorded and not keys:
-        raise UserError(*notes or ["table.columns is empty: null shows every metric"])
+        raise UserError(*notes or ["table.columns is empty; null shows every metric"])
     facts = _facts(records)
     notes += [
-        f"the records disagree on units or direction of {key}: its best is not marked"
+        f"the records disagree on the units or direction of {key}: no best is marked"
         for key in keys
         if len(facts.get(key.split("/")[0], ())) > 1
     ]

@@ -1,4 +1,4 @@
-"""Rows against each other: which is the best, how they rank, and which differ from a baseline by more than chance."""
+"""Rows against each other: which is the best, how they rank, and which differ significantly from a baseline."""
 
 import dataclasses
 import math

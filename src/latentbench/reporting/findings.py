@@ -1,4 +1,4 @@
-"""What a study's table says in words, and no more: which row is best, which may be, and what differs from a baseline.
+"""A study's table in words: which row is the best, which may be, and which differ significantly from a baseline.
 
 Differences from the baseline are those that the table marks: paired by seed, with Holm's correction. Which rows may be
 the best is decided by Welch's t on their seeds: pairs of three seeds could rule out almost nothing. A row whose number
@@ -17,26 +17,26 @@ from latentbench.reporting.summary import Row, Scale, Summary
 # What a reader wants to know first, and the column that says it.
 MAIN = {
     "fid/prior": "Samples of the prior",
-    "fid/gmm": "Samples of a mixture fitted to the codes",
+    "fid/gmm": "Samples of a mixture fitted to the latents",
     "fid/reconstruction": "Reconstructions",
-    "coverage/prior": "Real images that prior samples come near",
+    "coverage/prior": "Real images with a prior sample nearby",
     "nll/test": "Likelihood of test images",
 }
 # The question that a quantity, or its ratio to that of real images, answers.
 QUESTIONS = {
     "How good are the images?": ("fid", "fid_infinity", "kid", "parzen", "parzen_bandwidth"),
-    "How many of them are good, and how many kinds of real ones are there?": (
+    "How many samples look real, and how much of the variety of real images do they cover?": (
         "precision", "density", "recall", "coverage",
     ),
     "Are they blurred, noisy or copies of training images?": (
         "sharpness", "normalized_sharpness", "high_frequency_energy", "noise", "memorization",
     ),
-    "How well do images come back?": ("mse", "psnr", "ssim"),
+    "How good are the reconstructions?": ("mse", "psnr", "ssim"),
     "How likely are test images?": ("nll", "nll_ess", "bits_per_dim", "ais", "ais_gap"),
-    "What do the latents hold?": (
+    "What do the latents encode?": (
         "rate", "distortion", "mutual_information", "marginal_kl", "total_correlation", "prior_mmd", "active_units",
     ),
-    "Do coordinates stand for known factors?": (
+    "Do latent coordinates match known factors?": (
         "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "sap",
     ),
 }  # fmt: skip
@@ -49,7 +49,7 @@ class Finding:
     best: rows with the best mean; candidates: rows that cannot be ruled out as the best, those included
     ruled_out: the other rows that were judged; with_caveat: rows that were not, since a run has a caveat
     differences: row -> its mean less its baseline's, for every judged row with a baseline
-    better, worse: rows that differ from their baseline by more than chance
+    better, worse: rows that differ significantly from their baseline
     """
 
     column: Column
@@ -80,22 +80,23 @@ def baseline_name(summary: Summary) -> str:
 def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
     """What the findings say together, in sentences."""
     if not findings:
-        return ["There is nothing to compare: no measure of which more or less is better has numbers of two rows."]
+        return ["Nothing to compare: no measure with a better direction has numbers in two rows."]
     single = [
         f"{f.best[0].name} in {_column_name(f)}" for f in findings if len(f.candidates) == 1 and not f.with_caveat
     ]
-    where = (
-        f"{len(single)} of {len(findings)} main measures: {_join(single)}" if single else "none of the main measures"
-    )
-    sentences = [f"The seeds single out a best row in {where}."]
+    measures = "main measures" if len(findings) > 1 else "main measure"
+    sentences = [
+        f"One row is clearly the best in {len(single)} of {len(findings)} {measures}: {_join(single)}."
+        if single
+        else f"No row is clearly the best in the {measures}."
+    ]
     baseline = baseline_name(summary)
     if baseline:
         better = [f"{_join([row.name for row in f.better])} in {_column_name(f)}" for f in findings if f.better]
-        measures = "the main measures" if len(findings) > 1 else "the main measure"
         sentences.append(
-            f"Better than {baseline} by more than chance: {'; '.join(better)}."
+            f"Significantly better than {baseline}: {'; '.join(better)}."
             if better
-            else f"No row is better than {baseline} by more than chance in {measures}."
+            else f"No row is significantly better than {baseline} in the {measures}."
         )
     return sentences
 

@@ -17,8 +17,8 @@ RANK = "mean rank"
 DIFFERS = "\N{DAGGER}"  # from the baseline
 CAPTION = (
     f"Mean {PLUS_MINUS} half-width of its 95 % confidence interval over seeds (Student's t, n - 1 degrees of "
-    f"freedom); the mean alone where there is one seed; n where it is not the number of seeds. {SKIPPED}: "
-    "skipped, for the reason below; empty: not measured."
+    f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED}: skipped, for the "
+    "reason below; empty: not measured."
 )
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",

@@ -110,7 +110,7 @@ def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Se
     for key in rows:
         if key not in known:
             choices = ", ".join(sorted(known & {name for record in records for name in record.choices}))
-            raise UserError(f"table.rows: no record has '{key}'; there are: {choices}, and the config's keys")
+            raise UserError(f"table.rows: no record has '{key}'; choose from {choices}, or a key of the config")
 
 
 def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list[str], list[str]]:
@@ -186,7 +186,7 @@ def _one_run_per_seed(runs: list[Record]) -> tuple[list[Record], list[str]]:
         first = counted.setdefault(run.choices["seed"], run)
         if first is not run:
             notes.append(
-                f"{run.run_id} ({run.status}) repeats {first.run_id} ({first.status}), nothing differing: "
+                f"{run.run_id} ({run.status}) has the settings and seed of {first.run_id} ({first.status}): "
                 "it is not counted"
             )
     return list(counted.values()), notes

@@ -47,16 +47,16 @@ def pictures(arrays: Mapping[str, NDArray[Any]], *, lines: int) -> dict[str, Pic
     images = only_images(arrays)
     shown = {}
     for key in sorted(images.keys() - set(NOT_SAMPLES), key=lambda key: (key != "prior", key)):
-        shown[key] = image_grid(split_lines(images[key])[:lines], f"samples: latents drawn by {key}, decoded")
+        shown[key] = image_grid(split_lines(images[key])[:lines], f"samples: decoded latents, drawn by {key}")
     real, original, reconstruction, interpolation, traversal = (images.get(key) for key in NOT_SAMPLES)
     if original is not None and reconstruction is not None:
         pairs = list(zip(split_lines(original), split_lines(reconstruction), strict=False))[: lines // 2]
-        caption = "originals, and below each its reconstruction"
+        caption = "originals, each above its reconstruction"
         shown["reconstruction"] = image_grid([line for pair in pairs for line in pair], caption)
     if reconstruction is not None and interpolation is not None and len(interpolation) > 1:
         # Interpolation i lies between reconstructions i - 1 and i.
         triples = [reconstruction[:PER_LINE], interpolation[1 : PER_LINE + 1], reconstruction[1 : PER_LINE + 1]]
-        caption = "two reconstructions, and between them the image half-way between their latents"
+        caption = "two reconstructions and, between them, the image decoded half-way between their latents"
         shown["interpolation"] = image_grid(triples, caption)
     if traversal is not None and "coordinates" in arrays:
         coordinates = arrays["coordinates"].ravel().tolist()
@@ -98,8 +98,8 @@ def image_grid(lines: Sequence[Images], caption: str) -> Picture:
 def _traversal_caption(coordinates: Sequence[int], *, of_codes: bool) -> str:
     whose = "the codes of test images" if of_codes else "draws of the prior"
     return (
-        f"traversal: along a line one coordinate of the latent changes over the values that {whose} have, and the "
-        f"others stay; from above coordinates {', '.join(map(str, coordinates))} (counted from 0), widest spread first"
+        f"traversal: in each line, one coordinate of a latent moves over the range of {whose} and the others stay "
+        f"fixed; coordinates from the top: {', '.join(map(str, coordinates))} (counted from 0), widest spread first"
     )
 
 

@@ -12,13 +12,13 @@ from latentbench.reporting.summary import Row, Summary
 
 
 def features_and_counts(records: Sequence[Record]) -> list[str]:
-    """The features and numbers of images behind Fréchet distances, which mean nothing without."""
+    """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
     facts = [record.config.get("resolved") or {} for record in records]
     used = {
         (fact["features"], fact["images_per_set"]) for fact in facts if {"features", "images_per_set"} <= fact.keys()
     }
     return [
-        f"FID: features {features}, {count} images of every set against {count} test images"
+        f"FID: features {features}, {count} images of each set compared with {count} test images"
         for features, count in sorted(used)
     ]
 
@@ -27,8 +27,8 @@ def ranks(counts: set[int]) -> list[str]:
     """What mean ranks are means over. counts: the numbers of columns, one per scale."""
     columns = " or ".join(map(str, sorted(counts)))
     return [
-        f"mean rank: over the {columns} columns that have a direction and a number in every row; 1 is the best; "
-        "columns that measure much the same all count"
+        f"mean rank: over the {columns} columns with a direction and a number in every row; 1 is best. Columns that "
+        "measure nearly the same thing all count"
     ] * bool(counts)  # fmt: skip
 
 
@@ -38,15 +38,15 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
         return []
     if tests is None:
         keys = " or ".join(key for key in summary.keys if key not in summary.scale_keys)
-        return [f"no row has {summary.baseline} for {keys} (table.baseline): no difference is tested"]
+        return [f"no row matches the baseline {summary.baseline} (table.baseline) in {keys}: no difference was tested"]
     if not tests.max_tests:
-        return [f"no difference from {tests.baseline} can be tested: that takes two seeds or more in common with it"]
+        return [f"no difference from {tests.baseline} was tested: a test needs two or more common seeds"]
     n, m = max(tests.seeds), tests.max_tests
     counts = " or ".join(map(str, sorted(tests.seeds)))
     return [
-        f"\N{DAGGER}: differs from {tests.baseline} by a two-sided paired t test over their common seeds (n = {counts}"
-        f"), p < {LEVEL:g} after Holm's correction over the rows of a column ({m} at most). With n = {n} the clearest "
-        f"of {m} must be {min_standard_errors(n, m):.1f} standard errors from 0: what is not marked may differ too"
+        f"\N{DAGGER}: differs from {tests.baseline} by a two-sided paired t test over common seeds (n = {counts}), "
+        f"p < {LEVEL:g} after Holm's correction over the rows of a column (at most {m}). With n = {n}, the clearest of "
+        f"{m} must be {min_standard_errors(n, m):.1f} standard errors from 0 to be marked: unmarked rows may differ too"
     ]
 
 
@@ -84,7 +84,7 @@ def caveats(summary: Summary) -> list[str]:
                 if column.key in run.caveats:
                     texts.setdefault(row.label, run.caveats[column.key])
         if texts:
-            notes.append(f"mind {column.key} of {_join_rows(texts, summary.rows)}: {next(iter(texts.values()))}")
+            notes.append(f"caveat: {column.key} of {_join_rows(texts, summary.rows)}: {next(iter(texts.values()))}")
     return notes
 
 
@@ -105,7 +105,7 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
     added = summary.keys[len(rows) :]
     if not added:
         return []
-    return [f"runs differ in {', '.join(added)} too: shown beside {', '.join(rows)}, not averaged over"]
+    return [f"runs also differ in {', '.join(added)}: row keys beside {', '.join(rows)}, not averaged over"]
 
 
 def versions(records: Sequence[Record]) -> list[str]:
@@ -132,7 +132,9 @@ def unequal_floors(summary: Summary) -> list[str]:
                     key = (quantity, scale.name, run.choices["seed"])
                     floors.setdefault(key, []).append(run.metrics[f"{quantity}/real"])
     unequal = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
-    return [f"runs of one seed differ in {quantity}/real: they may not compare" for quantity in sorted(unequal)]
+    return [
+        f"runs with equal seeds differ in {quantity}/real: do not compare their numbers" for quantity in sorted(unequal)
+    ]
 
 
 def _count(number: int, what: str) -> str:

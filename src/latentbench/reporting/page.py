@@ -25,7 +25,7 @@ from latentbench.reporting.study import read_records, summarize_study
 from latentbench.reporting.summary import Summary
 
 FILE_NAME = "report.html"
-SAMPLES = "What each row's first finished run draws and brings back, below real images."
+SAMPLES = "Samples and reconstructions of each row's first finished run, below real images."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

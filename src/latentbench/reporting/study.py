@@ -51,7 +51,7 @@ def _load(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]:
     if config["from"] != "wandb":
         raise UserError(f"from={config['from']}: choose records or wandb")
     if not config.logger.get("project"):
-        raise UserError("from=wandb: name the project, as logger=wandb logger.entity=... logger.project=...")
+        raise UserError("from=wandb needs a project: logger=wandb logger.entity=... logger.project=...")
     return load_wandb_records(config.logger.entity, config.logger.project, config.study)
 
 
@@ -62,7 +62,7 @@ def _no_records(config: DictConfig, folder: Path, some_unusable: bool) -> str:
     if str(config.output_dir) != "outputs":
         command += f" output_dir={config.output_dir}"
     what = "no readable records" if some_unusable else "no records"
-    return f"{what} in {where}; `latentbench {command}` makes them"
+    return f"{what} in {where}: run `latentbench {command}` first"
 
 
 def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, dict[str, Figure]]:
@@ -95,6 +95,6 @@ def figure_axes(config: DictConfig) -> dict[str, dict[str, str]]:
         if axes is None:
             continue
         if not OmegaConf.is_dict(axes) or set(axes) != {"x", "y"}:
-            raise UserError(f"table.figures.{name}={axes}: name its axes, as {{x: beta, y: fid/prior}}")
+            raise UserError(f"table.figures.{name}={axes}: give an x and a y, such as {{x: beta, y: fid/prior}}")
         found[str(name)] = {str(axis): str(key) for axis, key in axes.items()}
     return found

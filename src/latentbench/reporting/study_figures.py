@@ -77,7 +77,7 @@ def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> t
             # A reconstruction must not stand below other originals than its own.
             differ = not np.array_equal(images.get("original", []), originals if originals is not None else [])
             if differ and images.pop(RECONSTRUCTION, None) is not None:
-                notes.append(f"figure samples: {name} reconstructed other images, which are not shown")
+                notes.append(f"figure samples: reconstructions of {name} are not shown: they are of other images")
         if images_of_row:
             real = next(iter(images_of_row.values()))["real"]
             references = dict.fromkeys(image_sets, real) | {RECONSTRUCTION: originals}

@@ -21,7 +21,7 @@ class Cell:
 
     p: of no difference from the baseline, after Holm's correction; nan where nothing was tested
     is_best: whether no row of the scale has a better mean
-    differs: whether the row differs from its baseline by more than chance
+    differs: whether the row differs significantly from its baseline
     """
 
     mean: float = math.nan

@@ -43,7 +43,7 @@ def write_tables(config: DictConfig) -> None:
         _write(config, study, study.folder)
         return
     if study.left_out and config["from"] == "records":
-        raise UserError("publish=true would lose what is left out: mend it, or delete it")
+        raise UserError("publish=true would lose the records that cannot be used: repair or delete them first")
     records_of_folder: dict[Path, list[Record]] = {}
     for record in sorted(study.records, key=lambda record: str(record.choices["data"])):
         records_of_folder.setdefault(PUBLISHED / config.study / record.choices["data"], []).append(record)
@@ -51,8 +51,8 @@ def write_tables(config: DictConfig) -> None:
         lost = published_ids(target) - {record.run_id for record in records}
         if lost and not config.force:
             raise UserError(
-                f"{target} has {len(lost)} of its runs that are not among these {len(records)}, such as {min(lost)}: "
-                "force=true publishes these in their place"
+                f"{target} has {len(lost)} runs that are not among these {len(records)}, such as {min(lost)}: "
+                "force=true replaces them"
             )
     for target, records in records_of_folder.items():
         _write(config, StudyRecords(folder=study.folder, records=records, left_out=[]), target)
