@@ -1,8 +1,8 @@
-"""Time from 10,000 records to a study's table (promise: 5 seconds), of run folders and of one published file.
+"""Time from 10,000 records, in run folders or in one published file, to a study's table (promised: 5 seconds).
 
     python benchmarks/tables.py > benchmarks/tables.md
 
-The records are those of results/quick/digits, again and again with other seeds and latent sizes: 500 rows of 20 seeds.
+The records are those of results/quick/digits, repeated with other seeds and latent sizes: 500 rows of 20 seeds.
 """
 
 import copy

@@ -58,7 +58,7 @@ def test_publishing_leaves_a_folder_per_data_set_with_all_that_its_tables_need(h
     assert not (here / "outputs" / "s" / "table.md").exists()
 
 
-def test_what_was_published_is_published_the_same_from_itself(here: Path) -> None:
+def test_publishing_a_published_study_again_changes_nothing(here: Path) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     before = files(here / "results")
@@ -66,7 +66,7 @@ def test_what_was_published_is_published_the_same_from_itself(here: Path) -> Non
     assert files(here / "results") == before
 
 
-def test_a_table_of_what_was_published_is_that_of_the_runs(here: Path) -> None:
+def test_the_table_of_published_records_is_that_of_the_runs(here: Path) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     assert main(["study=s"]) == 0
@@ -83,7 +83,7 @@ def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> No
     assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
 
 
-def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publishing_loses_no_run_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     before = files(here / "results")
@@ -121,7 +121,7 @@ def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
+def test_lines_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> None:
     broken_records(tmp_path / "broken")
     texts = [" ".join(path.read_text().split()) for path in sorted(tmp_path.glob("broken/*/record.json"))]
     good = a_record()
@@ -158,7 +158,7 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
         ('"status": "finished"', '"status": "done"', KIND),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_record_is_left_out_with_the_reason(old: str, new: str, message: str, tmp_path: Path) -> None:
     text = a_record().to_line()
     assert old in text
     (tmp_path / "run").mkdir()
@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, t
     assert "run/record.json" in line
 
 
-def test_a_record_without_errors_is_of_this_schema_still(tmp_path: Path) -> None:
+def test_a_record_without_standard_errors_can_be_read(tmp_path: Path) -> None:
     record = a_record(standard_errors={"fid/prior": 0.5})
     assert parse(record.to_line(), "") == record
     older = record.to_line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")

@@ -1,4 +1,4 @@
-"""The figures show what the records and the kept images say."""
+"""The figures show what the records and the saved images hold."""
 
 import dataclasses
 import io
@@ -222,7 +222,7 @@ def test_an_interval_far_wider_than_the_means_does_not_set_the_axis() -> None:
     assert axes.get_ylim()[1] < 20
 
 
-def test_every_row_has_its_own_mark() -> None:
+def test_every_row_has_its_own_marker() -> None:
     panel = a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(20)), floor=1.0)
     (legend,) = plot([panel], x=X, y=Y).legends
     assert [text.get_text() for text in legend.get_texts()] == [f"method{i}" for i in range(20)]

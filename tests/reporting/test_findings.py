@@ -1,4 +1,4 @@
-"""What is said of a table is no more than its seeds say."""
+"""Findings claim no more than the seeds support."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_the_interval_of_a_difference_is_welchs() -> None:
 
 
 @pytest.mark.parametrize(("values", "others"), [([1.0], [2.0, 3.0]), ([1.0, 1.0], [2.0, 2.0])])
-def test_seeds_that_tell_nothing_have_no_interval(values: list[float], others: list[float]) -> None:
+def test_too_few_or_equal_values_have_no_interval(values: list[float], others: list[float]) -> None:
     assert np.isnan(welch_interval(values, others, 0.025))
 
 
@@ -165,7 +165,7 @@ def test_without_a_direction_there_is_nothing_to_say() -> None:
     assert list(sections(summary)) == ["What do the latents encode?"]
 
 
-def test_main_columns_are_those_known_else_the_first_with_a_direction() -> None:
+def test_main_columns_are_the_known_ones_or_the_first_with_a_direction() -> None:
     metrics = {"psnr/test": 1.0, "fid/gmm": 1.0, "fid/prior": 1.0, "fid/real": 1.0, "rate/test": 1.0}
     summary = summarize([a_record(metrics=metrics)], rows=["method"])
     assert [column.key for column in main_columns(summary)] == ["fid/prior", "fid/gmm"]

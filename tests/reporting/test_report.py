@@ -1,6 +1,7 @@
-"""A study's page says what its records say, to everyone who opens it, and asks the network for nothing."""
+"""A study's page shows what its records hold, is accessible, and loads nothing from the network."""
 
 import base64
+import dataclasses
 import io
 import itertools
 import re
@@ -88,12 +89,12 @@ def keep(folder: Path, record: Any, images: dict[str, np.ndarray] | None = None)
 
 
 def a_study(folder: Path) -> Path:
-    """Runs of every status, with and without images; two of them of one scale that only `vae` and `ae` finish."""
+    """Runs of every status, with and without images; only those of `vae` and `ae` finished."""
     everything = ["real", "original", "reconstruction", "interpolation", "prior", "gmm"]
     for seed in range(3):
-        kept = {"standard_errors": {"fid/prior": 0.25}, "caveats": {"rate/test": "few images"}}
+        fields = {"standard_errors": {"fid/prior": 0.25}, "caveats": {"rate/test": "few images"}}
         metrics = {"fid/prior": 20.0 + seed, "fid/real": 4.0, "rate/test": 3.0, "sharpness_ratio/prior": 0.5 + seed / 9}
-        keep(folder, a_record("vae", seed, metrics, **kept), some_images(everything) if seed == 0 else None)
+        keep(folder, a_record("vae", seed, metrics, **fields), some_images(everything) if seed == 0 else None)
         metrics = {"fid/prior": 100.0 + 1.25 * seed, "fid/real": 4.0, "sharpness_ratio/prior": 0.7 + seed / 9}
         keep(folder, a_record("ae", seed, metrics, skipped={"rate/test": "no density"}))
     keep(folder, a_record("gan", 0, {}, status="failed", reason="the loss is nan after epoch 3"))
@@ -182,6 +183,18 @@ def test_runs_that_did_not_finish_are_shown_with_their_reasons(page: Page) -> No
     assert "Skipped (1) rate/test: no density" in page.text
 
 
+def test_a_setting_that_is_a_number_or_null_sorts_by_the_number(tmp_path: Path) -> None:
+    keep(tmp_path, a_record("vae", metrics={"fid/prior": 1.0, "fid/real": 0.5}, beta=4.0))
+    gan = a_record("gan", metrics={"fid/prior": 2.0, "fid/real": 0.5})
+    keep(tmp_path, dataclasses.replace(gan, choices=gan.choices | {"beta": None}, config=gan.config | {"beta": None}))
+    summary = summarize(load_records(tmp_path)[0], rows=["beta"])
+    page = Page(to_html(summary, {}, tmp_path, title="s"))
+    heads = [head for head in page.all("th") if head["scope"] == "row" and "data-value" in head]
+    assert [(head["data-text"], head["data-value"]) for head in heads][:3] == [
+        ("real images (floor)", ""), ("4", "4.0"), ("none", "")
+    ]  # fmt: skip
+
+
 def test_a_run_has_its_measures_with_standard_errors_and_its_settings(page: Page) -> None:
     assert ["fid", "20.00 ± 0.25", "4", ""] in page.rows
     assert "Measures (4), with standard errors within the run" in page.text
@@ -209,16 +222,16 @@ def test_the_images_of_a_run_are_what_it_drew(study: Path, page: Page) -> None:
         "vae, seed 0: originals, each above its reconstruction",
         "vae, seed 0: two reconstructions and, between them, the image decoded half-way between their latents",
     ]
-    kept = some_images(["real", "original", "reconstruction", "interpolation", "prior", "gmm"])
+    saved = some_images(["real", "original", "reconstruction", "interpolation", "prior", "gmm"])
     prior, _, pairs, between = (decoded(attributes) for attributes in page.all("img"))
-    assert tile(prior, 0, 0) == tile_of(kept["prior"][0])
-    assert tile(prior, 3, 7) == tile_of(kept["prior"][31])
+    assert tile(prior, 0, 0) == tile_of(saved["prior"][0])
+    assert tile(prior, 3, 7) == tile_of(saved["prior"][31])
     assert [tile(pairs, line, 1) for line in (0, 1)] == [
-        tile_of(kept[key][1]) for key in ("original", "reconstruction")
+        tile_of(saved[key][1]) for key in ("original", "reconstruction")
     ]
-    assert tile(pairs, 2, 0) == tile_of(kept["original"][8])
+    assert tile(pairs, 2, 0) == tile_of(saved["original"][8])
     assert [tile(between, line, 0) for line in range(3)] == [
-        tile_of(kept[key][i]) for key, i in (("reconstruction", 0), ("interpolation", 1), ("reconstruction", 1))
+        tile_of(saved[key][i]) for key, i in (("reconstruction", 0), ("interpolation", 1), ("reconstruction", 1))
     ]
 
 
@@ -242,7 +255,7 @@ def test_a_run_shows_the_images_that_it_has(names: list[str], tmp_path: Path) ->
     assert len(page_of(tmp_path)[0].all("img")) == ("prior" in names)
 
 
-def test_images_that_are_not_there_or_cannot_be_read_are_said_to_be_missing(tmp_path: Path) -> None:
+def test_missing_or_damaged_images_are_reported(tmp_path: Path) -> None:
     keep(tmp_path, a_record(seed=0))
     keep(tmp_path, a_record(seed=1), some_images(["prior"]))
     (path,) = tmp_path.glob("*/images.npz")

@@ -1,4 +1,4 @@
-"""What is called different from the baseline is so by scipy and by hand, and no oftener by chance than is said."""
+"""Tests against the baseline agree with scipy and hand calculation, and false marks are as rare as stated."""
 
 import math
 
@@ -78,7 +78,7 @@ def test_holms_correction_by_hand(p_values: list[float], adjusted: list[float]) 
     assert holm(p_values) == pytest.approx(adjusted, nan_ok=True)
 
 
-def test_where_nothing_differs_one_table_in_twenty_at_most_says_so() -> None:
+def test_without_any_difference_at_most_one_table_in_twenty_marks_one() -> None:
     generator = np.random.default_rng(0)
     wrong = 0
     for _ in range(1000):

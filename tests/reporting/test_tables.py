@@ -1,4 +1,4 @@
-"""A study's table says what its records say: nothing averaged that differs, nothing left out in silence."""
+"""A study's table shows what its records hold: only seeds are averaged over, and nothing is left out silently."""
 
 import csv
 import dataclasses
@@ -97,7 +97,7 @@ def markdown_row(summary: Summary, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
-def test_the_interval_is_students(n: int) -> None:
+def test_the_interval_is_that_of_students_t(n: int) -> None:
     values = np.random.default_rng(n).normal(7.0, 3.0, n)
     low, high = scipy.stats.t.interval(0.95, n - 1, loc=values.mean(), scale=scipy.stats.sem(values))
     mean, interval, count = mean_interval(list(values))
@@ -143,7 +143,7 @@ def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:
     assert sorted(map(str, summary.table["prior.components"])) == ["10", "\N{EN DASH}"]
 
 
-def test_what_a_row_key_implies_is_no_further_key() -> None:
+def test_settings_implied_by_a_row_key_are_not_added() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])  # the posteriors differ as well
     assert summary.keys == ["method"]
     assert summary.notes == []
@@ -227,7 +227,7 @@ def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
     assert best_cells(summary) == set()
 
 
-def test_real_images_prepared_otherwise_share_no_floor() -> None:
+def test_real_images_prepared_differently_share_no_floor() -> None:
     binary = {"data": {"name": "digits", "binarize": "threshold"}}
     grey = {"data": {"name": "digits", "binarize": "none"}}
     records = [
@@ -247,7 +247,7 @@ def test_real_images_prepared_otherwise_share_no_floor() -> None:
         ({"metric": {"fid": {"images": 999}}}, ["method", "metric.fid.images"]),
     ],
 )
-def test_rows_measured_otherwise_have_no_common_best(config: dict[str, Any], keys: list[str]) -> None:
+def test_rows_measured_differently_share_no_best(config: dict[str, Any], keys: list[str]) -> None:
     usual = {"data": {"name": "digits", "batch_size": 32}, "metric": {"fid": {"images": 100}}}
     records = [a_record("ae", config=usual), a_record("vae", config=usual | config)]
     records[1].choices["metric"] = ["fid", "nll"]
@@ -261,7 +261,7 @@ def choosing(record: Record, **choices: Any) -> Record:
     return dataclasses.replace(record, choices=record.choices | choices)
 
 
-def test_rows_that_were_not_given_the_same_means_say_so() -> None:
+def test_shared_settings_that_differ_become_row_keys() -> None:
     ae = choosing(a_record("ae"), backbone="mlp")
     for key, vae in {
         "latent_size": choosing(a_record("vae"), backbone="mlp", latent_size=2),
@@ -271,7 +271,7 @@ def test_rows_that_were_not_given_the_same_means_say_so() -> None:
         assert summarize([ae, vae], rows=["method"]).keys == ["method", key]
 
 
-def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
+def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
     vae = choosing(a_record("vae"), prior="normal")
     laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")
     assert summarize([vae, laplace_vae], rows=["method"]).keys == ["method"]
@@ -280,7 +280,7 @@ def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
     assert summarize([a_record("vae"), a_record("beta_vae", beta=2.0)], rows=["method"]).keys == ["method", "beta"]
 
 
-def test_a_part_that_a_model_does_not_have_makes_no_column() -> None:
+def test_a_part_that_a_model_does_not_have_adds_no_row_key() -> None:
     records = [choosing(a_record("vae"), likelihood="bernoulli"), choosing(a_record("gan"), likelihood=None, beta=None)]
     assert summarize(records, rows=["method"]).keys == ["method"]
 
@@ -314,7 +314,7 @@ def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
     } == set(summary.notes)
 
 
-def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
+def test_notes_name_a_method_in_place_of_all_its_rows() -> None:
     skipped = {"rate/test": "no density"}
     records = [a_record("gan", beta=beta, skipped=skipped) for beta in (1.0, 4.0)]
     records += [a_record("ae", beta=1.0), a_record("ae", beta=4.0, skipped=skipped)]
@@ -442,7 +442,7 @@ def broken_records(folder: Path) -> None:
         (folder / name / "record.json").write_text(content)
 
 
-def test_records_that_cannot_be_used_are_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(2):
         a_record(seed=seed).save(tmp_path / "s" / f"run{seed}")
     broken_records(tmp_path / "s")
@@ -518,7 +518,7 @@ def test_a_study_with_an_empty_grid_has_a_table_of_what_was_run(
     assert "10.0" in capsys.readouterr().out
 
 
-def test_a_metric_that_nobody_recorded_costs_its_column_and_its_figure_alone(
+def test_a_metric_without_records_costs_only_its_column_and_its_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_record().save(tmp_path / "s" / "run")

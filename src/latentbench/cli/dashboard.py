@@ -5,19 +5,19 @@ from collections.abc import Sequence
 
 from latentbench.cli.command import run_command
 
-HELP = """latentbench-dashboard: a study's Weights & Biases workspace, of the runs that are logged there.
+HELP = """latentbench-dashboard: a study's Weights & Biases workspace, with panels of its logged runs.
 
 Usage:
-  latentbench-dashboard sweep=quick entity=me project=latentbench            makes it and prints where it is
-  latentbench-dashboard sweep=quick entity=me project=latentbench --dry-run  prints what it would hold, asks nobody
+  latentbench-dashboard sweep=quick entity=me project=latentbench            saves it and prints its address
+  latentbench-dashboard sweep=quick entity=me project=latentbench --dry-run  prints its panels, does not contact W&B
 
-entity, project  where the runs are, as logger.entity and logger.project of them; your default entity, latentbench
-table.columns    of these, every fid/... is a panel of bars, one for all seeds of a method and its settings
+entity, project  where the runs are logged (logger.entity, logger.project); default: your default entity, latentbench
+table.columns    a bar panel for each fid/..., with one bar for all seeds of a setting
 table.figures    name -> {x: ..., y: ...}: a scatter panel each
-table.samples    a panel of pictures each
+table.samples    a panel of images each
 
-Every call makes a new view of the project; W&B shows them under Workspaces. It takes
-`pip install 'latentbench[dashboard]'` and a key (`wandb login`, or WANDB_API_KEY).
+Each call saves a new view; W&B lists them under Workspaces. Needs `pip install 'latentbench[dashboard]'` and an API
+key (`wandb login`, or WANDB_API_KEY).
 """
 DRY_RUN = "--dry-run"
 
