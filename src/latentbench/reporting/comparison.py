@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -73,12 +73,7 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
     if baseline_key is None:
         return None
     for scale in scales:
-        baselines = [row for row in scale.rows if texts[row][baseline_key] == baseline]
-        for row in scale.rows:
-            if row not in baselines:
-                alike = [b for b in baselines if {**texts[b], baseline_key: ""} == {**texts[row], baseline_key: ""}]
-                if len(baselines) == 1 or alike:
-                    row.baseline = (alike or baselines)[0]
+        _assign_baselines(scale.rows, texts, baseline_key, baseline)
     others = [key for key in free if key != baseline_key]
     several = len({row.baseline for row in texts if row.baseline}) > len(scales)
     seeds: set[int] = set()
@@ -91,6 +86,17 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
                 max_tests = max(max_tests, len(tests))
     words = f"{baseline_key}={baseline}" + f" of the same {' and '.join(others)}" * several
     return BaselineTests(baseline=words, seeds=seeds, max_tests=max_tests)
+
+
+def _assign_baselines(
+    rows: Sequence[Row], texts: Mapping[Row, Mapping[str, str]], baseline_key: str, baseline: str
+) -> None:
+    baselines = [row for row in rows if texts[row][baseline_key] == baseline]
+    for row in rows:
+        if row not in baselines:
+            alike = [b for b in baselines if {**texts[b], baseline_key: ""} == {**texts[row], baseline_key: ""}]
+            if len(baselines) == 1 or alike:
+                row.baseline = (alike or baselines)[0]
 
 
 def _test_column(rows: Sequence[Row], metric: str) -> list[int]:
