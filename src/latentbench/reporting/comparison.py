@@ -101,9 +101,10 @@ def _assign_baselines(
 
 def _test_column(rows: Sequence[Row], metric: str) -> list[int]:
     """Test a metric of those rows that have a baseline, with Holm's correction; every test's number of common seeds."""
-    pairs = [(row.cells[metric], row.by_seed(metric), row.baseline.by_seed(metric)) for row in rows if row.baseline]
-    tests = [paired_p_value(values, baseline) for _, values, baseline in pairs]
-    for (cell, _, _), p in zip(pairs, holm([p for p, _ in tests]), strict=True):
-        cell.p = p
-        cell.differs = p < LEVEL
+    values = {row: row.by_seed(metric) for row in rows}
+    pairs = [(row, row.baseline) for row in rows if row.baseline]
+    tests = [paired_p_value(values[row], values[baseline]) for row, baseline in pairs]
+    for (row, _), p in zip(pairs, holm([p for p, _ in tests]), strict=True):
+        row.cells[metric].p = p
+        row.cells[metric].differs = p < LEVEL
     return [n for p, n in tests if not math.isnan(p)]
