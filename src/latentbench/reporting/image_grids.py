@@ -99,7 +99,7 @@ def _traversal_caption(coordinates: Sequence[int], *, of_codes: bool) -> str:
     whose = "the codes of test images" if of_codes else "draws of the prior"
     return (
         f"traversal: in each line, one coordinate of a latent moves over the range of {whose} and the others stay "
-        f"fixed; coordinates from the top: {', '.join(map(str, coordinates))} (counted from 0), widest spread first"
+        f"fixed; from the top, coordinates {', '.join(map(str, coordinates))} (counted from 0), widest spread first"
     )
 
 
