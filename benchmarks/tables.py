@@ -1,8 +1,8 @@
-"""Time from 10,000 records to a study's table (promise: 5 seconds), of run folders and of one published file.
+"""Time from 10,000 records, in run folders or in one published file, to a study's table (promised: 5 seconds).
 
     python benchmarks/tables.py > benchmarks/tables.md
 
-The records are those of results/quick/digits, again and again with other seeds and latent sizes: 500 rows of 20 seeds.
+The records are those of results/quick/digits, repeated with other seeds and latent sizes: 500 rows of 20 seeds.
 """
 
 import copy
@@ -18,7 +18,7 @@ from latentbench.configuration.compose import compose_config
 from latentbench.records.record import Record
 from latentbench.records.store import load_records, publish
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
-from latentbench.reporting.summary import summarize
+from latentbench.reporting.summarize import summarize
 
 RECORDS, SEEDS = 10_000, 20
 PUBLISHED = Path(__file__).parents[1] / "results" / "quick"
@@ -26,20 +26,20 @@ PUBLISHED = Path(__file__).parents[1] / "results" / "quick"
 
 def many() -> list[Record]:
     """10,000 records with a run id each."""
-    of_method = {record.choices["method"]: record for record in load_records(PUBLISHED)[0]}
-    methods = sorted(of_method)
-    made = []
+    record_of_method = {record.choices["method"]: record for record in load_records(PUBLISHED)[0]}
+    methods = sorted(record_of_method)
+    records = []
     for number in range(RECORDS):
-        place, seed = divmod(number, SEEDS)
-        size, which = divmod(place, len(methods))
-        record = of_method[methods[which]]
+        row, seed = divmod(number, SEEDS)
+        size, which = divmod(row, len(methods))
+        record = record_of_method[methods[which]]
         choices = record.choices | {"seed": seed, "latent_size": 2 + size}
         config = copy.deepcopy(record.config) | {"seed": seed, "latent_size": 2 + size}
         metrics = {key: value * (1 + 0.01 * seed) for key, value in record.metrics.items()}
-        made.append(
+        records.append(
             dataclasses.replace(record, run_id=f"run{number:05}", choices=choices, config=config, metrics=metrics)
         )
-    return made
+    return records
 
 
 def main() -> None:

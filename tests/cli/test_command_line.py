@@ -19,10 +19,9 @@ from unittest import mock
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from latentbench.cli import app, status
+from latentbench.cli import app, dashboard, report, status, tables
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, sentence
 from latentbench.configuration.compose import compose_config
-from latentbench.reporting import dashboard, page, tables
 from latentbench.running import run
 
 NOT_A_KEY = "there is no such key"
@@ -349,7 +348,7 @@ def test_the_commands_are_installed_under_their_names() -> None:
     assert commands["latentbench"] is app.main
     assert commands["latentbench-status"] is status.main
     assert commands["latentbench-tables"] is tables.main
-    assert commands["latentbench-report"] is page.main
+    assert commands["latentbench-report"] is report.main
     assert commands["latentbench-dashboard"] is dashboard.main
 
 

@@ -10,10 +10,11 @@ from test_tables import a_record
 from test_wandb_records import logged
 from test_weights_and_biases import alone, server
 
+from latentbench.cli import dashboard
+from latentbench.cli.dashboard import DRY_RUN, main, to_overrides
 from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.compose import compose_config
-from latentbench.reporting import dashboard
-from latentbench.reporting.dashboard import DRY_RUN, main, overrides, panels
+from latentbench.reporting.dashboard import panels
 from wandb_server import WandbServer
 
 __all__ = ["alone", "server"]  # fixtures
@@ -27,7 +28,7 @@ QUICK = ("sweep=quick", "entity=someone", "project=latentbench")
 def kinds(*arguments: str) -> dict[str, list[str]]:
     """Titles of a study's panels by their kind."""
     found: dict[str, list[str]] = {}
-    for section in panels(compose_config(overrides(arguments))).values():
+    for section in panels(compose_config(to_overrides(arguments))).values():
         for panel in section:
             found.setdefault(panel.kind, []).append(panel.title)
     return found
@@ -118,7 +119,7 @@ def test_a_study_without_runs_is_said_to_have_none_yet(server: WandbServer, caps
         (False, None, ["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
         (False, None, ["seed=-1"], "seed=-1"),
         (False, None, ["logger=none"], "logger=wandb"),
-        (False, None, ["+table.figures.mine=beta"], "table.figures.mine=beta: name its axes"),
+        (False, None, ["+table.figures.mine=beta"], "table.figures.mine=beta: give an x and a y"),
         (False, None, ["project="], "project= is empty: name the W&B project"),
         (False, None, ["projct=me"], "projct: there is no such key"),
     ],

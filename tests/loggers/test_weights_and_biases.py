@@ -198,8 +198,8 @@ def test_every_image_set_becomes_an_image_grid_with_a_caption(tmp_path: Path, ch
     shown = summary(the_folder(tmp_path))["summary"]
     captions = {key: value["caption"] for key, value in shown.items() if key.startswith("images/")}
     assert captions == {
-        "images/prior": "samples: latents drawn by prior, decoded",
-        "images/reconstruction": "originals, and below each its reconstruction",
+        "images/prior": "samples: decoded latents, drawn by prior",
+        "images/reconstruction": "originals, each above its reconstruction",
         "images/real": "real images, which the model was not trained on",
         "images/codes": "latents of 3 test images, coloured by label",
     }

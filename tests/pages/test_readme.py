@@ -11,12 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from latentbench.cli.compatibility import STORED_TABLE, compatibility_table
+from latentbench.cli.dashboard import to_overrides
+from latentbench.cli.tables import FROM_RECORDS, NOT_PUBLISHED
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.validation import check
 from latentbench.records.record import Record
-from latentbench.reporting import dashboard
-from latentbench.reporting.tables import FROM_RECORDS, NOT_PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -94,7 +94,7 @@ def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
     if {"--help", "--cfg", "--hydra-help"} & set(arguments):
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
-    overrides = dashboard.overrides([word for word in arguments if word not in ("-m", "--multirun")])
+    overrides = to_overrides([word for word in arguments if word not in ("-m", "--multirun")])
     assert [word for word in overrides if word.startswith("-")] == []
     parsed = OverridesParser.create().parse_overrides(overrides)
     each = BasicSweeper.split_arguments(parsed, None)[0] if multirun else [overrides]

@@ -1,4 +1,4 @@
-"""Records are whole or not there, finished ones are not lost, and what is no record is said to be none."""
+"""Records are written whole or not at all, finished ones are never lost, and invalid ones are named."""
 
 import dataclasses
 import json
@@ -76,7 +76,7 @@ def without(key: str) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(FINISHED).items() if name != key}
 
 
-NO_RECORDS = {
+INVALID_RECORDS = {
     "empty": b"",
     "half": json.dumps(dataclasses.asdict(FINISHED)).encode()[:100],
     "not text": b"\xff\xfe\x00",
@@ -88,10 +88,10 @@ NO_RECORDS = {
 }
 
 
-@pytest.mark.parametrize("what", NO_RECORDS)
-def test_what_is_no_record_is_named_in_one_line_and_has_no_status(what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", INVALID_RECORDS)
+def test_an_invalid_record_is_named_in_one_line_and_has_no_status(what: str, tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
-    path.write_bytes(NO_RECORDS[what])
+    path.write_bytes(INVALID_RECORDS[what])
     with pytest.raises(UserError) as caught:
         load(path)
     assert str(path) in str(caught.value)
@@ -99,8 +99,8 @@ def test_what_is_no_record_is_named_in_one_line_and_has_no_status(what: str, tmp
     assert status_of(tmp_path) is None
 
 
-def test_what_is_no_record_is_replaced_even_by_a_failed_one(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_bytes(NO_RECORDS["half"])
+def test_an_invalid_record_is_replaced_even_by_a_failed_one(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(INVALID_RECORDS["half"])
     FAILED.save(tmp_path)
     assert status_of(tmp_path) == "failed"
 

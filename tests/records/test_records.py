@@ -8,12 +8,12 @@ import pytest
 from test_figures import keep, noise
 from test_tables import a_record, broken_records
 
+from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record, load, parse
 from latentbench.records.store import images_of, load_records, publish
-from latentbench.reporting.tables import main
 
-KIND = "a part of it is missing or of another kind"
+KIND = "a field is missing or has the wrong type"
 NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
 
 
@@ -51,14 +51,14 @@ def test_publishing_leaves_a_folder_per_data_set_with_all_that_its_tables_need(h
         assert files(digits / run_id) == {"images.npz": (here / "outputs" / "s" / run_id / "images.npz").read_bytes()}
     lines = (digits / "records.jsonl").read_text().splitlines()
     assert [parse(line, "") for line in lines] == sorted(
-        (record for record in records if record.choices["data"] == "digits"), key=Record.line
+        (record for record in records if record.choices["data"] == "digits"), key=Record.to_line
     )
     assert len(lines) == 5
     assert (digits / "table.md").read_text().startswith("# s on digits\n")
     assert not (here / "outputs" / "s" / "table.md").exists()
 
 
-def test_what_was_published_is_published_the_same_from_itself(here: Path) -> None:
+def test_publishing_a_published_study_again_changes_nothing(here: Path) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     before = files(here / "results")
@@ -66,7 +66,7 @@ def test_what_was_published_is_published_the_same_from_itself(here: Path) -> Non
     assert files(here / "results") == before
 
 
-def test_a_table_of_what_was_published_is_that_of_the_runs(here: Path) -> None:
+def test_the_table_of_published_records_is_that_of_the_runs(here: Path) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     assert main(["study=s"]) == 0
@@ -83,7 +83,7 @@ def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> No
     assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
 
 
-def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_publishing_loses_no_run_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
     before = files(here / "results")
@@ -91,7 +91,7 @@ def test_publishing_loses_no_run_unless_it_is_told_to(here: Path, capsys: pytest
     capsys.readouterr()
     assert main(["study=s", "publish=true", "output_dir=few"]) == 2
     err = capsys.readouterr().err
-    assert "results/s/digits has 4 of its runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
+    assert "results/s/digits has 4 runs that are not among these 1, such as ae-digits-b1-e50-s0: force=" in err
     assert files(here / "results") == before
     assert main(["study=s", "publish=true", "output_dir=few", "force=true"]) == 0
     assert {path.name for path in (here / "results" / "s" / "digits").iterdir()} == NAMES | {"vae-digits-b1-e50-s0"}
@@ -107,10 +107,10 @@ def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.Captu
     assert main(["study=s", "publish=true", "output_dir=results"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert "records.jsonl:5 is not valid JSON" in warning
-    assert "publish=true would lose what is left out: mend it, or delete it" in error
+    assert "publish=true would lose the records that cannot be used: repair or delete them first" in error
     assert files(here / "results") == before
     assert main(["study=s", "publish=true"]) == 2, "nor by others' records in its place"
-    assert "such as that of line 5: force=true" in capsys.readouterr().err
+    assert "such as the one in line 5: force=true" in capsys.readouterr().err
 
 
 def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
@@ -121,12 +121,12 @@ def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
+def test_lines_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> None:
     broken_records(tmp_path / "broken")
     texts = [" ".join(path.read_text().split()) for path in sorted(tmp_path.glob("broken/*/record.json"))]
     good = a_record()
     (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.line(), *texts]))
+    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.to_line(), *texts]))
     records, unusable = load_records(tmp_path)
     assert records == [good]
     assert [line.partition("records.jsonl:")[2][0] for line in unusable] == ["2", "3", "4", "5", "6"]
@@ -135,20 +135,20 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema": 2', '"schema": 0', "is a record of schema 0 and this version reads schema 2: run it again"),
+        ('"schema": 2', '"schema": 0', "has record schema 0, this version reads schema 2: run it again"),
         ('"schema": 2', '"scheme": 1', "is not a record"),
-        ('"run_id"', '"runid"', "lacks or adds a key of schema 2"),
-        ('"data": "digits"', '"data": "../digits"', "no folder's name"),
-        ('"data": "digits"', '"data": ".."', "no folder's name"),
-        ('"data": "digits"', '"data": ""', "no folder's name"),
-        ('"run_id": "', '"run_id": "/', "no folder's name"),
+        ('"run_id"', '"runid"', "has a missing or unknown key for schema 2"),
+        ('"data": "digits"', '"data": "../digits"', "the name of a folder"),
+        ('"data": "digits"', '"data": ".."', "the name of a folder"),
+        ('"data": "digits"', '"data": ""', "the name of a folder"),
+        ('"run_id": "', '"run_id": "/', "the name of a folder"),
         ('"caveats": {}', '"caveats": null', KIND),
         ('"caveats": {}', '"caveats": {"fid/prior": 1}', KIND),
         ('"standard_errors": {}', '"standard_errors": null', KIND),
         (
             '"standard_errors": {}',
             '"standard_errors": {"fid/prior": -1}',
-            "fid/prior=-1, which is not a finite number that can be",
+            "fid/prior=-1, which is not a valid number",
         ),
         ('"standard_errors": {}', '"standard_errors": {"fid/prior": "1"}', "fid/prior='1', which is not"),
         ('"fid/prior": 10.0', '"fid/prior": 1e308', "fid/prior=1e+308, which is not"),
@@ -158,8 +158,8 @@ def test_lines_that_cannot_be_used_are_named_and_left(tmp_path: Path) -> None:
         ('"status": "finished"', '"status": "done"', KIND),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, tmp_path: Path) -> None:
-    text = a_record().line()
+def test_an_invalid_record_is_left_out_with_the_reason(old: str, new: str, message: str, tmp_path: Path) -> None:
+    text = a_record().to_line()
     assert old in text
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "record.json").write_text(text.replace(old, new, 1))
@@ -169,10 +169,10 @@ def test_what_is_wrong_with_a_record_is_said(old: str, new: str, message: str, t
     assert "run/record.json" in line
 
 
-def test_a_record_without_errors_is_of_this_schema_still(tmp_path: Path) -> None:
+def test_a_record_without_standard_errors_can_be_read(tmp_path: Path) -> None:
     record = a_record(standard_errors={"fid/prior": 0.5})
-    assert parse(record.line(), "") == record
-    older = record.line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")
+    assert parse(record.to_line(), "") == record
+    older = record.to_line().replace('"standard_errors": {"fid/prior": 0.5}, ', "")
     assert "errors" not in older
     assert parse(older, "") == dataclasses.replace(record, standard_errors={})
     record.save(tmp_path)

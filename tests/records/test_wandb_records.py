@@ -9,10 +9,11 @@ from test_command_line import latentbench
 from test_tables import a_record
 from test_weights_and_biases import alone, server
 
+from latentbench.cli.tables import main
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record
-from latentbench.reporting.tables import load_records, load_wandb_records, main
+from latentbench.reporting.tables import load_records, load_wandb_records
 from wandb_server import WandbServer
 
 __all__ = ["alone", "server"]  # fixtures
@@ -84,14 +85,14 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
         logged(a_record(seed=1 + index), tmp_path / str(index))
     _, without, older = server.runs.values()
     without["summaryMetrics"] = json.dumps({"fid/prior": 1.0})
-    older["summaryMetrics"] = json.dumps({"record": good.line().replace('"schema": 2', '"schema": 0')})
+    older["summaryMetrics"] = json.dumps({"record": good.to_line().replace('"schema": 2', '"schema": 0')})
     records, unusable = load_wandb_records(None, "latentbench", "s")
     assert records == [good]
     assert len(unusable) == 2
     assert without["name"] in unusable[0]
     assert "has no record" in unusable[0]
     assert older["name"] in unusable[1]
-    assert "schema 0 and this version reads schema 2: run it again" in unusable[1]
+    assert "schema 0, this version reads schema 2: run it again" in unusable[1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The figures show what the records and the kept images say."""
+"""The figures show what the records and the saved images hold."""
 
 import dataclasses
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from test_tables import a_record
 
 from latentbench.records.record import Record
-from latentbench.reporting.plots import Axis, Figure, Images, Line, Panel, Point, SampleRow, plot, samples, save
+from latentbench.reporting.plots import Axis, Figure, Images, Line, Panel, Point, SampleRow, plot, sample_grid, save
 from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import make_figures, summarize
 
@@ -21,7 +21,7 @@ X, Y = Axis("x"), Axis("y")
 
 def drawn(summary: Summary, folder: Path, **axes: str) -> tuple[dict[str, Figure], list[str]]:
     """The figures of a study, one of the given axes among them."""
-    return make_figures(summary, folder, samples=BLOCKS, plots={"plot": axes} if axes else {})
+    return make_figures(summary, folder, samples=BLOCKS, axes={"plot": axes} if axes else {})
 
 
 def a_panel(*points: Point, floor: float | None = None) -> Panel:
@@ -56,7 +56,7 @@ def shown(figure: Figure) -> list[np.ndarray]:
 
 def test_samples_shows_the_images_it_is_given() -> None:
     image = noise(0)
-    figure = samples([SampleRow("vae", {"prior": image})], {"prior": "samples"}, per_block=3)
+    figure = sample_grid([SampleRow("vae", {"prior": image})], {"prior": "samples"}, per_block=3)
     assert texts(figure) == ["samples", "vae"]
     (strip,) = shown(figure)
     for index in range(3):
@@ -68,7 +68,7 @@ def test_samples_shows_the_images_it_is_given() -> None:
 def test_colour_images_stay_in_colour() -> None:
     red = np.zeros((64, 3, 8, 8), dtype=np.uint8)
     red[:, 0] = 255
-    drawn = pixels(samples([SampleRow("vae", {"prior": red})], {"prior": "samples"}, per_block=8))
+    drawn = pixels(sample_grid([SampleRow("vae", {"prior": red})], {"prior": "samples"}, per_block=8))
     assert (drawn == (255, 0, 0)).all(axis=-1).mean() > 0.1
 
 
@@ -97,7 +97,7 @@ def test_reconstructions_of_other_images_are_not_shown(tmp_path: Path) -> None:
         for i, m in enumerate(("ae", "vae"))
     ]
     figures, notes = drawn(summarize(records, rows=["method"]), tmp_path)
-    assert any("vae reconstructed other images" in note for note in notes)
+    assert any("reconstructions of vae are not shown" in note for note in notes)
     assert len(figures["samples"].axes) == 3 + 2  # prior of all, reconstructions of ae and what it saw
 
 
@@ -106,7 +106,7 @@ def test_many_blocks_have_fewer_images_each(tmp_path: Path) -> None:
     record = keep(tmp_path, a_record(), real=noise(0), **{block: noise(1) for block in blocks})
     summary = summarize([record], rows=["method"])
     for chosen, each in ((blocks[:4], 8), (blocks, 4)):
-        figures, _ = make_figures(summary, tmp_path, samples=chosen, plots={})
+        figures, _ = make_figures(summary, tmp_path, samples=chosen, axes={})
         assert len(figures["samples"].axes) == 2 * len(chosen)
         assert {strip.shape[1] for strip in shown(figures["samples"])} == {9 * each}
 
@@ -222,7 +222,7 @@ def test_an_interval_far_wider_than_the_means_does_not_set_the_axis() -> None:
     assert axes.get_ylim()[1] < 20
 
 
-def test_every_row_has_its_own_mark() -> None:
+def test_every_row_has_its_own_marker() -> None:
     panel = a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(20)), floor=1.0)
     (legend,) = plot([panel], x=X, y=Y).legends
     assert [text.get_text() for text in legend.get_texts()] == [f"method{i}" for i in range(20)]

@@ -1,13 +1,14 @@
-"""What is said of a table is no more than its seeds say."""
+"""Findings claim no more than the seeds support."""
 
 import numpy as np
 import pytest
 import scipy.stats
 from test_tables import a_record
 
-from latentbench.reporting.findings import QUESTIONS, Finding, findings, headline, main_columns, name, sections
+from latentbench.reporting.findings import QUESTIONS, Finding, find, headline, main_columns, sections
 from latentbench.reporting.significance import welch_interval
-from latentbench.reporting.summary import Summary, summarize
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Row, Summary
 from options import options, part_of
 
 
@@ -17,12 +18,12 @@ def a_summary(values: dict[str, list[float]], key: str = "fid/prior") -> Summary
     return summarize(records, rows=["method"], baseline="vae")
 
 
-def named(summary: Summary, indices: list[int]) -> list[str]:
-    return [name(summary, index) for index in indices]
+def names(rows: list[Row]) -> list[str]:
+    return [row.name for row in rows]
 
 
 def the_finding(summary: Summary) -> Finding:
-    (found,) = findings(summary)
+    (found,) = find(summary)
     return found
 
 
@@ -35,62 +36,65 @@ def test_the_interval_of_a_difference_is_welchs() -> None:
 
 
 @pytest.mark.parametrize(("values", "others"), [([1.0], [2.0, 3.0]), ([1.0, 1.0], [2.0, 2.0])])
-def test_seeds_that_tell_nothing_have_no_interval(values: list[float], others: list[float]) -> None:
+def test_too_few_or_equal_values_have_no_interval(values: list[float], others: list[float]) -> None:
     assert np.isnan(welch_interval(values, others, 0.025))
 
 
 def test_rows_that_are_beaten_are_ruled_out_and_the_others_are_not() -> None:
     summary = a_summary({"ae": [50.0, 51.0, 52.0], "gan": [11.0, 9.0, 13.0], "vae": [10.0, 11.0, 12.5]})
     found = the_finding(summary)
-    assert named(summary, found.best) == ["gan"]
-    assert named(summary, found.candidates) == ["gan", "vae"]
-    assert named(summary, found.ruled_out) == ["ae"]
-    assert named(summary, found.worse) == ["ae"]
+    assert names(found.best) == ["gan"]
+    assert names(found.candidates) == ["gan", "vae"]
+    assert names(found.ruled_out) == ["ae"]
+    assert names(found.worse) == ["ae"]
     assert found.better == []
     assert headline(summary, [found]) == [
-        "The seeds single out a best row in none of the main measures.",
-        "No row is better than vae by more than chance in the main measure."
+        "No row is clearly the best in the main measure.",
+        "No row is significantly better than vae in the main measure."
     ]  # fmt: skip
 
 
 def test_a_row_that_beats_all_others_is_singled_out() -> None:
     summary = a_summary({"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0]}, "psnr/test")
     found = the_finding(summary)
-    assert (named(summary, found.best), named(summary, found.worse)) == (["vae"], ["ae"])  # higher is better
-    assert headline(summary, [found])[0] == "The seeds single out a best row in 1 of 1 main measures: vae in psnr/test."
+    assert (names(found.best), names(found.worse)) == (["vae"], ["ae"])  # higher is better
+    assert headline(summary, [found])[0] == "One row is clearly the best in 1 of 1 main measure: vae in psnr/test."
 
 
 def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
     steady = {"vae": [10.0, 20.0, 30.0, 40.0], "ae": [9.0, 19.01, 28.99, 39.0], "gan": [12.0, 22.01, 31.99, 42.0]}
     summary = a_summary(steady)
     found = the_finding(summary)
-    assert (named(summary, found.better), named(summary, found.worse)) == (["ae"], ["gan"])
-    assert (named(summary, found.candidates), named(summary, found.ruled_out)) == (["ae"], ["gan", "vae"])
+    assert (names(found.better), names(found.worse)) == (["ae"], ["gan"])
+    assert (names(found.candidates), names(found.ruled_out)) == (["ae"], ["gan", "vae"])
 
 
-def test_a_number_with_a_warning_is_named_and_not_judged() -> None:
+def test_a_number_with_a_caveat_is_listed_and_not_judged() -> None:
     values = {"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0], "gan": [20.0, 20.5, 21.0]}
     records = [
         a_record(
-            method, seed, {"fid/prior": v}, caveats={"fid/prior": "mind it"} if (method, seed) == ("ae", 1) else {}
+            method,
+            seed,
+            {"fid/prior": v},
+            caveats={"fid/prior": "a loose bound"} if (method, seed) == ("ae", 1) else {},
         )
         for method, of in values.items()
         for seed, v in enumerate(of)
     ]
     summary = summarize(records, rows=["method"], baseline="vae")
     found = the_finding(summary)
-    assert (named(summary, found.minded), named(summary, found.best)) == (["ae"], ["vae"])
+    assert (names(found.with_caveat), names(found.best)) == (["ae"], ["vae"])
     judged = {*found.candidates, *found.ruled_out, *found.better, *found.worse, *found.differences}
-    assert named(summary, sorted(judged)) == ["gan", "vae"]
-    assert named(summary, found.candidates) == ["vae"]
-    assert "single out a best row in none" in headline(summary, [found])[0], "ae may be better"
+    assert sorted(names(list(judged))) == ["gan", "vae"]
+    assert names(found.candidates) == ["vae"]
+    assert "No row is clearly the best" in headline(summary, [found])[0], "ae may be better"
 
 
 def test_one_seed_rules_nothing_out() -> None:
     summary = a_summary({"ae": [1.0], "vae": [1000.0]})
     found = the_finding(summary)
     assert found.ruled_out == found.better == found.worse == []
-    assert named(summary, found.candidates) == ["ae", "vae"]
+    assert names(found.candidates) == ["ae", "vae"]
 
 
 def test_the_candidates_hold_the_best_row_as_often_as_they_say() -> None:
@@ -99,7 +103,7 @@ def test_the_candidates_hold_the_best_row_as_often_as_they_say() -> None:
     held = []
     for _ in range(300):
         summary = a_summary({method: list(random.normal(mean, 1.0, 4)) for method, mean in means.items()})
-        held.append("a" in named(summary, the_finding(summary).candidates))
+        held.append("a" in names(the_finding(summary).candidates))
     assert np.mean(held) > 0.93
 
 
@@ -122,12 +126,10 @@ def test_rows_are_compared_with_their_own_baseline_as_the_table_does() -> None:
     ]
     summary = summarize(records, rows=["method", "beta"], baseline="vae")
     found = the_finding(summary)
-    assert found.better == [i for i, _ in sorted(summary.different)] == list(found.differences)
-    gained = {name(summary, index): difference for index, difference in found.differences.items()}
+    assert found.better == [row for row in summary.rows if row.cells["fid/prior"].differs] == list(found.differences)
+    gained = {row.name: difference for row, difference in found.differences.items()}
     assert gained == pytest.approx({"ae, beta=2": -8 + 0.35, "ae, beta=8": -32 + 0.35})
-    assert "Better than their baseline by more than chance: ae, beta=2 and ae, beta=8" in " ".join(
-        headline(summary, [found])
-    )
+    assert "Significantly better than their baseline: ae, beta=2 and ae, beta=8" in " ".join(headline(summary, [found]))
 
 
 def test_without_a_baseline_nothing_is_said_of_differences() -> None:
@@ -145,7 +147,7 @@ def test_data_sets_are_compared_apart() -> None:
         for seed in range(2)
     ]
     summary = summarize(records, rows=["method"])
-    assert [(found.scale, named(summary, found.best)) for found in findings(summary)] == [
+    assert [(found.scale, names(found.best)) for found in find(summary)] == [
         ("digits", ["ae"]), ("mnist", ["ae"])
     ]  # fmt: skip
 
@@ -158,12 +160,12 @@ def test_runs_that_failed_are_not_compared() -> None:
 
 def test_without_a_direction_there_is_nothing_to_say() -> None:
     summary = a_summary({"ae": [1.0], "vae": [2.0]}, "rate/test")
-    assert findings(summary) == []
-    assert headline(summary, [])[0].startswith("There is nothing to compare")
-    assert list(sections(summary)) == ["What do the latents hold?"]
+    assert find(summary) == []
+    assert headline(summary, [])[0].startswith("Nothing to compare")
+    assert list(sections(summary)) == ["What do the latents encode?"]
 
 
-def test_main_columns_are_those_known_else_the_first_with_a_direction() -> None:
+def test_main_columns_are_the_known_ones_or_the_first_with_a_direction() -> None:
     metrics = {"psnr/test": 1.0, "fid/gmm": 1.0, "fid/prior": 1.0, "fid/real": 1.0, "rate/test": 1.0}
     summary = summarize([a_record(metrics=metrics)], rows=["method"])
     assert [column.key for column in main_columns(summary)] == ["fid/prior", "fid/gmm"]

@@ -1,6 +1,7 @@
-"""A study's page says what its records say, to everyone who opens it, and asks the network for nothing."""
+"""A study's page shows what its records hold, is accessible, and loads nothing from the network."""
 
 import base64
+import dataclasses
 import io
 import itertools
 import re
@@ -18,11 +19,13 @@ from PIL import Image
 from test_tables import a_record
 
 from browser import ENTER, MISSING, SPACE, Browser
-from latentbench.reporting.findings import findings
+from latentbench.cli.report import main
+from latentbench.reporting.findings import find
 from latentbench.reporting.formats import to_markdown
-from latentbench.reporting.page import main, to_html
+from latentbench.reporting.page import to_html
 from latentbench.reporting.study_figures import make_figures
-from latentbench.reporting.summary import Summary, summarize
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import load_records
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;"
@@ -86,12 +89,12 @@ def keep(folder: Path, record: Any, images: dict[str, np.ndarray] | None = None)
 
 
 def a_study(folder: Path) -> Path:
-    """Runs of every status, with and without images; two of them of one scale that only `vae` and `ae` finish."""
+    """Runs of every status, with and without images; only those of `vae` and `ae` finished."""
     everything = ["real", "original", "reconstruction", "interpolation", "prior", "gmm"]
     for seed in range(3):
-        kept = {"standard_errors": {"fid/prior": 0.25}, "caveats": {"rate/test": "few images"}}
+        fields = {"standard_errors": {"fid/prior": 0.25}, "caveats": {"rate/test": "few images"}}
         metrics = {"fid/prior": 20.0 + seed, "fid/real": 4.0, "rate/test": 3.0, "sharpness_ratio/prior": 0.5 + seed / 9}
-        keep(folder, a_record("vae", seed, metrics, **kept), some_images(everything) if seed == 0 else None)
+        keep(folder, a_record("vae", seed, metrics, **fields), some_images(everything) if seed == 0 else None)
         metrics = {"fid/prior": 100.0 + 1.25 * seed, "fid/real": 4.0, "sharpness_ratio/prior": 0.7 + seed / 9}
         keep(folder, a_record("ae", seed, metrics, skipped={"rate/test": "no density"}))
     keep(folder, a_record("gan", 0, {}, status="failed", reason="the loss is nan after epoch 3"))
@@ -101,8 +104,8 @@ def a_study(folder: Path) -> Path:
 
 def html_of(folder: Path, **given: Any) -> tuple[str, Summary]:
     summary = summarize(load_records(folder)[0], rows=["method"], baseline="vae")
-    plots = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
-    made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], plots=plots)
+    axes = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
+    made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], axes=axes)
     return to_html(summary, made, folder, **({"title": "s"} | given)), summary
 
 
@@ -142,13 +145,13 @@ def test_every_cell_sorts_by_its_unrounded_number(study: Path) -> None:
     page, summary = page_of(study)
     values = {attributes["data-value"] for attributes in page.all("td") if "data-value" in attributes}
     numbers = summary.table.filter(regex=r"\.mean$|^rank$").to_numpy().ravel()
-    seeds = summary.table["seeds"][list(summary.runs)]
+    seeds = [row.seeds for row in summary.rows]
     assert values - {""} == {repr(float(number)) for number in [*numbers, *seeds] if not np.isnan(number)}
 
 
 def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> None:
     page, summary = page_of(study)
-    (found,) = findings(summary)
+    (found,) = find(summary)
     assert list(found.differences.values()) == [pytest.approx(80.25)]
     assert cells_of(page, "ae")[2] == "101 ± 3† +80.2 worse"
     assert cells_of(page, "vae")[2] == "21 ± 2 best"
@@ -156,8 +159,8 @@ def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> N
 
 def test_the_answer_is_short_and_says_what_is_not_known(page: Page) -> None:
     for sentence in (
-        "The seeds single out a best row in 1 of 1 main measures: vae in fid/prior.",
-        "No row is better than vae by more than chance in the main measure.",
+        "One row is clearly the best in 1 of 1 main measure: vae in fid/prior.",
+        "No row is significantly better than vae in the main measure.",
         "8 runs (1 failed, 6 finished, 1 refused), 4 rows, 3 seeds.",
         "vae 21 ± 2 (3 seeds) , the baseline itself.",
         "Every other row is ruled out as the best.",
@@ -175,9 +178,21 @@ def test_runs_that_did_not_finish_are_shown_with_their_reasons(page: Page) -> No
     assert "Seed 0 failed gan-digits-b1-e50-s0 the loss is nan after epoch 3" in page.text
     assert "Seed 0 refused iwae-digits-b1-e50-s0 beta must be 1" in page.text
     assert "skipped: rate/test of ae: no density" in page.text
-    assert "mind rate/test of vae: few images" in page.text
-    assert "Warnings (1) rate/test: few images" in page.text
+    assert "caveat: rate/test of vae: few images" in page.text
+    assert "Caveats (1) rate/test: few images" in page.text
     assert "Skipped (1) rate/test: no density" in page.text
+
+
+def test_a_setting_that_is_a_number_or_null_sorts_by_the_number(tmp_path: Path) -> None:
+    keep(tmp_path, a_record("vae", metrics={"fid/prior": 1.0, "fid/real": 0.5}, beta=4.0))
+    gan = a_record("gan", metrics={"fid/prior": 2.0, "fid/real": 0.5})
+    keep(tmp_path, dataclasses.replace(gan, choices=gan.choices | {"beta": None}, config=gan.config | {"beta": None}))
+    summary = summarize(load_records(tmp_path)[0], rows=["beta"])
+    page = Page(to_html(summary, {}, tmp_path, title="s"))
+    heads = [head for head in page.all("th") if head["scope"] == "row" and "data-value" in head]
+    assert [(head["data-text"], head["data-value"]) for head in heads][:3] == [
+        ("real images (floor)", ""), ("4", "4.0"), ("none", "")
+    ]  # fmt: skip
 
 
 def test_a_run_has_its_measures_with_standard_errors_and_its_settings(page: Page) -> None:
@@ -202,21 +217,21 @@ def test_rows_and_runs_are_linked_both_ways(page: Page) -> None:
 def test_the_images_of_a_run_are_what_it_drew(study: Path, page: Page) -> None:
     alts = [attributes["alt"] for attributes in page.all("img")]
     assert alts == [
-        "vae, seed 0: samples: latents drawn by prior, decoded",
-        "vae, seed 0: samples: latents drawn by gmm, decoded",
-        "vae, seed 0: originals, and below each its reconstruction",
-        "vae, seed 0: two reconstructions, and between them the image half-way between their latents",
+        "vae, seed 0: samples: decoded latents, drawn by prior",
+        "vae, seed 0: samples: decoded latents, drawn by gmm",
+        "vae, seed 0: originals, each above its reconstruction",
+        "vae, seed 0: two reconstructions and, between them, the image decoded half-way between their latents",
     ]
-    kept = some_images(["real", "original", "reconstruction", "interpolation", "prior", "gmm"])
+    saved = some_images(["real", "original", "reconstruction", "interpolation", "prior", "gmm"])
     prior, _, pairs, between = (decoded(attributes) for attributes in page.all("img"))
-    assert tile(prior, 0, 0) == tile_of(kept["prior"][0])
-    assert tile(prior, 3, 7) == tile_of(kept["prior"][31])
+    assert tile(prior, 0, 0) == tile_of(saved["prior"][0])
+    assert tile(prior, 3, 7) == tile_of(saved["prior"][31])
     assert [tile(pairs, line, 1) for line in (0, 1)] == [
-        tile_of(kept[key][1]) for key in ("original", "reconstruction")
+        tile_of(saved[key][1]) for key in ("original", "reconstruction")
     ]
-    assert tile(pairs, 2, 0) == tile_of(kept["original"][8])
+    assert tile(pairs, 2, 0) == tile_of(saved["original"][8])
     assert [tile(between, line, 0) for line in range(3)] == [
-        tile_of(kept[key][i]) for key, i in (("reconstruction", 0), ("interpolation", 1), ("reconstruction", 1))
+        tile_of(saved[key][i]) for key, i in (("reconstruction", 0), ("interpolation", 1), ("reconstruction", 1))
     ]
 
 
@@ -240,24 +255,24 @@ def test_a_run_shows_the_images_that_it_has(names: list[str], tmp_path: Path) ->
     assert len(page_of(tmp_path)[0].all("img")) == ("prior" in names)
 
 
-def test_images_that_are_not_there_or_cannot_be_read_are_said_to_be_missing(tmp_path: Path) -> None:
+def test_missing_or_damaged_images_are_reported(tmp_path: Path) -> None:
     keep(tmp_path, a_record(seed=0))
     keep(tmp_path, a_record(seed=1), some_images(["prior"]))
     (path,) = tmp_path.glob("*/images.npz")
     path.write_bytes(path.read_bytes()[:200])
     page, _ = page_of(tmp_path)
     assert page.all("img") == []
-    assert page.text.count("No images of this run are here;") == 2
+    assert page.text.count("No images of this run.") == 2
     assert not zipfile.is_zipfile(path)
 
 
 def test_everything_that_comes_from_a_record_is_escaped(tmp_path: Path) -> None:
     notes = {"caveats": {f"fid/{HOSTILE}": HOSTILE}, "skipped": {f"nll/{HOSTILE}": HOSTILE}}
-    surroundings = {"environment": {HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}}}
+    environment = {"environment": {HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}}}
     metrics = {"fid/prior": 1.0, f"fid/{HOSTILE}": 1.0, "sharpness_ratio/prior": 1.0}
     units = {"resolved": {"metrics": {"fid": {"units": HOSTILE, "higher_is_better": False}}}}
     for method in (HOSTILE, "vae"):
-        record = a_record(method, 0, metrics, config=units, run_id=f"r-{method == HOSTILE}", **notes, **surroundings)
+        record = a_record(method, 0, metrics, config=units, run_id=f"r-{method == HOSTILE}", **notes, **environment)
         keep(tmp_path, record, some_images(["real", HOSTILE, "prior"]))
     failed = a_record(HOSTILE, 1, {}, status="failed", reason=HOSTILE, run_id="r2")
     keep(tmp_path, failed)
@@ -305,7 +320,7 @@ def test_the_command_writes_the_same_page_every_time(tmp_path: Path, capsys: pyt
     ("arguments", "message"),
     [
         (["sweep=quick"], "no records in "),
-        (["study=mine"], "/mine; `latentbench study=mine output_dir="),
+        (["study=mine"], "/mine: run `latentbench study=mine output_dir="),
         (["study=s", "table.rows=[colour]"], "no record has 'colour'"),
         (["colour=red"], "colour"),
     ],
@@ -325,10 +340,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_baseline_can_be_named(tmp_path: Path) -> None:
     a_study(tmp_path / "s")
     assert main(["study=s", f"output_dir={tmp_path}", "table.columns=null", "table.baseline=ae"]) == 0
-    assert (
-        "Better than ae by more than chance: vae in fid/prior."
-        in Page((tmp_path / "s" / "report.html").read_text()).text
-    )
+    assert "Significantly better than ae: vae in fid/prior." in Page((tmp_path / "s" / "report.html").read_text()).text
 
 
 def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,7 +350,7 @@ def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_page_needs_no_torch() -> None:
     code = (
-        "import sys, latentbench.reporting.page as r; r.main(['sweep=nope']);"
+        "import sys, latentbench.reporting.page, latentbench.cli.report as r; r.main(['sweep=nope']);"
         "print({'torch', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from latentbench.cli.tables import main
 from latentbench.configuration.compose import compose_config
 from latentbench.records.store import load_records
-from latentbench.reporting.summary import summarize
-from latentbench.reporting.tables import main, to_markdown
+from latentbench.reporting.formats import to_markdown
+from latentbench.reporting.summarize import summarize
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "README.md"

@@ -1,4 +1,4 @@
-"""What is called different from the baseline is so by scipy and by hand, and no oftener by chance than is said."""
+"""Tests against the baseline agree with scipy and hand calculation, and false marks are as rare as stated."""
 
 import math
 
@@ -10,15 +10,21 @@ from test_tables import a_record, markdown_row, row
 from latentbench.reporting.significance import (
     LEVEL,
     holm,
-    least_difference,
     mean_and_deviation,
     mean_ranks,
+    min_standard_errors,
     paired_p_value,
 )
-from latentbench.reporting.summary import Summary, summarize
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import to_csv, to_latex, to_markdown, to_text
 
 NAN = math.nan
+
+
+def marked_cells(summary: Summary) -> set[tuple[str, str]]:
+    """Where rows differ from the baseline, as (method, metric)."""
+    return {(row.values["method"], key) for row in summary.rows for key, cell in row.cells.items() if cell.differs}
 
 
 def seeded(values: list[float]) -> dict[int, float]:
@@ -72,7 +78,7 @@ def test_holms_correction_by_hand(p_values: list[float], adjusted: list[float]) 
     assert holm(p_values) == pytest.approx(adjusted, nan_ok=True)
 
 
-def test_where_nothing_differs_one_table_in_twenty_at_most_says_so() -> None:
+def test_without_any_difference_at_most_one_table_in_twenty_marks_one() -> None:
     generator = np.random.default_rng(0)
     wrong = 0
     for _ in range(1000):
@@ -82,11 +88,11 @@ def test_where_nothing_differs_one_table_in_twenty_at_most_says_so() -> None:
 
 
 @pytest.mark.parametrize(("n", "tests"), [(3, 8), (3, 37), (5, 1)])
-def test_the_least_difference_is_where_the_first_step_ends(n: int, tests: int) -> None:
+def test_the_smallest_clear_difference_just_passes_the_first_step(n: int, tests: int) -> None:
     noise = np.arange(n) - (n - 1) / 2
     error = noise.std(ddof=1) / math.sqrt(n)
     for factor, passes in ((1.001, True), (0.999, False)):
-        shifted = (noise + factor * least_difference(n, tests) * error).tolist()
+        shifted = (noise + factor * min_standard_errors(n, tests) * error).tolist()
         p, _ = paired_p_value(seeded(shifted), seeded([0.0] * n))
         assert (holm([p, *[1.0] * (tests - 1)])[0] < LEVEL) == passes
 
@@ -119,36 +125,33 @@ def test_what_differs_from_the_baseline_is_marked_in_every_format() -> None:
     assert math.isnan(row(summary, method="vae")["fid/prior.p"])
     assert math.isnan(row(summary, method="other")["fid/prior.p"])  # one pair
     assert summary.table["fid/real.p"].isna().all()
-    place = summary.table.index[summary.table["method"] == "ae"][0]
-    assert summary.different == {(place, "fid/prior"), (place, "psnr/test")}
+    assert marked_cells(summary) == {("ae", "fid/prior"), ("ae", "psnr/test")}
     assert markdown_row(summary, "ae")[3] == "31 ± 3\N{DAGGER}"
     assert r"31 $\pm$ 3$^{\dagger}$" in to_latex(summary)
     assert "31 ± 3\N{DAGGER}" in to_text(summary)
     assert "fid/prior.p" in to_csv(summary).splitlines()[0]
     (note,) = [note for note in summary.notes if note.startswith("\N{DAGGER}")]
-    assert "differs from method=vae by a two-sided paired t test over their common seeds (n = 3)" in note
-    assert "(2 at most)" in note
-    assert f"{least_difference(3, 2):.1f} standard errors" in note
+    assert "differs from method=vae by a two-sided paired t test over common seeds (n = 3)" in note
+    assert "(at most 2)" in note
+    assert f"{min_standard_errors(3, 2):.1f} standard errors" in note
     assert note.partition("<")[0] in to_markdown(summary, title="s")
 
 
 def test_without_a_baseline_nothing_is_tested() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])
-    assert summary.different == set()
+    assert marked_cells(summary) == set()
     assert "fid/prior.p" not in summary.table
     assert not any("\N{DAGGER}" in note for note in summary.notes)
 
 
 def test_one_seed_in_common_is_said_to_be_too_few() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"], baseline="vae")
-    assert (
-        "no difference from method=vae can be tested: that takes two seeds or more in common with it" in summary.notes
-    )
+    assert "no difference from method=vae was tested: a test needs two or more common seeds" in summary.notes
 
 
 def test_a_baseline_that_no_row_has_is_said() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"], baseline="gan")
-    assert "no row has gan for method (table.baseline): no difference is tested" in summary.notes
+    assert "no row matches the baseline gan (table.baseline) in method: no difference was tested" in summary.notes
 
 
 def test_a_row_is_tested_against_the_baseline_of_its_setting_and_data() -> None:

@@ -1,4 +1,4 @@
-"""A study's table says what its records say: nothing averaged that differs, nothing left out in silence."""
+"""A study's table shows what its records hold: only seeds are averaged over, and nothing is left out silently."""
 
 import csv
 import dataclasses
@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.reporting.formats import decimals
-from latentbench.reporting.summary import Summary, mean_interval
+from latentbench.reporting.significance import mean_interval
+from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import (
     frame,
     load_records,
-    main,
     summarize,
     to_csv,
     to_latex,
@@ -46,9 +47,9 @@ def a_record(
     data: str = "digits",
     max_epochs: int = 50,
     config: dict[str, Any] | None = None,
-    **kept: Any,
+    **fields: Any,
 ) -> Record:
-    """A record as a run writes it; `config` is merged over a small one, `kept` over the record's own keys."""
+    """A record as a run writes it; `config` is merged over a small one, `fields` over the record's other fields."""
     choices = {"method": method, "data": data, "seed": seed, "beta": beta, "latent_size": 8}
     choices |= {
         "posterior": "dirac" if method == "ae" else "gaussian",
@@ -73,7 +74,7 @@ def a_record(
         environment={"git_commit": "c0ffee", "packages": {"latentbench": "0.1.0"}},
         metrics={"fid/prior": 10.0 + seed} if metrics is None else metrics,
     )
-    return dataclasses.replace(record, **kept)
+    return dataclasses.replace(record, **fields)
 
 
 def row(summary: Summary, **values: Any) -> pd.Series:
@@ -85,13 +86,18 @@ def row(summary: Summary, **values: Any) -> pd.Series:
     return table.iloc[0]
 
 
+def best_cells(summary: Summary) -> set[tuple[int, str]]:
+    """Where the best means are, as (position in the table, metric)."""
+    return {(row.index, key) for row in summary.lines for key, cell in row.cells.items() if cell.is_best}
+
+
 def markdown_row(summary: Summary, name: str) -> list[str]:
     lines = to_markdown(summary, title="s").splitlines()
     return [cell.strip() for cell in next(line for line in lines if line.startswith(f"| {name}")).split("|")[1:-1]]
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
-def test_the_interval_is_students(n: int) -> None:
+def test_the_interval_is_that_of_students_t(n: int) -> None:
     values = np.random.default_rng(n).normal(7.0, 3.0, n)
     low, high = scipy.stats.t.interval(0.95, n - 1, loc=values.mean(), scale=scipy.stats.sem(values))
     mean, interval, count = mean_interval(list(values))
@@ -119,7 +125,7 @@ def test_runs_that_differ_in_a_choice_are_rows_of_their_own() -> None:
     assert summary.keys == ["method", "beta"]
     assert row(summary, beta=1.0)["fid/prior.mean"] == 1.0
     assert row(summary, beta=4.0)["fid/prior.mean"] == 4.0
-    assert "runs differ in beta too" in to_text(summary)
+    assert "runs also differ in beta" in to_text(summary)
 
 
 def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
@@ -137,7 +143,7 @@ def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:
     assert sorted(map(str, summary.table["prior.components"])) == ["10", "\N{EN DASH}"]
 
 
-def test_what_a_row_key_implies_is_no_further_key() -> None:
+def test_settings_implied_by_a_row_key_are_not_added() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])  # the posteriors differ as well
     assert summary.keys == ["method"]
     assert summary.notes == []
@@ -148,7 +154,7 @@ def test_a_repeated_run_is_not_a_second_seed() -> None:
     copy = a_record(metrics={"fid/prior": 99.0}, run_id="copy")
     summary = summarize([a_record(), copy, a_record(seed=1)], rows=["method"])
     assert row(summary, method="vae")[["fid/prior.mean", "fid/prior.n", "runs"]].tolist() == [10.5, 2, 2]
-    assert "copy (finished) repeats vae-digits-b1-e50-s0 (finished)" in to_text(summary, width=500)
+    assert "copy (finished) has the settings and seed of vae-digits-b1-e50-s0 (finished)" in to_text(summary, width=500)
 
 
 def test_a_finished_run_is_preferred_to_its_failed_repetition() -> None:
@@ -193,10 +199,10 @@ def test_the_best_follows_the_direction_and_is_never_the_floor() -> None:
 
 def test_a_metric_without_known_direction_has_no_best() -> None:
     records = [a_record(m, metrics={"odd/x": v}) for m, v in (("ae", 1.0), ("vae", 2.0))]
-    assert summarize(records, rows=["method"]).best == set()
+    assert best_cells(summarize(records, rows=["method"])) == set()
     other = {"resolved": {"metrics": {"fid": {"units": "", "higher_is_better": True}}}}
     summary = summarize([a_record("ae"), a_record("vae", config=other)], rows=["method"])
-    assert summary.best == set()
+    assert best_cells(summary) == set()
     assert any("disagree" in note for note in summary.notes)
 
 
@@ -212,16 +218,16 @@ def test_every_data_set_has_its_floor_and_its_best() -> None:
     assert floors["data"].tolist() == ["digits", "mnist"]
     assert floors["fid/prior.mean"].tolist() == [1.0, 5.0]
     assert floors["sharpness_ratio/prior.mean"].tolist() == [1.0, 1.0]
-    assert summary.best == {(2, "fid/prior"), (5, "fid/prior")}  # vae's, on either
+    assert best_cells(summary) == {(2, "fid/prior"), (5, "fid/prior")}  # vae's, on either
 
 
 def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
     summary = summarize([a_record("ae", data="digits"), a_record("vae", data="mnist")], rows=["method"])
     assert summary.keys == ["method", "data"]
-    assert summary.best == set()
+    assert best_cells(summary) == set()
 
 
-def test_real_images_prepared_otherwise_share_no_floor() -> None:
+def test_real_images_prepared_differently_share_no_floor() -> None:
     binary = {"data": {"name": "digits", "binarize": "threshold"}}
     grey = {"data": {"name": "digits", "binarize": "none"}}
     records = [
@@ -241,13 +247,13 @@ def test_real_images_prepared_otherwise_share_no_floor() -> None:
         ({"metric": {"fid": {"images": 999}}}, ["method", "metric.fid.images"]),
     ],
 )
-def test_rows_measured_otherwise_have_no_common_best(config: dict[str, Any], keys: list[str]) -> None:
+def test_rows_measured_differently_share_no_best(config: dict[str, Any], keys: list[str]) -> None:
     usual = {"data": {"name": "digits", "batch_size": 32}, "metric": {"fid": {"images": 100}}}
     records = [a_record("ae", config=usual), a_record("vae", config=usual | config)]
     records[1].choices["metric"] = ["fid", "nll"]
     summary = summarize(records, rows=["method"])
     assert summary.keys == keys
-    assert bool(summary.best) == (summary.scale == [])
+    assert bool(best_cells(summary)) == (summary.scale_keys == [])
 
 
 def choosing(record: Record, **choices: Any) -> Record:
@@ -255,7 +261,7 @@ def choosing(record: Record, **choices: Any) -> Record:
     return dataclasses.replace(record, choices=record.choices | choices)
 
 
-def test_rows_that_were_not_given_the_same_means_say_so() -> None:
+def test_shared_settings_that_differ_become_row_keys() -> None:
     ae = choosing(a_record("ae"), backbone="mlp")
     for key, vae in {
         "latent_size": choosing(a_record("vae"), backbone="mlp", latent_size=2),
@@ -265,7 +271,7 @@ def test_rows_that_were_not_given_the_same_means_say_so() -> None:
         assert summarize([ae, vae], rows=["method"]).keys == ["method", key]
 
 
-def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
+def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
     vae = choosing(a_record("vae"), prior="normal")
     laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")
     assert summarize([vae, laplace_vae], rows=["method"]).keys == ["method"]
@@ -274,14 +280,14 @@ def test_a_row_that_is_not_its_methods_preset_says_so() -> None:
     assert summarize([a_record("vae"), a_record("beta_vae", beta=2.0)], rows=["method"]).keys == ["method", "beta"]
 
 
-def test_a_part_that_a_model_does_not_have_makes_no_column() -> None:
+def test_a_part_that_a_model_does_not_have_adds_no_row_key() -> None:
     records = [choosing(a_record("vae"), likelihood="bernoulli"), choosing(a_record("gan"), likelihood=None, beta=None)]
     assert summarize(records, rows=["method"]).keys == ["method"]
 
 
 def test_floors_that_differ_within_a_seed_are_noted() -> None:
     records = [a_record(m, metrics={"fid/prior": 3.0, "fid/real": f}) for m, f in (("ae", 1.0), ("vae", 2.0))]
-    assert "runs of one seed differ in fid/real" in to_text(summarize(records, rows=["method"]))
+    assert "runs with equal seeds differ in fid/real" in to_text(summarize(records, rows=["method"]))
     other_seed = [records[0], a_record("vae", seed=1, metrics={"fid/prior": 3.0, "fid/real": 2.0})]
     assert "differ in fid/real" not in to_text(summarize(other_seed, rows=["method"]))
 
@@ -308,7 +314,7 @@ def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
     } == set(summary.notes)
 
 
-def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
+def test_notes_name_a_method_in_place_of_all_its_rows() -> None:
     skipped = {"rate/test": "no density"}
     records = [a_record("gan", beta=beta, skipped=skipped) for beta in (1.0, 4.0)]
     records += [a_record("ae", beta=1.0), a_record("ae", beta=4.0, skipped=skipped)]
@@ -316,17 +322,17 @@ def test_a_method_stands_for_its_rows_where_all_of_them_are_meant() -> None:
     assert "skipped: rate/test of ae, beta=4; gan: no density" in notes
 
 
-def test_what_is_to_be_minded_in_a_column_is_noted_with_its_rows() -> None:
-    warned = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
+def test_a_caveat_of_a_column_is_noted_with_its_rows() -> None:
+    caveats = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
     records = [
-        a_record("vae", 0, {"nll/test": 1.0}, **warned),
+        a_record("vae", 0, {"nll/test": 1.0}, **caveats),
         a_record("vae", 1, {"nll/test": 1.0}, caveats={"nll/test": "not flat by another number"}),
         a_record("vq_vae", 0, {"nll/test": 1.0}, caveats={"nll/test": "not flat either"}),
         a_record("rae", 0, {"nll/test": 1.0}),
     ]
     notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
-    (note,) = [note for note in notes if note.startswith("mind")]
-    assert re.fullmatch(r"mind nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
+    (note,) = [note for note in notes if note.startswith("caveat")]
+    assert re.fullmatch(r"caveat: nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
 
 
 def test_a_study_without_a_finished_run_has_a_table() -> None:
@@ -436,7 +442,7 @@ def broken_records(folder: Path) -> None:
         (folder / name / "record.json").write_text(content)
 
 
-def test_records_that_cannot_be_used_are_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(2):
         a_record(seed=seed).save(tmp_path / "s" / f"run{seed}")
     broken_records(tmp_path / "s")
@@ -469,17 +475,20 @@ def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.
     ("arguments", "message"),
     [
         (["sweep=nope"], "sweep=nope: there is no such option; choose one of autoencoder, beta"),
-        (["sweep=quick"], "/quick; `latentbench -m sweep=quick output_dir="),
-        (["study=mine"], "/mine; `latentbench study=mine output_dir="),
+        (["sweep=quick"], "/quick: run `latentbench -m sweep=quick output_dir="),
+        (["study=mine"], "/mine: run `latentbench study=mine output_dir="),
         (["study=s", "table.rows=[colour]"], "no record has 'colour'"),
         (["study=s", "table=null"], "table.rows is empty"),
-        (["study=s", "+table.figures.mine=fid/prior"], "table.figures.mine=fid/prior: name its axes, as {x: beta,"),
-        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: name its axes"),
+        (
+            ["study=s", "+table.figures.mine=fid/prior"],
+            "table.figures.mine=fid/prior: give an x and a y, such as {x: beta,",
+        ),
+        (["study=s", "+table.figures.mine={x: beta}"], "table.figures.mine={'x': 'beta'}: give an x and a y"),
         (["study=s", "table.figures={a: {x: beta, y: fid/prior}}"], "add one by +table.figures.<name>="),
         (["study=s", "table.colums=[fid/prior]"], "table.colums: there is no such key; did you mean table.columns?"),
         (["study=s", "publish=maybe"], "publish=maybe: publish must be true or false"),
-        (["study=s", "table.columns=[fid/nobody]"], "no record has fid/nobody (table.columns); there are: fid/prior"),
-        (["study=s", "table.columns=[]"], "table.columns is empty: null shows every metric"),
+        (["study=s", "table.columns=[fid/nobody]"], "no record has fid/nobody (table.columns); recorded: fid/prior"),
+        (["study=s", "table.columns=[]"], "table.columns is empty; null shows every metric"),
         (["study=s", "from=paper"], "from=paper: choose records or wandb"),
         (["study=s", "method=nope"], "method=nope: there is no such option; choose one of aae"),
         (["beta=="], "beta=="),
@@ -509,14 +518,14 @@ def test_a_study_with_an_empty_grid_has_a_table_of_what_was_run(
     assert "10.0" in capsys.readouterr().out
 
 
-def test_a_metric_that_nobody_recorded_costs_its_column_and_its_figure_alone(
+def test_a_metric_without_records_costs_only_its_column_and_its_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_record().save(tmp_path / "s" / "run")
     arguments = ["table.columns=[fid/prior,fid/nobody]", "+table.figures.f={x: beta, y: fid/nobody}"]
     assert main(["study=s", f"output_dir={tmp_path}", *arguments]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "no record has fid/nobody (table.columns); there are: fid/prior" in text
+    assert "no record has fid/nobody (table.columns); recorded: fid/prior" in text
     assert "no figure f: no row has both beta and fid/nobody" in text
     assert "10.0" in text
 
@@ -528,7 +537,7 @@ def test_help_names_the_studies(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tables_need_no_torch() -> None:
     code = (
-        "import sys, latentbench.reporting.tables as t; t.main(['sweep=nope']);"
+        "import sys, latentbench.reporting.tables, latentbench.cli.tables as t; t.main(['sweep=nope']);"
         "print({'torch', 'pytorch_lightning', 'matplotlib.pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

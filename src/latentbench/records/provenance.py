@@ -1,4 +1,4 @@
-"""What a run is made with: code, packages, hardware, time."""
+"""Where a run's numbers come from: code, packages, hardware, time."""
 
 import functools
 import hashlib
@@ -10,13 +10,11 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-import torch
-
 from latentbench.configuration.catalogue import CONF_DIR, PACKAGE
 
 
-def environment() -> dict[str, Any]:
-    """Code, packages and hardware a run was made with, and the process's peak memory so far."""
+def environment(*, cpu_threads: int, gpu: str | None) -> dict[str, Any]:
+    """The code, packages and hardware of a run, and the process's peak memory so far. gpu: its name."""
     packages = (
         "latentbench",
         "torch",
@@ -31,18 +29,18 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "platform": platform.platform(),
-        "cpu_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        # Linux counts kilobytes, macOS bytes.
+        "cpu_threads": cpu_threads,
+        "gpu": gpu,
+        # Linux counts in kilobytes, macOS in bytes.
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         / (2**20 if sys.platform == "darwin" else 2**10),
     }
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout the code is in, with `-dirty` for uncommitted changes; None for an installed wheel."""
+    """The commit of the checkout, with `-dirty` for uncommitted changes; None for an installed wheel."""
     checkout = CONF_DIR.parent
-    if not (checkout / ".git").exists():  # an installed package may lie inside somebody else's repository
+    if not (checkout / ".git").exists():  # an installed package may lie inside another repository
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -51,10 +49,10 @@ def git_commit() -> str | None:
         return None
 
 
-@functools.cache  # a process goes on with the code that it began with
+@functools.cache  # a process keeps the code that it started with
 def code_digest() -> str:
-    """SHA-256 of latentbench's own code and of the versions of torch and Lightning: what the next number hangs on."""
-    digest = hashlib.sha256(f"{torch.__version__} {version('pytorch-lightning')}".encode())
+    """SHA-256 of latentbench's code and the versions of torch and Lightning: what can change a number."""
+    digest = hashlib.sha256(f"{version('torch')} {version('pytorch-lightning')}".encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

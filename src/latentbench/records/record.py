@@ -1,9 +1,9 @@
-"""One JSON file per run: the only thing tables read.
+"""The record of a run: one JSON file, all that tables read.
 
-Its top-level keys are public and stay: schema, run_id, study, status (finished | failed | refused), choices,
-metrics (key -> number), standard_errors (key -> of the number, as far as one run can tell it), skipped (key ->
-reason), caveats (key -> why to be careful with the number), reason (of a failed or refused run), config (resolved, with
-`resolved`: what the run decided by itself), seconds (by phase), n_parameters, environment.
+Its top-level keys are public: schema, run_id, study, status (finished | failed | refused), choices (group or scalar ->
+option or value), metrics (key -> number), standard_errors (key -> standard error within the run), skipped (key ->
+reason), caveats (key -> why to be careful with the number), reason (of a failed or refused run), config (composed, with
+`resolved`: what the run determined itself), seconds (by phase), n_parameters, environment.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ Status = Literal["finished", "failed", "refused"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """Everything that is kept of one run."""
+    """The record of a run; the module says what its fields mean."""
 
     run_id: str
     study: str
@@ -42,45 +42,45 @@ class Record:
     schema: int = SCHEMA
 
     def save(self, run_dir: Path) -> None:
-        """Write `record.json`, whole or not at all; a finished record is never replaced by a lesser one.
+        """Write `record.json`, whole or not at all; only a finished record replaces a finished one.
 
-        Raises: ValueError if a metric or an error is not a finite number (JSON has none).
+        Raises: ValueError if a metric or a standard error is not finite, which JSON cannot express.
         """
         if self.status != "finished" and status_of(run_dir) == "finished":
             return
         text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
         write_whole(run_dir / FILE_NAME, text.encode() + b"\n")
 
-    def line(self) -> str:
-        """The record as one line of JSON, as results/ and W&B keep it."""
+    def to_line(self) -> str:
+        """The record as one line of JSON, the form in results/ and W&B."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
 
 
-def described(record: Record) -> list[str]:
-    """What a run gave in words: a line per quantity, per warning and per reason for what there is nothing of."""
+def describe(record: Record) -> list[str]:
+    """A run's results in words: a line per quantity, per caveat and per reason for skipping something."""
     lines: dict[str, list[str]] = {}
     for key, value in sorted(record.metrics.items()):
-        quantity, _, of_what = key.partition("/")
+        quantity, _, set_name = key.partition("/")
         error = f" ± {record.standard_errors[key]:.2g}" if key in record.standard_errors else ""
-        lines.setdefault(quantity, []).append(f"{of_what} {value:.4g}{error}")
+        lines.setdefault(quantity, []).append(f"{set_name} {value:.4g}{error}")
     width = max(map(len, lines), default=0)
-    shown = [f"  {name:<{width}}  {'  '.join(values)}" for name, values in lines.items()]
+    metrics = [f"  {quantity:<{width}}  {'  '.join(values)}" for quantity, values in lines.items()]
     keys_of: dict[str, list[str]] = {}
     for key, text in sorted(record.caveats.items()):
         keys_of.setdefault(text, []).append(key)
-    minded = [f"  mind {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
-    absent: dict[str, dict[str, None]] = {}  # of quantities that there is nothing of at all
+    caveats = [f"  caveat for {', '.join(keys)}: {text}" for text, keys in keys_of.items()]
+    measured_sets = {key.partition("/")[2] for key in record.metrics}
+    quantities: dict[str, dict[str, None]] = {}  # reason -> quantities without any number
+    sets: dict[str, dict[str, None]] = {}  # reason -> image sets without any number
     for key, reason in sorted(record.skipped.items()):
-        if key.partition("/")[0] not in lines:
-            absent.setdefault(reason, {})[key.partition("/")[0]] = None
-    skipped = [f"  skipped {', '.join(quantities)}: {reason}" for reason, quantities in absent.items()]
-    there = {key.partition("/")[2] for key in record.metrics}
-    sets: dict[str, dict[str, None]] = {}  # that there is nothing of at all
-    for key, reason in sorted(record.skipped.items()):
-        if (of_what := key.partition("/")[2]) not in there and of_what != "test":
-            sets.setdefault(reason, {})[of_what] = None
-    without = [f"  no images of {', '.join(names)}: {reason}" for reason, names in sets.items()]
-    return shown + minded + skipped + without
+        quantity, _, set_name = key.partition("/")
+        if quantity not in lines:
+            quantities.setdefault(reason, {})[quantity] = None
+        if set_name not in measured_sets and set_name != "test":
+            sets.setdefault(reason, {})[set_name] = None
+    skipped = [f"  skipped {', '.join(names)}: {reason}" for reason, names in quantities.items()]
+    skipped += [f"  no images of {', '.join(names)}: {reason}" for reason, names in sets.items()]
+    return metrics + caveats + skipped
 
 
 def load(path: Path) -> Record:
@@ -92,25 +92,25 @@ def load(path: Path) -> Record:
 
 
 def parse(text: str | bytes, source: str) -> Record:
-    """The record that a JSON text holds. Raises: UserError naming its source if it is not of this schema."""
+    """The record in a JSON text. Raises: UserError naming `source` if it is not a record of this schema."""
     try:
-        content = orjson.loads(text)  # a study may have ten thousand
+        content = orjson.loads(text)  # a study may have ten thousand records
     except ValueError as error:
         raise UserError(f"{source} is not valid JSON ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise UserError(f"{source} is not a record")
     if content["schema"] != SCHEMA:
         raise UserError(
-            f"{source} is a record of schema {content['schema']} and this version reads schema {SCHEMA}: run it again"
+            f"{source} has record schema {content['schema']}, this version reads schema {SCHEMA}: run it again"
         )
     try:
         return Record(**content)
     except TypeError as error:
-        raise UserError(f"{source} lacks or adds a key of schema {SCHEMA} ({error})") from error
+        raise UserError(f"{source} has a missing or unknown key for schema {SCHEMA} ({error})") from error
 
 
 def status_of(run_dir: Path) -> Status | None:
-    """Status of the run kept in `run_dir`; None if there is no readable record."""
+    """Status of the run in `run_dir`; None if there is no readable record."""
     try:
         return load(run_dir / FILE_NAME).status
     except UserError:

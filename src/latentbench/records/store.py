@@ -1,7 +1,7 @@
-"""Where a study's records are: one file per run, or one file per data set of what was published.
+"""Reading and publishing a study's records.
 
-Either lies below `<output_dir>/<study>`: `<run>/record.json`, or `<data>/records.jsonl` with a record a line. The
-images of a run are in its folder, which lies in the study's or in that of its data set.
+Below `<output_dir>/<study>` they are in `<run>/record.json`, one file per run, or in `<data>/records.jsonl`, one line
+per run, if they were published. The images of a run are in `<run>` or `<data>/<run>`.
 """
 
 import contextlib
@@ -15,38 +15,38 @@ from latentbench.records.record import FILE_NAME, Record, Status, load, parse, w
 
 PUBLISHED_NAME = "records.jsonl"
 IMAGES_NAME = "images.npz"
-LARGEST = 1e100  # of numbers: the square of one must be one, too
+MAX_NUMBER = 1e100  # its square must be finite, too
 
 
 def load_records(folder: Path) -> tuple[list[Record], list[str]]:
     """The records in `<folder>/*/record.json` and `<folder>/*/records.jsonl`, and a line on each that cannot be used.
 
-    Folders named after their run come first: where a run was copied, they are the originals.
+    Folders named after their run come first: if a run folder was copied, the original counts.
     """
     records: list[tuple[bool, str, Record]] = []
     unusable = []
     with _no_collection():
         for path in sorted(folder.glob(f"*/{FILE_NAME}")):
             try:
-                record = usable(load(path), str(path))
+                record = validate(load(path), str(path))
             except UserError as error:
-                unusable.append(left_out(error))
+                unusable.append(left_out_line(error))
             else:
                 records.append((path.parent.name != record.run_id, path.parent.name, record))
         for path in sorted(folder.glob(f"*/{PUBLISHED_NAME}")):
             for number, line in enumerate(path.read_bytes().splitlines(), 1):
                 try:
-                    record = usable(parse(line, f"{path}:{number}"), f"{path}:{number}")
+                    record = validate(parse(line, f"{path}:{number}"), f"{path}:{number}")
                 except UserError as error:
-                    unusable.append(left_out(error))
+                    unusable.append(left_out_line(error))
                 else:
                     records.append((False, record.run_id, record))
-    return [record for _, _, record in sorted(records, key=lambda found: found[:2])], unusable
+    return [record for _, _, record in sorted(records, key=lambda item: item[:2])], unusable
 
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """No search for cycles meanwhile: JSON has none, and among millions of objects it takes a third of the time."""
+    """No garbage collection meanwhile: JSON has no cycles, and looking for them takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -56,27 +56,26 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def left_out(error: UserError) -> str:
+def left_out_line(error: UserError) -> str:
     """A line on a record that cannot be used."""
     return f"left out: {' '.join(str(error).split())}"
 
 
-def usable(record: Record, source: str) -> Record:
-    """The record. Raises: UserError if a table could not tell the run's name, data, seed or a number of it."""
-    if not _is_whole(record):
-        raise UserError(f"{source} is not a run's record: a part of it is missing or of another kind")
+def validate(record: Record, source: str) -> Record:
+    """The record. Raises: UserError if a part has the wrong type, or a name or number is invalid."""
+    if not _has_valid_types(record):
+        raise UserError(f"{source} is not a valid record: a field is missing or has the wrong type")
     for name in (record.run_id, record.choices.get("data")):
         if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
-            raise UserError(f"{source} has {name!r} for the name of its run or data set, which is no folder's name")
-    for least, numbers in ((-LARGEST, record.metrics), (0, record.standard_errors), (0, record.seconds)):
+            raise UserError(f"{source} has {name!r} as run id or data set: it must be the name of a folder")
+    for minimum, numbers in ((-MAX_NUMBER, record.metrics), (0, record.standard_errors), (0, record.seconds)):
         for key, value in numbers.items():
-            if type(value) not in (int, float) or not least <= value <= LARGEST:
-                raise UserError(f"{source} has {key}={value!r}, which is not a finite number that can be")
+            if type(value) not in (int, float) or not minimum <= value <= MAX_NUMBER:
+                raise UserError(f"{source} has {key}={value!r}, which is not a valid number")
     return record
 
 
-def _is_whole(record: Record) -> bool:
-    """Whether its parts are of their kinds."""
+def _has_valid_types(record: Record) -> bool:
     parts: tuple[Any, ...] = (
         record.choices, record.config, record.environment, record.metrics, record.standard_errors, record.skipped,
         record.caveats, record.seconds,
@@ -93,40 +92,39 @@ def _is_whole(record: Record) -> bool:
 
 
 def images_of(folder: Path, record: Record) -> Path:
-    """Where the images of a run are, if it has any; `folder` is the study's."""
+    """The file of a run's images, whether it exists or not. folder: the study's."""
     published = folder / record.choices["data"] / record.run_id / IMAGES_NAME
     return published if published.is_file() else folder / record.run_id / IMAGES_NAME
 
 
-def published(folder: Path) -> set[str]:
-    """The ids of the runs that a folder of one data set holds; those that cannot be read stand by their numbers."""
+def published_ids(folder: Path) -> set[str]:
+    """The ids of the runs published in the folder of a data set; a line that cannot be read counts by its number."""
     path = folder / PUBLISHED_NAME
     ids = set()
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
         try:
             ids.add(parse(line, str(path)).run_id)
         except UserError:
-            ids.add(f"that of line {number}")
+            ids.add(f"the one in line {number}")
     return ids
 
 
-def publish(records: Sequence[Record], pictured: Iterable[Record], folder: Path, into: Path) -> Path:
-    """Write `<into>/records.jsonl`, sorted, and copy the images of the runs that are `pictured` beside it.
+def publish(records: Sequence[Record], shown: Iterable[Record], folder: Path, target: Path) -> Path:
+    """Write `<target>/records.jsonl`, sorted, and copy the images of the runs that figures show beside it.
 
-    Images that stand there for runs which are no longer pictured are removed. `folder` is the study's. Returns: the
-    file of records.
+    Images of other runs are removed from `target`. folder: the study's. Returns: the file of records.
     """
-    lines = sorted(record.line() for record in records)
-    write_whole(into / PUBLISHED_NAME, "".join(f"{line}\n" for line in lines).encode())
-    kept = set()
-    for record in pictured:
-        source, target = images_of(folder, record), into / record.run_id / IMAGES_NAME
-        kept.add(target)
-        if source.is_file() and source.resolve() != target.resolve():
-            write_whole(target, source.read_bytes())
-    for path in into.glob(f"*/{IMAGES_NAME}"):
-        if path not in kept:
+    lines = sorted(record.to_line() for record in records)
+    write_whole(target / PUBLISHED_NAME, "".join(f"{line}\n" for line in lines).encode())
+    wanted = set()
+    for record in shown:
+        source, copy = images_of(folder, record), target / record.run_id / IMAGES_NAME
+        wanted.add(copy)
+        if source.is_file() and source.resolve() != copy.resolve():
+            write_whole(copy, source.read_bytes())
+    for path in target.glob(f"*/{IMAGES_NAME}"):
+        if path not in wanted:
             path.unlink()
-            with contextlib.suppress(OSError):  # what else is in it is not ours
+            with contextlib.suppress(OSError):  # the folder may hold files of the user's
                 path.parent.rmdir()
-    return into / PUBLISHED_NAME
+    return target / PUBLISHED_NAME

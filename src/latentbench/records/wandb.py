@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from latentbench.errors import UserError
 from latentbench.records import wandb_keys
 from latentbench.records.record import Record, parse
-from latentbench.records.store import left_out, usable
+from latentbench.records.store import left_out_line, validate
 
 if TYPE_CHECKING:
     import wandb
@@ -29,9 +29,9 @@ def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[li
             text = run.summary_metrics.get(wandb_keys.RECORD)
             if text is None:
                 raise UserError(f"{run.url} has no record: it has not ended, or an older version logged it")
-            record = usable(parse(text, run.url), run.url)
+            record = validate(parse(text, run.url), run.url)
         except UserError as error:
-            unusable.append(left_out(error))
+            unusable.append(left_out_line(error))
             continue
         earlier = records.get(record.run_id)
         if earlier is None or record.status == "finished" or earlier.status != "finished":

@@ -79,5 +79,5 @@ def summary(record: Record) -> dict[str, Any]:
         **{f"{CAVEATS}/{key}": text for key, text in record.caveats.items()},
         STATUS: record.status,
         **({REASON: record.reason} if record.reason else {}),
-        RECORD: record.line(),
+        RECORD: record.to_line(),
     }

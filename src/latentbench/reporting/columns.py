@@ -1,19 +1,19 @@
-"""The metrics of a table: their units and direction, and the values that a row's runs give them."""
+"""The metrics of a table: which of them are columns, with their units and direction."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-
-import numpy as np
 
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
 
+UnitsAndDirection = tuple[str, bool | None]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """A metric of the table; `higher_is_better` is None if neither direction is."""
+    """A metric of the table; `higher_is_better` is None if neither direction is better."""
 
     key: str
     units: str = ""
@@ -26,73 +26,51 @@ class Column:
 
     @property
     def ranks(self) -> bool:
-        """Whether one row can be better than another in it."""
+        """Whether a row can be better than another in it; what real images score is the same for every row."""
         return self.higher_is_better is not None and not self.key.endswith("/real")
 
 
-def columns_of(records: Sequence[Record], wanted: Sequence[str] | None) -> tuple[list[Column], list[str]]:
-    """The columns that some record has or says why not, and a note on those that none has.
+def choose_columns(records: Sequence[Record], keys: Sequence[str] | None) -> tuple[list[Column], list[str]]:
+    """The columns of a table, and notes on those that cannot be shown or ranked.
 
-    Raises: UserError if none has any of those that are wanted.
+    keys: the metrics to show; None: every metric that was recorded. A metric that was skipped everywhere is a column.
+
+    Raises: UserError if no record has or skips any of `keys`.
     """
     recorded = {key for record in records for key in record.metrics}
     known = recorded | {key for record in records for key in record.skipped}
-    keys = sorted(recorded, key=lambda key: key.split("/")) if wanted is None else list(dict.fromkeys(wanted))
+    keys = sorted(recorded, key=lambda key: key.split("/")) if keys is None else list(dict.fromkeys(keys))
     absent = [key for key in keys if key not in known]
-    unclear = []
+    notes = []
     if absent and recorded:
-        there = ", ".join(sorted(recorded))
-        unclear = [f"no record has {', '.join(absent)} (table.columns); there are: {there}"]
+        notes = [f"no record has {', '.join(absent)} (table.columns); recorded: {', '.join(sorted(recorded))}"]
         keys = [key for key in keys if key in known]
     if recorded and not keys:
-        raise UserError(*unclear or ["table.columns is empty: null shows every metric"])
+        raise UserError(*notes or ["table.columns is empty; null shows every metric"])
     facts = _facts(records)
-    unclear += [
-        f"the records disagree on units or direction of {key}: its best is not marked"
+    notes += [
+        f"the records disagree on the units or direction of {key}: no best is marked"
         for key in keys
         if len(facts.get(key.split("/")[0], ())) > 1
     ]
-    return [_column(key, facts) for key in keys], unclear
+    return [_column(key, facts) for key in keys], notes
 
 
-def column_of(records: Sequence[Record], key: str) -> Column:
+def describe_column(records: Sequence[Record], key: str) -> Column:
     """A metric as the records describe it; without units and direction where they disagree."""
     return _column(key, _facts(records))
 
 
-def _column(key: str, facts: Mapping[str, Collection[tuple[str, bool | None]]]) -> Column:
+def _column(key: str, facts: Mapping[str, Collection[UnitsAndDirection]]) -> Column:
     described = facts.get(key.split("/")[0], ())
     units, direction = next(iter(described)) if len(described) == 1 else ("", None)
     return Column(key=key, units=units, higher_is_better=direction)
 
 
-def _facts(records: Sequence[Record]) -> dict[str, set[tuple[str, bool | None]]]:
-    """Units and direction of every metric, as often as the records disagree on them."""
-    found: dict[str, set[tuple[str, bool | None]]] = {}
+def _facts(records: Sequence[Record]) -> dict[str, set[UnitsAndDirection]]:
+    """Quantity -> its units and direction; several where the records disagree."""
+    facts: dict[str, set[UnitsAndDirection]] = {}
     for record in records:
-        for stem, fact in ((record.config.get("resolved") or {}).get("metrics") or {}).items():
-            found.setdefault(stem, set()).add((str(fact.get("units") or ""), fact.get("higher_is_better")))
-    return found
-
-
-def floors_of(finished: Sequence[Record], keys: Sequence[str]) -> dict[str, tuple[float, int]]:
-    """What real images score where a model scores each of `keys`, if known, and of how many runs that is the mean."""
-    reals: dict[str, list[float]] = {f"{key.split('/')[0]}/real": [] for key in keys}
-    for run in finished:
-        for real, values in reals.items():
-            if real in run.metrics:
-                values.append(run.metrics[real])
-    floors = {}
-    for key in keys:
-        stem = key.split("/")[0]
-        values = reals[f"{stem}/real"]
-        if values:
-            floors[key] = float(np.mean(values)), len(values)
-        elif stem.endswith("_ratio") and any(key in run.metrics for run in finished):
-            floors[key] = 1.0, 0
-    return floors
-
-
-def by_seed(runs: Sequence[Record], key: str) -> dict[int, float]:
-    """A metric of the finished runs of a row, by their seed."""
-    return {run.choices["seed"]: run.metrics[key] for run in runs if run.status == "finished" and key in run.metrics}
+        for quantity, fact in ((record.config.get("resolved") or {}).get("metrics") or {}).items():
+            facts.setdefault(quantity, set()).add((str(fact.get("units") or ""), fact.get("higher_is_better")))
+    return facts

@@ -5,34 +5,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
-from latentbench.configuration.messages import explain
 from latentbench.configuration.validation import check
 from latentbench.errors import UserError
 from latentbench.records import wandb_keys
 from latentbench.records.wandb import wandb_api, wandb_errors_explained
-from latentbench.reporting import tables
+from latentbench.reporting import study
 
-HELP = """latentbench-dashboard: a study's Weights & Biases workspace, of the runs that are logged there.
-
-Usage:
-  latentbench-dashboard sweep=quick entity=me project=latentbench            makes it and prints where it is
-  latentbench-dashboard sweep=quick entity=me project=latentbench --dry-run  prints what it would hold, asks nobody
-
-entity, project  where the runs are, as logger.entity and logger.project of them; your default entity, latentbench
-table.columns    of these, every fid/... is a panel of bars, one for all seeds of a method and its settings
-table.figures    name -> {x: ..., y: ...}: a scatter panel each
-table.samples    a panel of pictures each
-
-Every call makes a new view of the project; W&B shows them under Workspaces. It takes
-`pip install 'latentbench[dashboard]'` and a key (`wandb login`, or WANDB_API_KEY).
-"""
-DRY_RUN = "--dry-run"
 # Loss terms; every method logs some of them.
 CURVES = ("loss", "distortion", "regularizer", "critic_loss", "generator_loss", "discriminator_loss")
 LATENTS = ("interpolation", "traversal", "codes")  # images that show the latent space
@@ -52,36 +33,20 @@ class Panel(NamedTuple):
         return f"{self.kind:8} {self.title}: {y}" + (f" against {self.x}" if self.x else "")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the workspace, or print what it would hold; 2 if the command or W&B cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    try:
-        config = compose_config(overrides(arguments))
-        check(config)
-        if "project" not in config.logger:
-            raise UserError("a dashboard is of runs in W&B: logger=wandb")
-        if not config.logger.project:
-            raise UserError("project= is empty: name the W&B project that the runs are in")
-        sections = panels(config)
-        lines = [line for name, shown in sections.items() for line in (name, *(f"  {panel}" for panel in shown))]
-        if DRY_RUN in arguments:
-            where = f"{config.logger.entity or '<your default entity>'}/{config.logger.project}"
-            print(f"workspace {title(config)} of {where}", *lines, sep="\n")
-        else:
-            print(save(config, sections))
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"latentbench-dashboard: {explain(error)}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra overrides."""
-    short = ("entity=", "project=")
-    return [f"logger.{word}" if word.startswith(short) else word for word in arguments if word != DRY_RUN]
+def make_dashboard(config: DictConfig, *, dry_run: bool) -> None:
+    """Make a study's workspace, or print what it would hold. Raises: UserError if the config or W&B cannot be used."""
+    check(config)
+    if "project" not in config.logger:
+        raise UserError("a dashboard is of runs in W&B: logger=wandb")
+    if not config.logger.project:
+        raise UserError("project= is empty: name the W&B project that the runs are in")
+    sections = panels(config)
+    lines = [line for name, shown in sections.items() for line in (name, *(f"  {panel}" for panel in shown))]
+    if dry_run:
+        where = f"{config.logger.entity or '<your default entity>'}/{config.logger.project}"
+        print(f"workspace {title(config)} of {where}", *lines, sep="\n")
+    else:
+        print(save(config, sections))
 
 
 def title(config: DictConfig) -> str:
@@ -91,10 +56,11 @@ def title(config: DictConfig) -> str:
 
 def panels(config: DictConfig) -> dict[str, list[Panel]]:
     """The workspace's sections and their panels, which show what the study's table shows."""
-    columns = tables.names(config, "table.columns") or ["fid/prior"]
+    columns = study.names(config, "table.columns") or ["fid/prior"]
     bars = [Panel("bar", f"{key} by method, mean over seeds", [key]) for key in columns if key.startswith("fid/")]
     points = [
-        Panel("scatter", name.replace("_", " "), [axes["y"]], axes["x"]) for name, axes in tables.plots(config).items()
+        Panel("scatter", name.replace("_", " "), [axes["y"]], axes["x"])
+        for name, axes in study.figure_axes(config).items()
     ]
     curves = [
         Panel(
@@ -105,8 +71,8 @@ def panels(config: DictConfig) -> dict[str, list[Panel]]:
         )
         for term in CURVES
     ]
-    samples = [key for key in (tables.names(config, "table.samples") or []) if key not in LATENTS]
-    media = [Panel("media", key, [wandb_keys.image_key(key)]) for key in (*samples, *LATENTS)]
+    drawn = [key for key in (study.names(config, "table.samples") or []) if key not in LATENTS]
+    media = [Panel("media", key, [f"images/{key}"]) for key in (*drawn, *LATENTS)]
     return {"Results": bars, "Figures": points, "Curves": curves, "Samples": media}
 
 
@@ -147,7 +113,7 @@ def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str,
             return reports.LinePlot(title=panel.title, x=panel.x, y=list(panel.y), max_runs_to_show=MAX_RUNS)
         return reports.MediaBrowser(title=panel.title, media_keys=list(panel.y), num_columns=3)
 
-    columns = tables.names(config, "table.columns") or []
+    columns = study.names(config, "table.columns") or []
     return workspaces.Workspace(
         entity=entity,
         project=project,

@@ -1,8 +1,8 @@
-"""What a study's table says in words, and no more: which row is best, which may be, and what differs from a baseline.
+"""A study's table in words: which row is the best, which may be, and which differ significantly from a baseline.
 
 Differences from the baseline are those that the table marks: paired by seed, with Holm's correction. Which rows may be
-the best is asked without a baseline too, by Welch's t on their seeds: pairs of three seeds could rule out next to
-nothing. Nothing is said of a row whose number a run warns of, such as a loose bound: it is named beside the others.
+the best is decided by Welch's t on their seeds: pairs of three seeds could rule out almost nothing. A row whose number
+has a caveat, such as a loose bound, is not judged: it is listed beside the others.
 """
 
 import dataclasses
@@ -10,33 +10,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentbench.reporting.columns import Column, by_seed
+from latentbench.reporting.columns import Column
 from latentbench.reporting.significance import LEVEL, welch_interval
-from latentbench.reporting.summary import Summary, label, scales
+from latentbench.reporting.summary import Row, Scale, Summary
 
 # What a reader wants to know first, and the column that says it.
 MAIN = {
     "fid/prior": "Samples of the prior",
-    "fid/gmm": "Samples of a mixture fitted to the codes",
+    "fid/gmm": "Samples of a mixture fitted to the latents",
     "fid/reconstruction": "Reconstructions",
-    "coverage/prior": "Real images that prior samples come near",
+    "coverage/prior": "Real images with a prior sample nearby",
     "nll/test": "Likelihood of test images",
 }
-# The question that a quantity, or its ratio to that of real images, is an answer to.
+# The question that a quantity, or its ratio to that of real images, answers.
 QUESTIONS = {
     "How good are the images?": ("fid", "fid_infinity", "kid", "parzen", "parzen_bandwidth"),
-    "How many of them are good, and how many kinds of real ones are there?": (
+    "How many samples look real, and how much of the variety of real images do they cover?": (
         "precision", "density", "recall", "coverage",
     ),
     "Are they blurred, noisy or copies of training images?": (
         "sharpness", "normalized_sharpness", "high_frequency_energy", "noise", "memorization",
     ),
-    "How well do images come back?": ("mse", "psnr", "ssim"),
+    "How good are the reconstructions?": ("mse", "psnr", "ssim"),
     "How likely are test images?": ("nll", "nll_ess", "bits_per_dim", "ais", "ais_gap"),
-    "What do the latents hold?": (
+    "What do the latents encode?": (
         "rate", "distortion", "mutual_information", "marginal_kl", "total_correlation", "prior_mmd", "active_units",
     ),
-    "Do coordinates stand for known factors?": (
+    "Do latent coordinates match known factors?": (
         "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "sap",
     ),
 }  # fmt: skip
@@ -44,126 +44,120 @@ QUESTIONS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A column on one scale; rows are indices in the table.
+    """What a column says on one scale.
 
-    best: with the best mean; candidates: that cannot be ruled out as the best, those included; ruled_out: the others
-    minded: of whose number a run warns; such a row is none of the above
-    differences: row -> its mean less that of its baseline, of every row that is tested against one
-    better, worse: than their baseline by more than chance
+    best: rows with the best mean; candidates: rows that cannot be ruled out as the best, those included
+    ruled_out: the other rows that were judged; with_caveat: rows that were not, since a run has a caveat
+    differences: row -> its mean less its baseline's, for every judged row with a baseline
+    better, worse: rows that differ significantly from their baseline
     """
 
     column: Column
     scale: str
     title: str
-    best: list[int]
-    candidates: list[int]
-    ruled_out: list[int]
-    minded: list[int]
-    differences: dict[int, float]
-    better: list[int]
-    worse: list[int]
+    best: list[Row]
+    candidates: list[Row]
+    ruled_out: list[Row]
+    with_caveat: list[Row]
+    differences: dict[Row, float]
+    better: list[Row]
+    worse: list[Row]
 
 
-def findings(summary: Summary) -> list[Finding]:
+def find(summary: Summary) -> list[Finding]:
     """A finding per scale and main column that has a best row."""
     columns = main_columns(summary)
-    found = [_finding(summary, column, scale, rows) for scale, rows in scales(summary).items() for column in columns]
-    return [finding for finding in found if finding.best]
+    findings = [_finding(scale, column) for scale in summary.scales for column in columns]
+    return [finding for finding in findings if finding.best]
 
 
 def baseline_name(summary: Summary) -> str:
-    """What rows are tested against, in words; empty if nothing is."""
-    names = {name(summary, index) for index in summary.partners.values()}
+    """The baseline in words; empty if nothing is tested."""
+    names = {row.baseline.name for row in summary.rows if row.baseline}
     return names.pop() if len(names) == 1 else "their baseline" if names else ""
 
 
-def headline(summary: Summary, found: Sequence[Finding]) -> list[str]:
+def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
     """What the findings say together, in sentences."""
-    if not found:
-        return ["There is nothing to compare: no measure of which more or less is better has numbers of two rows."]
-    single = [f"{name(summary, f.best[0])} in {_where(f)}" for f in found if len(f.candidates) == 1 and not f.minded]
-    where = f"{len(single)} of {len(found)} main measures: {_listed(single)}" if single else "none of the main measures"
-    sentences = [f"The seeds single out a best row in {where}."]
-    than = baseline_name(summary)
-    if than:
-        better = [f"{_listed([name(summary, i) for i in f.better])} in {_where(f)}" for f in found if f.better]
+    if not findings:
+        return ["Nothing to compare: no measure with a better direction has numbers in two rows."]
+    single = [
+        f"{f.best[0].name} in {_column_name(f)}" for f in findings if len(f.candidates) == 1 and not f.with_caveat
+    ]
+    measures = "main measures" if len(findings) > 1 else "main measure"
+    sentences = [
+        f"One row is clearly the best in {len(single)} of {len(findings)} {measures}: {_join(single)}."
+        if single
+        else f"No row is clearly the best in the {measures}."
+    ]
+    baseline = baseline_name(summary)
+    if baseline:
+        better = [f"{_join([row.name for row in f.better])} in {_column_name(f)}" for f in findings if f.better]
         sentences.append(
-            f"Better than {than} by more than chance: {'; '.join(better)}."
+            f"Significantly better than {baseline}: {'; '.join(better)}."
             if better
-            else f"No row is better than {than} by more than chance in {_main(found)}."
+            else f"No row is significantly better than {baseline} in the {measures}."
         )
     return sentences
 
 
-def _main(found: Sequence[Finding]) -> str:
-    return "the main measures" if len(found) > 1 else "the main measure"
-
-
-def _where(finding: Finding) -> str:
+def _column_name(finding: Finding) -> str:
     return f"{finding.column.key} ({finding.scale})" if finding.scale else finding.column.key
 
 
-def _listed(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
 def main_columns(summary: Summary) -> list[Column]:
-    """The columns of `MAIN` that the table has; where it has none, the first that have a direction."""
-    directed = [c for c in summary.columns if c.higher_is_better is not None and not c.key.endswith("/real")]
-    by_key = {column.key: column for column in directed}
-    return [by_key[key] for key in MAIN if key in by_key] or directed[: len(MAIN)]
+    """The columns of `MAIN` that the table has; if it has none, the first columns with a direction."""
+    ranking = [column for column in summary.columns if column.ranks]
+    by_key = {column.key: column for column in ranking}
+    return [by_key[key] for key in MAIN if key in by_key] or ranking[: len(MAIN)]
 
 
 def sections(summary: Summary) -> dict[str, list[Column]]:
-    """Columns by heading: the main ones, then all of them by the question that they are an answer to."""
-    than = baseline_name(summary)
-    against = f", and differences from {than}" if than else ""
+    """Heading -> columns: the main ones, then all of them by the question that they answer."""
+    baseline = baseline_name(summary)
+    against = f", and differences from {baseline}" if baseline else ""
     sections = {f"Main measures{against}": main_columns(summary)}
-    questions = {stem: question for question, stems in QUESTIONS.items() for stem in stems}
+    questions = {quantity: question for question, quantities in QUESTIONS.items() for quantity in quantities}
     for column in summary.columns:
-        stem = column.key.split("/")[0].removesuffix("_ratio")
-        sections.setdefault(questions.get(stem, "Other measures"), []).append(column)
+        quantity = column.key.split("/")[0].removesuffix("_ratio")
+        sections.setdefault(questions.get(quantity, "Other measures"), []).append(column)
     return {heading: columns for heading, columns in sections.items() if columns}
 
 
-def name(summary: Summary, index: int) -> str:
-    """A row's name beside others of its scale."""
-    return label(summary, index, [key for key in summary.keys if key not in summary.scale] or summary.keys)
-
-
-def _finding(summary: Summary, column: Column, scale: str, rows: Sequence[int]) -> Finding:
-    there = {index: list(by_seed(summary.runs[index], column.key).values()) for index in rows}
-    minded = [i for i, numbers in there.items() if numbers and any(column.key in r.caveats for r in summary.runs[i])]
-    values = {index: numbers for index, numbers in there.items() if numbers and index not in minded}
-    means = {index: float(np.mean(numbers)) for index, numbers in values.items()}
+def _finding(scale: Scale, column: Column) -> Finding:
+    key = column.key
+    numbers = {row: list(row.by_seed(key).values()) for row in scale.rows}
+    with_caveat = [row for row, values in numbers.items() if values and any(key in run.caveats for run in row.runs)]
+    judged = {row: values for row, values in numbers.items() if values and row not in with_caveat}
+    means = {row: float(np.mean(values)) for row, values in judged.items()}
     sign = 1.0 if column.higher_is_better else -1.0
-    differences = {
-        index: means[index] - means[partner]
-        for index, partner in summary.partners.items()
-        if index in values and partner in values
-    }
-    clear = {i: sign * difference for i, difference in differences.items() if (i, column.key) in summary.different}
-    better = [index for index, gain in clear.items() if gain > 0]
-    worse = [index for index, gain in clear.items() if gain < 0]
-    share = LEVEL / max(1, len(values) - 1)
-    # The true best is ruled out only if one of the others wrongly beats it, which each does with its share of 5 %:
-    # whichever row it is, the candidates hold it with 95 % confidence. Nor is the best what the table marks as worse.
-    beaten = {*worse, *(summary.partners[index] for index in better)}
+    differences = {row: means[row] - means[row.baseline] for row in judged if row.baseline and row.baseline in judged}
+    gains = {row: sign * difference for row, difference in differences.items() if row.cells[key].differs}
+    better = [row for row, gain in gains.items() if gain > 0]
+    worse = [row for row, gain in gains.items() if gain < 0]
+    # The true best is ruled out only if another row wrongly beats it, and each does so with probability `tail` at most:
+    # whichever row it is, the candidates hold it with 95 % confidence. A row that the table marks as worse is not it.
+    tail = LEVEL / max(1, len(judged) - 1)
+    beaten = {*worse, *(row.baseline for row in better)}
     ruled_out = [
-        index
-        for index, own in values.items()
-        if index in beaten
-        or any(sign * (means[i] - means[index]) > welch_interval(values[i], own, share) for i in values)
+        row
+        for row, values in judged.items()
+        if row in beaten
+        or any(sign * (means[other] - means[row]) > welch_interval(judged[other], values, tail) for other in judged)
     ]
-    highest = max((sign * mean for mean in means.values()), default=0.0)  # the higher, the better
+    highest = max((sign * mean for mean in means.values()), default=0.0)
     return Finding(
         column=column,
-        scale=scale,
-        title=MAIN.get(column.key, column.key),
-        best=[index for index, mean in means.items() if sign * mean == highest and len(values) > 1],
-        candidates=[index for index in values if index not in ruled_out],
+        scale=scale.name,
+        title=MAIN.get(key, key),
+        best=[row for row, mean in means.items() if sign * mean == highest and len(judged) > 1],
+        candidates=[row for row in judged if row not in ruled_out],
         ruled_out=ruled_out,
-        minded=minded,
+        with_caveat=with_caveat,
         differences=differences,
         better=better,
         worse=worse,

@@ -4,27 +4,27 @@ import math
 import re
 import statistics
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from latentbench.reporting.summary import FLOOR, Summary, shown
+from latentbench.reporting.summary import Row, Summary, format_value
 
 FLOOR_LABEL = "real images (floor)"
 SKIPPED = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 RANK = "mean rank"
-DIFFERENT = "\N{DAGGER}"  # from the baseline
+DIFFERS = "\N{DAGGER}"  # from the baseline
 CAPTION = (
     f"Mean {PLUS_MINUS} half-width of its 95 % confidence interval over seeds (Student's t, n - 1 degrees of "
-    f"freedom); the mean alone where there is one seed; n where it is not the number of seeds. {SKIPPED}: "
-    "skipped, for the reason below; empty: not measured."
+    f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED}: skipped, for the "
+    "reason below; empty: not measured."
 )
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", SKIPPED: "--", PLUS_MINUS: r"$\pm$",
-    "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$", DIFFERENT: r"$^{\dagger}$",
+    "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$", DIFFERS: r"$^{\dagger}$",
 }  # fmt: skip
 
 
@@ -34,8 +34,8 @@ def to_csv(summary: Summary) -> str:
 
 
 def to_text(summary: Summary, *, width: int = 120) -> str:
-    """For a terminal of `width` characters: wider tables are split into blocks of columns; best marked *."""
-    header, body = grid(summary, _same, lambda cell: f"{cell}*")
+    """For a terminal of `width` characters: a wide table is split into blocks of columns; * marks the best."""
+    header, body = grid(summary, str, lambda cell: f"{cell}*")
     n_keys = len(summary.keys) + 1
     widths = [max(map(len, column)) + 2 for column in zip(header, *body, strict=True)]
     blocks: list[list[int]] = [[]]
@@ -51,7 +51,7 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
         aligned = ["left"] * (n_keys - 1) + ["right"] * (1 + len(block))
         head = [header[i] for i in chosen]
         tables.append(tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned))
-    notes = [f"{CAPTION} *: best.", *(f"- {note}" for note in _lines(summary))]
+    notes = [f"{CAPTION} *: best.", *(f"- {note}" for note in _one_line_notes(summary))]
     return "\n\n".join(tables) + "\n\n" + "\n".join(textwrap.fill(note, width) for note in notes)
 
 
@@ -60,113 +60,104 @@ def to_markdown(summary: Summary, *, title: str, question: str | None = None) ->
     header, body = grid(summary, _escape_markdown, lambda cell: f"**{cell}**")
     aligned = ["left"] * len(summary.keys) + ["right"] * (len(header) - len(summary.keys))
     table = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned)
-    asked = [" ".join(question.split())] if question else []
-    notes = "\n".join(f"- {_escape_markdown(note)}" for note in _lines(summary))
-    return "\n\n".join([f"# {title}", *asked, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]) + "\n"
+    questions = [" ".join(question.split())] if question else []
+    notes = "\n".join(f"- {_escape_markdown(note)}" for note in _one_line_notes(summary))
+    return "\n\n".join([f"# {title}", *questions, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]) + "\n"
 
 
 def to_latex(summary: Summary) -> str:
     """A tabular for the booktabs package, best in bold; caption and notes stand above it as comments."""
     header, body = grid(summary, _escape_latex, lambda cell: rf"\textbf{{{cell}}}")
-    comments = [r"\usepackage{booktabs}", _escape_latex(f"{CAPTION} Bold: best."), *_lines(summary)]
-    scales = [tuple(summary.table.loc[i, key] for key in summary.scale) for i in summary.table.index]
-    lines = [f"% {comment}" for comment in comments]
+    comments = [r"\usepackage{booktabs}", _escape_latex(f"{CAPTION} Bold: best."), *_one_line_notes(summary)]
     alignment = "l" * len(summary.keys) + "r" * (len(header) - len(summary.keys))
+    lines = [f"% {comment}" for comment in comments]
     lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\"]
-    for index, row in enumerate(body):
-        if index == 0 or scales[index] != scales[index - 1]:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(row) + r" \\")
+    texts = iter(body)
+    for scale in summary.scales:
+        lines.append(r"\midrule")
+        lines += [" & ".join(next(texts)) + r" \\" for _ in scale.lines]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _same(text: str) -> str:
-    return text
-
-
 def _escape_markdown(text: str) -> str:
-    """Backslashes before what Markdown would read as markup; the underscore of a word is none."""
+    """Backslashes before what Markdown would read as markup; an underscore within a word is not."""
     return re.sub(r"([\\`*|<])|(?<![^\W_])(_)|(_)(?![^\W_])", r"\\\g<0>", text)
 
 
 def _escape_latex(text: str) -> str:
     text = "".join(LATEX.get(character, character) for character in text)
-    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)  # a minus sign, where a number has one
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)  # a hyphen before a number is its minus sign
 
 
-def _lines(summary: Summary) -> list[str]:
+def _one_line_notes(summary: Summary) -> list[str]:
     return [" ".join(note.split()) for note in summary.notes]
 
 
 def grid(
-    summary: Summary, escape: Callable[[str], str], mark: Callable[[str], str]
+    summary: Summary, escape: Callable[[str], str], mark_best: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table, both put through `escape`, the best cells through `mark` after it."""
+    """Header and cells of the table as texts, all passed through `escape`, and the best then through `mark_best`."""
+    lines = summary.lines
     header = [*summary.keys, "seeds"]
     columns = []
-    if summary.table["rank"].notna().any():
+    if any(not math.isnan(row.rank) for row in lines):
         header.append(RANK)
-        columns.append(["" if math.isnan(rank) else f"{rank:.1f}" for rank in summary.table["rank"]])
+        columns.append(["" if math.isnan(row.rank) else f"{row.rank:.1f}" for row in lines])
     for column in summary.columns:
         header.append(column.heading)
-        cells = [escape(cell) for cell in _cells(summary, column.key)]
-        columns.append([mark(c) if (i, column.key) in summary.best else c for i, c in enumerate(cells)])
+        texts = [escape(text) for text in _cell_texts(lines, column.key)]
+        best = [row.cells[column.key].is_best for row in lines]
+        columns.append([mark_best(text) if is_best else text for text, is_best in zip(texts, best, strict=True)])
     body = [
-        [*(escape(cell) for cell in _head(summary, index)), *(column[index] for column in columns)]
-        for index in range(len(summary.table))
+        [*(escape(text) for text in _key_texts(summary, row)), *texts]
+        for row, *texts in zip(lines, *columns, strict=True)
     ]
     return [escape(name) for name in header], body
 
 
-def _head(summary: Summary, index: int) -> list[str]:
-    """A row's keys and its number of seeds."""
-    row = summary.table.loc[index]
-    if row["status"] != FLOOR:
-        seeds = str(row["seeds"]) if row["seeds"] == row["runs"] else f"{row['seeds']} of {row['runs']}"
-        return [*(shown(row[key]) for key in summary.keys), seeds]
-    cells = {key: shown(row[key]) if key in summary.scale else "" for key in summary.keys}
-    place = next((key for key in summary.keys if key not in summary.scale), summary.keys[0])
-    cells[place] = f"{cells[place]} {FLOOR_LABEL}".strip()
-    return [*cells.values(), ""]
+def _key_texts(summary: Summary, row: Row) -> list[str]:
+    """A row's values of the row keys and its number of seeds."""
+    if not row.is_floor:
+        seeds = str(row.seeds) if row.seeds == len(row.runs) else f"{row.seeds} of {len(row.runs)}"
+        return [*(format_value(row.values[key]) for key in summary.keys), seeds]
+    texts = {key: format_value(row.values[key]) if key in summary.scale_keys else "" for key in summary.keys}
+    labelled = next((key for key in summary.keys if key not in summary.scale_keys), summary.keys[0])
+    texts[labelled] = f"{texts[labelled]} {FLOOR_LABEL}".strip()
+    return [*texts.values(), ""]
 
 
-def _cells(summary: Summary, key: str) -> list[str]:
-    """A metric's column, to the precision that its intervals (else its means) ask for."""
-    table = summary.table
-    numbers = list(
-        zip(table[f"{key}.mean"], table[f"{key}.ci95"], table[f"{key}.n"], table["status"], table["seeds"], strict=True)
-    )
-    there = [
-        decimals(mean, interval) for mean, interval, _, status, _ in numbers if not math.isnan(mean) and status != FLOOR
-    ]
-    usual = statistics.median_high(there) if there else 0
-    cells = []
-    for index, (mean, interval, n, status, seeds) in enumerate(numbers):
-        if math.isnan(mean):
-            cells.append(_empty(summary, index, key))
-            continue
-        own = decimals(mean, interval)
-        # one precision for all, but no digit of noise too many nor of the interval too few
-        places = max(0, min(max(usual, own), own + 2))
-        cell = _number(mean, places)
-        if not math.isnan(interval):
-            cell += f" {PLUS_MINUS} {_number(interval, places)}"
-        fewer = status != FLOOR and n != seeds
-        different = DIFFERENT * ((index, key) in summary.different)
-        cells.append(f"{cell} (n={n}){different}" if fewer else f"{cell}{different}")
-    return cells
+def _cell_texts(lines: Sequence[Row], metric: str) -> list[str]:
+    """A metric's column, with as many decimals as its intervals (or else its means) call for."""
+    rows = [row for row in lines if not row.is_floor and not math.isnan(row.cells[metric].mean)]
+    own_decimals = [decimals(row.cells[metric].mean, row.cells[metric].interval) for row in rows]
+    usual = statistics.median_high(own_decimals) if own_decimals else 0
+    return [_cell_text(row, metric, usual) for row in lines]
 
 
-def _empty(summary: Summary, index: int, key: str) -> str:
-    """What stands where no run has the metric: the status of runs that did not finish, or a dash."""
-    status = summary.table.loc[index, "status"]
-    if status not in (FLOOR, "finished"):
-        return str(status)
-    return SKIPPED if any(key in run.skipped for run in summary.runs.get(index, [])) else ""
+def _cell_text(row: Row, metric: str, usual: int) -> str:
+    cell = row.cells[metric]
+    if math.isnan(cell.mean):
+        return _empty_text(row, metric)
+    own = decimals(cell.mean, cell.interval)
+    # The column's usual decimals, but not so many that they are noise nor so few that the interval rounds to 0.
+    places = max(0, min(max(usual, own), own + 2))
+    text = _number(cell.mean, places)
+    if not math.isnan(cell.interval):
+        text += f" {PLUS_MINUS} {_number(cell.interval, places)}"
+    if not row.is_floor and cell.n != row.seeds:
+        text += f" (n={cell.n})"
+    return text + DIFFERS * cell.differs
+
+
+def _empty_text(row: Row, metric: str) -> str:
+    """The text where no run has the metric: the status of a row that did not finish, or a dash if it was skipped."""
+    if not row.is_floor and row.status != "finished":
+        return row.status
+    return SKIPPED if any(metric in run.skipped for run in row.runs) else ""
 
 
 def decimals(mean: float, interval: float) -> int:
-    """Decimals that show an interval to one digit (two if the first is a 1), or a bare mean to three.
+    """Decimals that show an interval to one digit (two if the first is a 1), or a bare mean to three digits.
 
     Negative where digits before the point are noise already.
     """

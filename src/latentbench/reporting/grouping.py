@@ -1,5 +1,6 @@
-"""Which runs may be compared with which, told from their choices and configs alone."""
+"""Which runs make one row of a table, and which rows may be compared, told from their choices and configs alone."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
@@ -9,48 +10,84 @@ import pandas as pd
 
 from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS, preset
 from latentbench.configuration.identity import WITHOUT_EFFECT
+from latentbench.errors import UserError
 from latentbench.records.record import Record
 
-MISSING = "\N{EN DASH}"  # of a setting that a run does not have
-# Two runs whose images, features or metrics were set up differently are not measured on one scale...
-YARDSTICK = ("data", "features", "metric")
-# ...except for what says how to train and for which metrics were asked.
-NOT_YARDSTICK = ("data.batch_size", "metric")
-# What no method sets: rows that differ in it were not given the same means.
-MEANS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
+MISSING = "\N{EN DASH}"  # the value of a setting that a run does not have
+# Runs whose images, features or metrics were set up differently are not measured on one scale...
+SCALE_GROUPS = ("data", "features", "metric")
+# ...but the batch size belongs to training, and the list of metrics changes no metric.
+NOT_SCALE = ("data.batch_size", "metric")
+# Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
+SHARED_SETTINGS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
+
+Settings = dict[str, Any]
+RowValues = tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """The runs of a study by table row.
+
+    keys: the row keys; runs with equal values of all of them differ in the seed alone
+    scale_keys: those row keys that tell scales apart
+    runs: row -> its runs, one per seed, lowest seed first; a row is named by its values of `keys`
+    repeats: a note on each run that is not counted because it repeats another
+    """
+
+    keys: list[str]
+    scale_keys: list[str]
+    runs: dict[RowValues, list[Record]]
+    repeats: list[str]
+
+
+def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
+    """Group the runs into rows by `rows` and whatever else they differ in, the seed aside.
+
+    Raises: UserError if a key of `rows` is in no record.
+    """
+    every_settings = [settings(record) for record in records]
+    _check_rows(rows, every_settings, records)
+    keys, scale_keys = _row_keys(rows, every_settings)
+    groups: dict[RowValues, list[Record]] = {}
+    for record, values in zip(records, every_settings, strict=True):
+        groups.setdefault(_values_of(values, keys), []).append(record)
+    repeats: list[str] = []
+    for values_of_row, runs in groups.items():
+        groups[values_of_row], notes = _one_run_per_seed(runs)
+        repeats += notes
+    return Grouping(keys=keys, scale_keys=scale_keys, runs=groups, repeats=repeats)
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
     """One row per run: status, every setting (flattened, `trainer.max_epochs`), seconds and metrics."""
-    return pd.DataFrame(
-        {"run_id": record.run_id, "study": record.study, "status": record.status, "reason": record.reason}
-        | settings(record)
-        | {"n_parameters": record.n_parameters}
-        | {f"seconds.{phase}": seconds for phase, seconds in record.seconds.items()}
-        | record.metrics
-        for record in records
-    )
+    return pd.DataFrame(_frame_row(record) for record in records)
 
 
-def settings(record: Record) -> dict[str, Any]:
-    """All that can change a run's result: its choices, then the keys of its config, joined by dots."""
+def _frame_row(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "run_id": record.run_id,
+        "study": record.study,
+        "status": record.status,
+        "reason": record.reason,
+    }
+    row |= settings(record) | {"n_parameters": record.n_parameters}
+    row |= {f"seconds.{phase}": seconds for phase, seconds in record.seconds.items()}
+    return row | record.metrics
+
+
+def settings(record: Record) -> Settings:
+    """Everything that can change a run's result: its choices, then the keys of its config, joined by dots."""
     order = [*GROUPS, *SCALARS]
     chosen = sorted(record.choices, key=lambda key: order.index(key) if key in order else len(order))
-    values: dict[str, Any] = {}
+    values: Settings = {}
     _flatten({key: record.choices[key] for key in chosen}, values)
     _flatten({key: value for key, value in record.config.items() if key != "resolved"}, values)
     return values
 
 
-@functools.cache  # the records of a study have the same keys
-def _has_effect(key: str) -> bool:
-    """Whether a setting can change a number that is there."""
-    # Which samplers and metrics were asked for changes no number that is there.
-    return key not in LISTED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
-
-
-def _flatten(content: dict[str, Any], into: dict[str, Any], prefix: str = "") -> None:
-    """Add the settings that are not there yet."""
+def _flatten(content: dict[str, Any], into: Settings, prefix: str = "") -> None:
+    """Add the settings of nested `content` to `into`, without replacing any."""
     for key, value in content.items():
         path = prefix + key
         if isinstance(value, dict) and value:
@@ -59,80 +96,97 @@ def _flatten(content: dict[str, Any], into: dict[str, Any], prefix: str = "") ->
             into[path] = json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
-def row_keys(rows: Sequence[str], settled: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """The keys after which runs alike in all of them differ in the seed alone; those that tell scales apart.
+@functools.cache  # the records of a study have the same keys
+def _has_effect(key: str) -> bool:
+    """Whether a setting can change a recorded number."""
+    # The lists of samplers and metrics decide which numbers are recorded, not what they are.
+    return key not in LISTED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
 
-    They are `rows`; what tells scales apart; where runs were not given the same means or were set otherwise than their
-    method's preset, that; and the fewest others, choices first.
+
+def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Sequence[Record]) -> None:
+    known = {key for values in every_settings for key in values}
+    if not rows:
+        raise UserError("table.rows is empty: name at least one choice, such as table.rows=[method]")
+    for key in rows:
+        if key not in known:
+            choices = ", ".join(sorted(known & {name for record in records for name in record.choices}))
+            raise UserError(f"table.rows: no record has '{key}'; choose from {choices}, or a key of the config")
+
+
+def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list[str], list[str]]:
+    """The row keys and, of these, the scale keys.
+
+    Row keys are, in this order: `rows`; the scale keys; what some run sets otherwise than its method's preset; shared
+    settings that differ; and the fewest other settings that leave the seed as the only difference within a row.
     """
-    # seeds aside most runs are alike, and one of them tells as much as all
-    settled = list({tuple(item for item in values.items() if item[0] != "seed"): values for values in settled}.values())
-    every = list(dict.fromkeys(key for values in settled for key in values if key != "seed"))
-    scale = _scale(settled, every)
-    means = [key for key in every if key in MEANS or key.split(".")[0] in MEANS]
-    unlike = _differing([], settled, [key for key in means if len(_given(key, settled)) > 1])
-    presets = {method: preset(str(method)) for method in _given("method", settled)}
-    # rows in which what the method sets was set otherwise are not that method's
-    set_by_methods = dict.fromkeys(key for usual in presets.values() for key in usual)
-    otherwise = [key for key in set_by_methods if any(_departs(key, values, presets) for values in settled)]
-    keys = list(dict.fromkeys([*rows, *scale, *otherwise, *unlike]))
-    return keys + _differing(keys, settled, every), scale
+    # Apart from their seeds most runs are alike: one of each kind is enough.
+    unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
+    every_settings = list(unique.values())
+    every_key = list(dict.fromkeys(key for values in every_settings for key in values if key != "seed"))
+    scale_keys = _scale_keys(every_settings, every_key)
+    shared = [key for key in every_key if key in SHARED_SETTINGS or key.split(".")[0] in SHARED_SETTINGS]
+    differing = [key for key in shared if len(_distinct_values(key, every_settings)) > 1]
+    unequal = _separating_keys([], every_settings, differing)
+    presets = {method: preset(str(method)) for method in _distinct_values("method", every_settings)}
+    in_presets = dict.fromkeys(key for values in presets.values() for key in values)
+    overridden = [key for key in in_presets if any(_overrides_preset(key, v, presets) for v in every_settings)]
+    keys = list(dict.fromkeys([*rows, *scale_keys, *overridden, *unequal]))
+    return keys + _separating_keys(keys, every_settings, every_key), scale_keys
 
 
-def _given(key: str, settled: list[dict[str, Any]]) -> set[Any]:
-    """The values of `key` that runs have: a run without such a part differs in nothing."""
-    return {values[key] for values in settled if values.get(key) is not None}
+def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
+    """The values of `key`, leaving out null: a run without such a part does not differ in it."""
+    return {values[key] for values in every_settings if values.get(key) is not None}
 
 
-def _departs(key: str, values: dict[str, Any], presets: dict[Any, dict[str, Any]]) -> bool:
-    """Whether a run's part is another than its method stands for."""
+def _overrides_preset(key: str, values: Settings, presets: dict[Any, Settings]) -> bool:
+    """Whether a run sets `key` otherwise than its method's preset."""
     usual = presets.get(values.get("method"), {})
     return values.get(key) is not None and key in usual and values[key] != usual[key]
 
 
-def key_of(values: dict[str, Any], keys: Sequence[str]) -> tuple[Any, ...]:
-    """A run's values of `keys`."""
+def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:
     return tuple(values.get(key, MISSING) for key in keys)
 
 
-def _scale(settled: list[dict[str, Any]], every: list[str]) -> list[str]:
-    """The settings that tell apart the scales on which runs were measured: data sets, features, metrics.
+def _scale_keys(every_settings: list[Settings], every_key: list[str]) -> list[str]:
+    """The settings that tell scales apart: data sets, features, metrics.
 
-    They are row keys even where they differ between rows only: such rows share no floor and no best value.
+    They are row keys even where no row holds several of their values: rows of two scales share no floor and no best.
     """
-    yardstick = [key for key in every if key.split(".")[0] in YARDSTICK and key not in NOT_YARDSTICK]
-    # a run that was not asked for a metric is no other scale: only what is there can differ
-    varying = [key for key in yardstick if len({values[key] for values in settled if key in values}) > 1]
-    return _differing([], settled, varying)
+    candidates = [key for key in every_key if key.split(".")[0] in SCALE_GROUPS and key not in NOT_SCALE]
+    # A run that did not measure a metric has no settings of it: that makes no other scale.
+    varying = [key for key in candidates if len({values[key] for values in every_settings if key in values}) > 1]
+    return _separating_keys([], every_settings, varying)
 
 
-def _differing(keys: list[str], settled: list[dict[str, Any]], candidates: list[str]) -> list[str]:
-    """Those of `candidates`, taken in order, after which runs alike in `keys` are alike in all of them."""
+def _separating_keys(keys: list[str], every_settings: list[Settings], candidates: list[str]) -> list[str]:
+    """The first of `candidates` that must join `keys` so that runs equal in all these are equal in all candidates."""
     added: list[str] = []
     while True:
-        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for values in settled:
-            groups.setdefault(key_of(values, keys + added), []).append(values)
-        found = next((key for key in candidates if any(_varies(key, group) for group in groups.values())), None)
-        if found is None:
+        groups: dict[RowValues, list[Settings]] = {}
+        for values in every_settings:
+            groups.setdefault(_values_of(values, keys + added), []).append(values)
+        varying = next((key for key in candidates if any(_varies(key, group) for group in groups.values())), None)
+        if varying is None:
             return added
-        added.append(found)
+        added.append(varying)
 
 
-def _varies(key: str, group: list[dict[str, Any]]) -> bool:
+def _varies(key: str, group: list[Settings]) -> bool:
     return len({values.get(key, MISSING) for values in group}) > 1
 
 
-def without_repeats(runs: list[Record]) -> tuple[list[Record], list[str]]:
-    """One run per seed, lowest seed first: the first finished one; the others are named in a note."""
+def _one_run_per_seed(runs: list[Record]) -> tuple[list[Record], list[str]]:
+    """One run per seed, lowest seed first, a finished one if there is one; a note on each run that is left out."""
     ordered = sorted(runs, key=lambda run: (run.choices["seed"], run.status != "finished"))
-    kept: dict[int, Record] = {}
+    counted: dict[int, Record] = {}
     notes = []
     for run in ordered:
-        first = kept.setdefault(run.choices["seed"], run)
+        first = counted.setdefault(run.choices["seed"], run)
         if first is not run:
             notes.append(
-                f"{run.run_id} ({run.status}) repeats {first.run_id} ({first.status}), nothing differing: "
+                f"{run.run_id} ({run.status}) has the settings and seed of {first.run_id} ({first.status}): "
                 "it is not counted"
             )
-    return list(kept.values()), notes
+    return list(counted.values()), notes

@@ -1,62 +1,58 @@
-"""What is said below a table: what its numbers mean, what is missing and why, and what may not compare.
-
-`rows` are the rows of a table, each with its value of the first key, its name and its runs.
-"""
+"""The notes below a table: what its numbers mean, what is missing and why, and what may not be compared."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from latentbench.records.record import Record
-from latentbench.reporting.significance import LEVEL, least_difference
+from latentbench.reporting.comparison import BaselineTests
+from latentbench.reporting.significance import LEVEL, min_standard_errors
+from latentbench.reporting.summary import Row, Summary
 
-Rows = Sequence[tuple[str, str, Sequence[Record]]]
 
-
-def measured(records: Sequence[Record]) -> list[str]:
-    """What Frechet distances were measured in and how many images each set had: they mean nothing without."""
+def features_and_counts(records: Sequence[Record]) -> list[str]:
+    """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
     facts = [record.config.get("resolved") or {} for record in records]
-    found = {
+    used = {
         (fact["features"], fact["images_per_set"]) for fact in facts if {"features", "images_per_set"} <= fact.keys()
     }
     return [
-        f"FID: features {features}, {count} images of every set against {count} test images"
-        for features, count in sorted(found)
+        f"FID: features {features}, {count} images of each set compared with {count} test images"
+        for features, count in sorted(used)
     ]
 
 
-def ranked(numbers: set[int]) -> list[str]:
-    """What the mean rank is the mean of, given the numbers of columns on the scales."""
-    columns = " or ".join(map(str, sorted(numbers)))
+def ranks(counts: set[int]) -> list[str]:
+    """What mean ranks are means over. counts: the numbers of columns, one per scale."""
+    columns = " or ".join(map(str, sorted(counts)))
     return [
-        f"mean rank: over the {columns} columns that have a direction and a number in every row; 1 is the best; "
-        "columns that measure much the same all count"
-    ] * bool(numbers)  # fmt: skip
+        f"mean rank: over the {columns} columns with a direction and a number in every row; 1 is best. Columns that "
+        "measure nearly the same thing all count"
+    ] * bool(counts)  # fmt: skip
 
 
-def tested(baseline: str, pairs: Collection[int], tests: int) -> list[str]:
-    """What the mark of a difference means. pairs: the numbers of seeds; tests: the most of a column."""
-    if not tests:
-        return [f"no difference from {baseline} can be tested: that takes two seeds or more in common with it"]
-    n = max(pairs)
-    counts = " or ".join(map(str, sorted(pairs)))
+def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
+    """What the mark of a difference means, or why nothing was tested."""
+    if summary.baseline is None:
+        return []
+    if tests is None:
+        keys = " or ".join(key for key in summary.keys if key not in summary.scale_keys)
+        return [f"no row matches the baseline {summary.baseline} (table.baseline) in {keys}: no difference was tested"]
+    if not tests.max_tests:
+        return [f"no difference from {tests.baseline} was tested: a test needs two or more common seeds"]
+    n, m = max(tests.seeds), tests.max_tests
+    counts = " or ".join(map(str, sorted(tests.seeds)))
     return [
-        f"\N{DAGGER}: differs from {baseline} by a two-sided paired t test over their common seeds (n = {counts}), p < "
-        f"{LEVEL:g} after Holm's correction over the rows of a column ({tests} at most). With n = {n} the clearest of "
-        f"{tests} must be {least_difference(n, tests):.1f} standard errors from 0: what is not marked may differ too"
+        f"\N{DAGGER}: differs from {tests.baseline} by a two-sided paired t test over common seeds (n = {counts}), "
+        f"p < {LEVEL:g} after Holm's correction over the rows of a column (at most {m}). With n = {n}, the clearest of "
+        f"{m} must be {min_standard_errors(n, m):.1f} standard errors from 0 to be marked: unmarked rows may differ too"
     ]
 
 
-def untested(baseline: str, keys: Sequence[str]) -> list[str]:
-    """That nothing is the baseline."""
-    return [f"no row has {baseline} for {' or '.join(keys)} (table.baseline): no difference is tested"]
-
-
-def unfinished(rows: Rows) -> list[str]:
+def unfinished(summary: Summary) -> list[str]:
     """A line per method and reason of the runs that were refused or failed."""
-    runs = [run for _, _, of_row in rows for run in of_row if run.status != "finished"]
+    runs = [run for run in summary.runs if run.status != "finished"]
     counts = Counter((run.status, run.choices.get("method"), run.reason or "no reason given") for run in runs)
     return [
         f"{status}: method={method}, {_count(n, 'run')}: {reason}"
@@ -64,79 +60,81 @@ def unfinished(rows: Rows) -> list[str]:
     ]
 
 
-def skipped(rows: Rows, columns: Sequence[str]) -> list[str]:
-    """A line per reason and rows, naming the metrics that those rows do not have."""
-    having: dict[tuple[str, str], dict[str, None]] = {}
-    for key in columns:
-        for _, name, runs in rows:
-            for run in runs:
-                if key in run.skipped:
-                    having.setdefault((run.skipped[key], key), {})[name] = None
+def skipped(summary: Summary) -> list[str]:
+    """A line per reason and rows, with the metrics that these rows do not have."""
+    labels: dict[tuple[str, str], dict[str, None]] = {}
+    for column in summary.columns:
+        for row in summary.rows:
+            for run in row.runs:
+                if column.key in run.skipped:
+                    labels.setdefault((run.skipped[column.key], column.key), {})[row.label] = None
     metrics: dict[tuple[str, str], list[str]] = {}
-    for (reason, key), names in having.items():
-        metrics.setdefault((reason, _together(names, rows)), []).append(key)
-    return [f"skipped: {', '.join(keys)} of {names}: {reason}" for (reason, names), keys in metrics.items()]
+    for (reason, metric), labels_of_reason in labels.items():
+        metrics.setdefault((reason, _join_rows(labels_of_reason, summary.rows)), []).append(metric)
+    return [f"skipped: {', '.join(keys)} of {rows}: {reason}" for (reason, rows), keys in metrics.items()]
 
 
-def warned(rows: Rows, columns: Sequence[str]) -> list[str]:
-    """A line per column that some runs warn of, with those rows and what the first of the runs says."""
+def caveats(summary: Summary) -> list[str]:
+    """A line per column with caveats: the rows that have one, and the first run's text."""
     notes = []
-    for key in columns:
+    for column in summary.columns:
         texts: dict[str, str] = {}
-        for _, name, runs in rows:
-            for run in runs:
-                if key in run.caveats:
-                    texts.setdefault(name, run.caveats[key])
+        for row in summary.rows:
+            for run in row.runs:
+                if column.key in run.caveats:
+                    texts.setdefault(row.label, run.caveats[column.key])
         if texts:
-            notes.append(f"mind {key} of {_together(texts, rows)}: {next(iter(texts.values()))}")
+            notes.append(f"caveat: {column.key} of {_join_rows(texts, summary.rows)}: {next(iter(texts.values()))}")
     return notes
 
 
-def _together(names: Collection[str], rows: Rows) -> str:
-    """Names of rows; where all that share the value of the first key are among them, that value stands for them."""
+def _join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:
+    """Labels of rows as a list; one value of the first row key stands for all rows that have it."""
     groups: dict[str, list[str]] = {}
-    for first, name, _ in rows:
-        groups.setdefault(first, []).append(name)
+    for row in rows:
+        groups.setdefault(row.first_label, []).append(row.label)
     listed = []
-    for first, of_group in groups.items():
-        there = [name for name in of_group if name in names]
-        listed += [first] if len(there) == len(of_group) else there
+    for first_label, group in groups.items():
+        present = [label for label in group if label in labels]
+        listed += [first_label] if len(present) == len(group) else present
     return "; ".join(listed)
 
 
-def added(asked: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Which row keys nobody asked for."""
-    more = keys[len(asked) :]
-    if not more:
+def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
+    """Which row keys were added to those of table.rows."""
+    added = summary.keys[len(rows) :]
+    if not added:
         return []
-    return [f"runs differ in {', '.join(more)} too: shown beside {', '.join(asked)}, not averaged over"]
+    return [f"runs also differ in {', '.join(added)}: row keys beside {', '.join(rows)}, not averaged over"]
 
 
 def versions(records: Sequence[Record]) -> list[str]:
-    """A line where the records come from different versions of latentbench or of its source."""
+    """A line where the records come from several versions of latentbench or of its source."""
     commits = [str(record.environment.get("git_commit") or "unknown")[:10] for record in records]
     packages = [str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records]
     notes = []
-    for name, found in (("latentbench versions", packages), ("git commits", commits)):
-        counts = Counter(found)
+    for name, values in (("latentbench versions", packages), ("git commits", commits)):
+        counts = Counter(values)
         if len(counts) > 1:
             listed = ", ".join(f"{value} ({_count(count, 'run')})" for value, count in sorted(counts.items()))
             notes.append(f"the records come from {len(counts)} {name}: {listed}")
     return notes
 
 
-def floors(scales: Mapping[str, Sequence[Record]], columns: Sequence[str]) -> list[str]:
-    """Runs of one scale and seed saw the same real images: where their floors differ, their setup did."""
-    stems = {key.split("/")[0] for key in columns}
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for scale, runs in scales.items():
-        for run in runs:
-            for stem in stems:
-                if f"{stem}/real" in run.metrics:
-                    key = (stem, scale, run.choices["seed"])
-                    found.setdefault(key, []).append(run.metrics[f"{stem}/real"])
-    differing = {key[0] for key, values in found.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
-    return [f"runs of one seed differ in {stem}/real: they may not compare" for stem in sorted(differing)]
+def unequal_floors(summary: Summary) -> list[str]:
+    """Runs of one scale and seed saw the same real images: if their floors differ, their setups did."""
+    quantities = {column.key.split("/")[0] for column in summary.columns}
+    floors: dict[tuple[str, str, int], list[float]] = {}
+    for scale in summary.scales:
+        for run in (run for row in scale.rows for run in row.runs):
+            for quantity in quantities:
+                if f"{quantity}/real" in run.metrics:
+                    key = (quantity, scale.name, run.choices["seed"])
+                    floors.setdefault(key, []).append(run.metrics[f"{quantity}/real"])
+    unequal = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
+    return [
+        f"runs with equal seeds differ in {quantity}/real: do not compare their numbers" for quantity in sorted(unequal)
+    ]
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a study: what the models draw, and one quantity against another or against a setting."""
+"""Drawing with matplotlib: grids of samples, and one quantity against another or against a setting."""
 
 import dataclasses
 import io
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from latentbench.records.record import write_whole
 
-# Okabe & Ito's colours, which the colour-blind tell apart, less yellow, which is faint on white
+# Okabe & Ito's colours, which colour-blind readers can tell apart, without yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 FONT = 8  # points, the size of a paper's captions
-NAMES_PER_COLUMN = 14  # of a legend as high as its panel
+NAMES_PER_COLUMN = 14  # in a legend as high as its panel
 Images = NDArray[np.uint8]  # (N, C, H, W)
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleRow:
-    """A line of the sample grid: its name, and images by the block they stand in."""
+    """A line of the sample grid: its label, and the images of each block."""
 
     label: str
     images: Mapping[str, Images]
@@ -35,7 +35,7 @@ class SampleRow:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A table row in a plot: mean and half-width of the interval (nan: none) on either axis."""
+    """A table row in a plot: mean and half-width of the confidence interval (nan: none) on either axis."""
 
     x: float
     x_interval: float
@@ -45,7 +45,7 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What is on an axis, and whether values far apart may make it logarithmic."""
+    """An axis; it may be logarithmic where values are far apart, unless `may_be_log` is false."""
 
     heading: str
     may_be_log: bool = True
@@ -53,16 +53,16 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """Points that belong together, in the order in which they are joined, and what the first and the last are."""
+    """Points that are joined in this order, and labels of the first and the last."""
 
     label: str
     points: Sequence[Point]
-    ends: tuple[str, str] = ("", "")
+    end_labels: tuple[str, str] = ("", "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What was measured on one scale, and what real images score on either axis (None: unknown)."""
+    """What was measured on one scale, and the floor, what real images score, on either axis (None: unknown)."""
 
     title: str
     lines: Sequence[Line]
@@ -75,15 +75,15 @@ class Panel:
         return [point for line in self.lines for point in line.points]
 
 
-def samples(rows: Sequence[SampleRow], blocks: Mapping[str, str], *, per_block: int) -> Figure:
-    """A grid of images: a line per row, a column of `per_block` images per block (key -> heading)."""
+def sample_grid(rows: Sequence[SampleRow], headings: Mapping[str, str], *, per_block: int) -> Figure:
+    """A grid of images: a line per row, and in it `per_block` images for each block of `headings`."""
     size, gap, top = 0.27, 0.12, 0.25  # inches
     left = 0.15 + 0.062 * max(len(row.label) for row in rows)
     block_width = per_block * size
-    width = left + len(blocks) * (block_width + gap)
+    width = left + len(headings) * (block_width + gap)
     height = top + len(rows) * (size + 0.04) + 0.05
     figure = Figure(figsize=(width, height))
-    for column, (key, heading) in enumerate(blocks.items()):
+    for column, (key, heading) in enumerate(headings.items()):
         x = left + column * (block_width + gap)
         figure.text((x + block_width / 2) / width, 1 - 0.6 * top / height, heading, ha="center", fontsize=FONT)
         for line, row in enumerate(rows):
@@ -97,28 +97,32 @@ def samples(rows: Sequence[SampleRow], blocks: Mapping[str, str], *, per_block: 
     return figure
 
 
-def _strip(axes: Axes, images: Images, places: int) -> None:
-    """Images side by side, from the left, with white between them."""
+def _strip(axes: Axes, images: Images, columns: int) -> None:
+    """Images side by side from the left, in room for `columns` of them, with white gaps."""
     channels, height, width = images.shape[1:]
     margin = max(1, round(0.06 * width))
-    canvas = np.full((height, places * (width + margin), channels), 255, dtype=np.uint8)
+    canvas = np.full((height, columns * (width + margin), channels), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         start = index * (width + margin)
         canvas[:, start : start + width] = image.transpose(1, 2, 0)
-    shown = canvas[..., 0] if channels == 1 else canvas
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal", origin="upper")
+    pixels = canvas[..., 0] if channels == 1 else canvas
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal", origin="upper")
     axes.set_anchor("W")
     axes.set_axis_off()
 
 
-def plot(panels: Sequence[Panel], *, x: Axis, y: Axis, joined: str | None = None, setting: bool = False) -> Figure:
-    """One quantity against another: a panel per scale, a colour and a mark per line, bars for the intervals.
+def plot(
+    panels: Sequence[Panel], *, x: Axis, y: Axis, joined_key: str | None = None, is_setting: bool = False
+) -> Figure:
+    """One quantity against another: a panel per scale, a colour and a marker per line, bars for the intervals.
 
-    Real images lie where the broken lines are. joined: along what the points of a line are joined. setting: x is
-    something that was set, so that it has no interval: a band instead of bars.
+    Broken lines show what real images score.
+
+    joined_key: the row key along which the points of a line are joined
+    is_setting: whether x was set rather than measured, and has no interval: a band takes the place of the bars
     """
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
-    room = 1.5 if len(labels) > NAMES_PER_COLUMN else 1.0  # where many points lie together
+    room = 1.5 if len(labels) > NAMES_PER_COLUMN else 1.0  # many points need more room
     columns = max(1, math.ceil(len(labels) / (room * NAMES_PER_COLUMN)))
     figure = Figure(figsize=(1.3 * columns + room * max(4.0, 3.2 * len(panels)), room * 3.2), layout="constrained")
     for index, panel in enumerate(panels):
@@ -128,19 +132,19 @@ def plot(panels: Sequence[Panel], *, x: Axis, y: Axis, joined: str | None = None
         axes.set_ylabel(y.heading, fontsize=FONT)
         axes.tick_params(labelsize=FONT - 1, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-        y_ends = [_ends(point.y, point.y_interval) for point in panel.points]
-        _range(axes.yaxis, y, [point.y for point in panel.points], y_ends, panel.y_floor)
-        if setting:
-            _settings(axes, sorted({point.x for point in panel.points}))
+        y_ends = [_interval_ends(point.y, point.y_interval) for point in panel.points]
+        _set_range(axes.yaxis, y, [point.y for point in panel.points], y_ends, panel.y_floor)
+        if is_setting:
+            _setting_axis(axes, sorted({point.x for point in panel.points}))
         else:
-            x_ends = [_ends(point.x, point.x_interval) for point in panel.points]
-            _range(axes.xaxis, x, [point.x for point in panel.points], x_ends, panel.x_floor)
-        _real_lines(axes, panel)
+            x_ends = [_interval_ends(point.x, point.x_interval) for point in panel.points]
+            _set_range(axes.xaxis, x, [point.x for point in panel.points], x_ends, panel.x_floor)
+        _draw_floors(axes, panel)
         for line in panel.lines:
-            _draw(axes, line, _look(labels.index(line.label)), band=setting)
-    # names beside the points would hide one another: good models lie close together
+            _draw(axes, line, _style(labels.index(line.label)), band=is_setting)
+    # A legend, since labels beside the points would hide one another: good models lie close together.
     handles = [
-        Line2D([], [], linestyle="-" if setting else "none", markersize=5, label=label, **_look(index))
+        Line2D([], [], linestyle="-" if is_setting else "none", markersize=5, label=label, **_style(index))
         for index, label in enumerate(labels)
     ]
     figure.legend(
@@ -148,21 +152,21 @@ def plot(panels: Sequence[Panel], *, x: Axis, y: Axis, joined: str | None = None
         loc="outside right upper",
         fontsize=FONT,
         ncols=columns,
-        title="mean, 95 % interval" + (f",\njoined along {joined}" if joined and not setting else ""),
+        title="mean, 95 % interval" + (f",\njoined along {joined_key}" if joined_key and not is_setting else ""),
         title_fontsize=FONT,
         frameon=False,
     )
     return figure
 
 
-def _range(
-    axis: XAxis | YAxis, what: Axis, means: list[float], ends: list[tuple[float, float]], floor: float | None
+def _set_range(
+    axis: XAxis | YAxis, quantity: Axis, means: list[float], ends: list[tuple[float, float]], floor: float | None
 ) -> None:
-    """Room for every mean and, as far as they are not far wider than those, intervals; log over 1.5 decades."""
+    """Show every mean, and intervals unless they are far wider than the means; logarithmic from 1.5 decades on."""
     means = means + ([] if floor is None else [floor])
     low, high = min(means), max(means)
     set_limits = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
-    if what.may_be_log and low > 0 and high / low > 10**1.5:
+    if quantity.may_be_log and low > 0 and high / low > 10**1.5:
         (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
         set_limits(low / 1.6, min(max(high, *(end for _, end in ends)), 4 * high) * 1.6)
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -171,23 +175,23 @@ def _range(
     spread = max(high - low, 0.1 * abs(high)) or 1.0
     bottom = max(min(low, *(end for end, _ in ends)), low - spread) - 0.08 * spread
     top = min(max(high, *(end for _, end in ends)), high + spread) + 0.08 * spread
-    set_limits(max(bottom, -0.03 * spread) if low >= 0 else bottom, top)  # a mark at 0 is whole
+    set_limits(max(bottom, -0.03 * spread) if low >= 0 else bottom, top)  # so that a marker at 0 is not cut
 
 
-def _settings(axes: Axes, values: Sequence[float]) -> None:
-    """An axis with a tick at every value that was set; log where they are a decade or more apart."""
+def _setting_axis(axes: Axes, values: Sequence[float]) -> None:
+    """An x axis with a tick at every value that was set; logarithmic if they span a decade or more."""
     if values[0] > 0 and values[-1] / values[0] >= 10:
         axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _ends(mean: float, interval: float) -> tuple[float, float]:
+def _interval_ends(mean: float, interval: float) -> tuple[float, float]:
     half = 0.0 if math.isnan(interval) else interval
     return mean - half, mean + half
 
 
-def _real_lines(axes: Axes, panel: Panel) -> None:
+def _draw_floors(axes: Axes, panel: Panel) -> None:
     style: dict[str, Any] = {"linestyle": "--", "color": "0.55", "linewidth": 0.8, "zorder": 0}
     if panel.x_floor is not None:
         axes.axvline(panel.x_floor, **style)
@@ -199,36 +203,36 @@ def _real_lines(axes: Axes, panel: Panel) -> None:
         )  # fmt: skip
 
 
-def _look(index: int) -> dict[str, Any]:
+def _style(index: int) -> dict[str, Any]:
     return {"marker": MARKERS[index % len(MARKERS)], "color": COLOURS[index % len(COLOURS)]}
 
 
-def _draw(axes: Axes, line: Line, look: dict[str, Any], *, band: bool) -> None:
+def _draw(axes: Axes, line: Line, style: dict[str, Any], *, band: bool) -> None:
     """A line's points, with a band or bars for their intervals."""
     x, x_interval, y, y_interval = (
         np.array([getattr(point, name) for point in line.points]) for name in ("x", "x_interval", "y", "y_interval")
     )
     if band and len(x) > 1:
         half = np.nan_to_num(y_interval)
-        axes.plot(x, y, markersize=4, linewidth=1.2, alpha=0.9, **look)
-        # On a logarithmic axis an end at 0 or below is at no place, and the band would fall off a cliff to reach it.
+        axes.plot(x, y, markersize=4, linewidth=1.2, alpha=0.9, **style)
+        # A logarithmic axis has no place for 0 or less: the band ends at the lower limit instead.
         low = y - half if axes.get_yscale() == "linear" else np.maximum(y - half, axes.get_ylim()[0])
-        axes.fill_between(x, low, y + half, color=look["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(x, low, y + half, color=style["color"], alpha=0.15, linewidth=0)
         return
     joined = len(x) > 1
     axes.errorbar(
         x, y, xerr=np.nan_to_num(x_interval), yerr=np.nan_to_num(y_interval), fmt="none",
-        elinewidth=0.9, capsize=0 if joined else 2, alpha=0.3 if joined else 0.9, ecolor=look["color"],
+        elinewidth=0.9, capsize=0 if joined else 2, alpha=0.3 if joined else 0.9, ecolor=style["color"],
     )  # fmt: skip
-    axes.plot(x, y, markersize=4 if joined else 5, linewidth=0.9, alpha=0.9, **look)
-    for name, point in zip(line.ends, (line.points[0], line.points[-1]), strict=True):
+    axes.plot(x, y, markersize=4 if joined else 5, linewidth=0.9, alpha=0.9, **style)
+    for name, point in zip(line.end_labels, (line.points[0], line.points[-1]), strict=True):
         axes.annotate(
-            name, (point.x, point.y), xytext=(3, 3), textcoords="offset points", fontsize=FONT - 2, color=look["color"]
+            name, (point.x, point.y), xytext=(3, 3), textcoords="offset points", fontsize=FONT - 2, color=style["color"]
         )
 
 
 def scatter(points: NDArray[Any], labels: NDArray[Any], *, names: tuple[str, str]) -> Figure:
-    """Points (N, 2), with a colour and a mark for each of the labels (N,) if there are several; names of the axes."""
+    """A scatter plot with a colour and a marker per label. Shape: points (N, 2), labels (N,). names: of the axes."""
     figure = Figure(figsize=(3.6, 3.0), dpi=144, layout="constrained")
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
@@ -239,7 +243,7 @@ def scatter(points: NDArray[Any], labels: NDArray[Any], *, names: tuple[str, str
     known = np.unique(labels)
     for index, label in enumerate(known):
         x, y = points[labels == label].T
-        style = _look(index) | {"markersize": 3, "markeredgewidth": 0, "alpha": 0.75, "linestyle": "none"}
+        style = _style(index) | {"markersize": 3, "markeredgewidth": 0, "alpha": 0.75, "linestyle": "none"}
         axes.plot(x, y, label=str(label), **style)
     if len(known) > 1:
         columns = math.ceil(len(known) / NAMES_PER_COLUMN)
@@ -251,7 +255,7 @@ def scatter(points: NDArray[Any], labels: NDArray[Any], *, names: tuple[str, str
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.pdf`, the same bytes every time; their paths."""
+    """Write `<stem>.png` and `<stem>.pdf`, the same bytes every time. Returns: their paths."""
     paths = []
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
         content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Which differences between methods are more than chance, and who is best over all: pure functions of numbers."""
+"""Confidence intervals, tests and ranks: pure functions of numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,35 +7,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes a second longer to import
 
-LEVEL = 0.05  # a difference at least as large has at most this probability where there is none
+CONFIDENCE = 0.95
+LEVEL = 0.05  # of significance: the probability of calling a difference real where there is none
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1) of two values or more: of so few, numpy's take ten times as long."""
+    """Mean and sample standard deviation (n - 1) of two values or more; ten times as fast as numpy for so few."""
     n = len(values)
     mean = math.fsum(values) / n
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, half-width of its 95 % confidence interval, and n.
+
+    t(0.975, n - 1) * s / sqrt(n) with s the sample standard deviation; nan for fewer than two values.
+    """
+    n = len(values)
+    if n < 2:
+        return (values[0] if n else math.nan), math.nan, n
+    mean, deviation = mean_and_deviation(values)
+    return mean, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n), n
+
+
 def paired_p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, int]:
-    """Two-sided p value of a paired t test over the seeds that both have, and their number n.
+    """Two-sided p value of a paired t test over the n seeds that `values` and `baseline` share, and n.
 
     t = mean(d) / (s / sqrt(n)) with n - 1 degrees of freedom, d the differences and s their standard deviation. nan
-    where nothing can be tested: fewer than two pairs, or differences that do not vary. Source: Student (1908).
+    with fewer than two pairs, or differences that do not vary. Source: Student (1908).
     """
     differences = [values[seed] - baseline[seed] for seed in values.keys() & baseline.keys()]
     n = len(differences)
-    if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):  # what is left is rounding
+    if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):  # equal but for rounding
         return math.nan, n
     mean, deviation = mean_and_deviation(differences)
     return 2 * float(stdtr(n - 1, -abs(mean / (deviation / math.sqrt(n))))), n
 
 
 def welch_interval(values: Sequence[float], others: Sequence[float], tail: float) -> float:
-    """Half-width of the interval of a difference of means that Student's t leaves with probability `tail` on a side.
+    """Half-width of the confidence interval of a difference of two means, with probability `tail` beyond either end.
 
-    Variances are not taken to be alike. nan with fewer than two of either, or if neither varies: nothing tells what
-    seeds do. Source: Welch (1947), The generalization of Student's problem.
+    The variances may differ. nan with fewer than two of either, or if neither varies.
+    Source: Welch (1947), The generalization of Student's problem.
     """
     if min(len(values), len(others)) < 2:
         return math.nan
@@ -47,29 +60,29 @@ def welch_interval(values: Sequence[float], others: Sequence[float], tail: float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values adjusted for there being several: the chance of one wrong rejection or more stays below the level.
+    """p values adjusted for several tests: the probability of any wrong rejection stays below the level.
 
-    Sorted upwards, the i-th of m becomes max over j <= i of min(1, (m - j + 1) p_j); nan are no tests and stay.
+    Sorted upwards, the i-th of m becomes max over j <= i of min(1, (m - j + 1) p_j); nan stand for no test and stay.
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     adjusted = [math.nan] * len(p_values)
     tested = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
     highest = 0.0
-    for place, index in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - place) * p_values[index]))
+    for position, index in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - position) * p_values[index]))
         adjusted[index] = highest
     return adjusted
 
 
-def least_difference(n: int, tests: int) -> float:
-    """How many of its standard errors the clearest of several differences must be from 0 to pass Holm's first step."""
+def min_standard_errors(n: int, tests: int) -> float:
+    """How many of its standard errors the clearest of `tests` differences must be from 0 to pass Holm's first step."""
     return float(stdtrit(n - 1, 1 - LEVEL / (2 * tests)))
 
 
 def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over columns of each row's rank in it; 1 is the highest score, and equal ones share their mean rank.
+    """Mean over columns of each row's rank in it; rank 1 is the highest score, and ties share their mean rank.
 
-    scores: (rows, columns), all numbers. Returns: (rows,).
+    Shape: scores (rows, columns), without nan; returns (rows,).
     """
     above = (scores[None] > scores[:, None]).sum(1)
     equal = (scores[None] == scores[:, None]).sum(1)

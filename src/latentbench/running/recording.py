@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save
 from torch import nn
@@ -65,7 +66,10 @@ class RecordDraft:
             config=self.config,
             n_parameters=self.n_parameters,
             seconds=self.clock.seconds,
-            environment=environment(),
+            environment=environment(
+                cpu_threads=torch.get_num_threads(),
+                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            ),
             **content,
         )
 

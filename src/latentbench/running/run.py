@@ -18,7 +18,7 @@ from latentbench.evaluation.evaluate import Evaluation, evaluate
 from latentbench.loggers.base import RunLogger
 from latentbench.models.base import GenerativeModel
 from latentbench.records.provenance import code_digest
-from latentbench.records.record import FILE_NAME, described, status_of
+from latentbench.records.record import FILE_NAME, describe, status_of
 from latentbench.running.build import build, build_data, build_evaluation_parts, build_seeded_model
 from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint
 from latentbench.running.data_parallel import STRATEGY
@@ -143,7 +143,7 @@ def train_and_evaluate(run: ResolvedRun, *, devices: Sequence[int] | None) -> No
         raise
     finally:
         logger.close(failed=not has_finished)
-    log.info("\n".join([str(run.folder / FILE_NAME), *described(record)]))
+    log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:

@@ -1,0 +1,38 @@
+"""`latentbench-report`: a study as one web page, from its records and their images alone."""
+
+import sys
+from collections.abc import Sequence
+
+from latentbench.cli.command import run_command
+from latentbench.cli.tables import FROM_RECORDS
+
+HELP = """latentbench-report: a study as one web page, from its records and their images alone.
+
+Usage:
+  latentbench-report sweep=quick                    the study of sweeps/quick.yaml
+  latentbench-report study=mine output_dir=results  the records below results/mine
+  latentbench-report sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
+
+Reads  the same records as latentbench-tables, with the same options.
+Writes <output_dir>/<study>/report.html, one file that needs no network: the question, a short answer, figures,
+       sortable tables, and every run with its images, measures and settings.
+
+table.baseline  the value that names the baseline, such as vae, that other rows are tested against
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 2: the command or the records cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    return run_command("latentbench-report", lambda: _write([FROM_RECORDS, *arguments]))
+
+
+def _write(overrides: list[str]) -> None:
+    # Imported here, so that --help is quick.
+    from latentbench.configuration.compose import compose_config
+    from latentbench.reporting.page import write_page
+
+    write_page(compose_config(overrides))

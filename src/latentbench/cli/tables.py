@@ -1,0 +1,57 @@
+"""`latentbench-tables`: a study's table and figures, from its records alone."""
+
+import io
+import sys
+from collections.abc import Sequence
+
+from latentbench.cli.command import run_command
+from latentbench.configuration.catalogue import option_files, sentence
+
+HELP = """latentbench-tables: a study's table and figures, from its records alone.
+
+Usage:
+  latentbench-tables sweep=quick                    the study of sweeps/quick.yaml
+  latentbench-tables study=mine output_dir=results  the records below results/mine
+  latentbench-tables sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
+  latentbench-tables sweep=quick publish=true       writes results/quick/<data>, records included (force=true
+                                                    replaces published runs that are missing here)
+  latentbench-tables sweep=quick 'table.rows=[method,latent_size]' 'table.columns=[fid/prior,nll/test]'
+
+Reads  <output_dir>/<study>/*/record.json (by default output_dir=outputs, study=adhoc), and published
+       records: <output_dir>/<study>/*/records.jsonl.
+Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf.
+
+table.rows      choices or config keys that make a row; only seeds are averaged over
+table.columns   metrics, as <quantity>/<set name>; null: every recorded metric
+table.baseline  the value that names the baseline, such as vae; rows that differ significantly from it are marked
+table.samples   image sets to show side by side: samplers, reconstruction, interpolation
+table.figures   name -> {{x: ..., y: ...}}: a metric against another metric or against a row key
+
+Studies:
+{studies}
+"""
+# Keys that the config of a run does not have.
+FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 2: the command or the records cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show an arrow still shows the table
+    if {"-h", "--help"} & set(arguments):
+        print(HELP.format(studies=_studies()))
+        return 0
+    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
+
+
+def _write(overrides: list[str]) -> None:
+    # Imported here, so that --help is quick.
+    from latentbench.configuration.compose import compose_config
+    from latentbench.reporting.tables import write_tables
+
+    write_tables(compose_config(overrides))
+
+
+def _studies() -> str:
+    return "\n".join(f"  {path.stem:14} {sentence(path)}" for path in option_files("sweep"))

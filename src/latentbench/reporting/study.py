@@ -1,0 +1,100 @@
+"""A study as its config describes it: its records, its table and its figures."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.configuration.validation import check
+from latentbench.errors import UserError
+from latentbench.records.record import Record
+from latentbench.records.store import load_records
+from latentbench.records.wandb import load_wandb_records
+from latentbench.reporting.study_figures import make_figures
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Summary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyRecords:
+    """The records of a study.
+
+    folder: the study's, with its runs' images
+    left_out: a line on each record that cannot be used
+    """
+
+    folder: Path
+    records: list[Record]
+    left_out: list[str]
+
+
+def read_records(config: DictConfig) -> StudyRecords:
+    """Read a study's records; print a warning for each that cannot be used.
+
+    Raises: UserError if a value of the config is invalid or there are no records.
+    """
+    check(config)
+    folder = Path(config.output_dir) / config.study
+    records, left_out = _load(config, folder)
+    for line in left_out:
+        print(f"warning: {line}", file=sys.stderr)
+    if not records:
+        raise UserError(_no_records(config, folder, bool(left_out)))
+    return StudyRecords(folder=folder, records=records, left_out=left_out)
+
+
+def _load(config: DictConfig, folder: Path) -> tuple[list[Record], list[str]]:
+    if config["from"] == "records":
+        return load_records(folder)
+    if config["from"] != "wandb":
+        raise UserError(f"from={config['from']}: choose records or wandb")
+    if not config.logger.get("project"):
+        raise UserError("from=wandb needs a project: logger=wandb logger.entity=... logger.project=...")
+    return load_wandb_records(config.logger.entity, config.logger.project, config.study)
+
+
+def _no_records(config: DictConfig, folder: Path, some_unusable: bool) -> str:
+    where = folder if config["from"] == "records" else f"the W&B project {config.logger.project}"
+    sweep = OmegaConf.select(config, "hydra.runtime.choices.sweep")
+    command = f"-m sweep={sweep}" if sweep else f"study={config.study}"
+    if str(config.output_dir) != "outputs":
+        command += f" output_dir={config.output_dir}"
+    what = "no readable records" if some_unusable else "no records"
+    return f"{what} in {where}: run `latentbench {command}` first"
+
+
+def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, dict[str, Figure]]:
+    """The table and the figures that the config describes. Raises: UserError if the config's table is invalid."""
+    grid = config.hydra.sweeper.params or {}
+    summary = summarize(
+        study.records,
+        rows=names(config, "table.rows") or [],
+        columns=names(config, "table.columns"),
+        order={str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()},
+        baseline=OmegaConf.select(config, "table.baseline"),
+    )
+    samples = names(config, "table.samples") or []
+    figures, missing = make_figures(summary, study.folder, samples=samples, axes=figure_axes(config))
+    return dataclasses.replace(summary, notes=[*study.left_out, *summary.notes, *missing]), figures
+
+
+def names(config: DictConfig, key: str) -> list[str] | None:
+    """A list of names, which a user may give as a single name."""
+    value = OmegaConf.select(config, key)
+    if value is None:
+        return None
+    return [value] if isinstance(value, str) else [str(name) for name in value]
+
+
+def figure_axes(config: DictConfig) -> dict[str, dict[str, str]]:
+    """Figure -> its x and y, for every figure that is not null. Raises: UserError if one has no x or y."""
+    found = {}
+    for name, axes in (OmegaConf.select(config, "table.figures") or {}).items():
+        if axes is None:
+            continue
+        if not OmegaConf.is_dict(axes) or set(axes) != {"x", "y"}:
+            raise UserError(f"table.figures.{name}={axes}: give an x and a y, such as {{x: beta, y: fid/prior}}")
+        found[str(name)] = {str(axis): str(key) for axis, key in axes.items()}
+    return found
