@@ -1,5 +1,6 @@
 """Records are written whole or not at all, finished ones are never lost, and invalid ones are named."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -113,22 +114,23 @@ def test_a_folder_without_a_record_has_no_status(tmp_path: Path) -> None:
 # Written whole or not at all
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files_only() -> Iterator[None]:
-    """A disk that takes no file of more than 100 bytes."""
+    """A disk that takes no file of more than 100 bytes; only around the write, for pytest may write to a file too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_a_full_disk_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_whole(path, b"old")
-    with pytest.raises(OSError, match="too large"):
+    with small_files_only(), pytest.raises(OSError, match="too large"):
         write_whole(path, b"new" * 100)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
