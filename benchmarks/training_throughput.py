@@ -53,7 +53,7 @@ def seconds(config: DictConfig, data: ImageData, folder: Path) -> float:
         marks.append(time.perf_counter())
 
     model.training_step = marked  # type: ignore[method-assign]
-    fit(config, model, data, False, folder)
+    fit(config, model, data, folder)
     return (marks[-1] - marks[0]) / (len(marks) - 1)
 
 

@@ -23,7 +23,7 @@ from latentbench.cli import app, status
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, sentence
 from latentbench.configuration.compose import compose_config
 from latentbench.reporting import dashboard, page, tables
-from latentbench.running import train
+from latentbench.running import run
 
 NOT_A_KEY = "there is no such key"
 NOT_AN_OPTION = "there is no such option"
@@ -100,7 +100,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(train, "fit", no_training)
+    monkeypatch.setattr(run, "fit", no_training)
     return folder
 
 

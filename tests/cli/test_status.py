@@ -9,9 +9,8 @@ from test_tables import a_record
 
 from latentbench.cli import status
 from latentbench.cli.jobs import compose_jobs
-from latentbench.running.checkpoints import FILE_NAME
-from latentbench.running.job import LOCK, settle
-from latentbench.running.locks import held
+from latentbench.running.job import CHECKPOINT, LOCK, resolve
+from latentbench.running.locks import try_lock
 
 STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
 
@@ -20,7 +19,7 @@ STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
 def folders(tmp_path: Path) -> list[Path]:
     """A folder per run of the study."""
     jobs = compose_jobs([*STUDY, f"output_dir={tmp_path}", "-m"])
-    return [settle(job.config, job.options)[2] for job in jobs]
+    return [resolve(job.config, job.options).folder for job in jobs]
 
 
 def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path], tmp_path: Path) -> None:
@@ -30,10 +29,10 @@ def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path],
     a_record("ae", 0, {}, status="refused", reason="no density").save(refused)
     for folder in (cut_off, running):
         folder.mkdir(parents=True)
-        (folder / FILE_NAME).touch()
+        (folder / CHECKPOINT).touch()
     (running / LOCK).touch()
     before = files(tmp_path)
-    with held(running / LOCK):
+    with try_lock(running / LOCK):
         told = latentbench(*STUDY, f"output_dir={tmp_path}", program=status.main)
     assert told.out.splitlines() == [
         "1 finished, 1 running, 1 interrupted, 1 failed, 1 refused, 1 not started, of 6 runs",

@@ -33,7 +33,7 @@ def assert_two_batches_train(data: ImageData, folder: Path, config: DictConfig) 
     torch.manual_seed(0)
     model = build_model(config, data)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    trainer = fit(config, model, data, False, folder)
+    trainer = fit(config, model, data, folder)
     losses = trainer.callback_metrics
     assert any(name.startswith("train/") and "loss" in name for name in losses)
     assert all(loss.isfinite() for loss in losses.values())
@@ -70,7 +70,7 @@ def test_it_trains_in_half_precision_and_on_a_last_batch_of_one_image(method: st
 def test_it_trains_with_one_latent_dimension_or_very_many(method: str, latent_size: int, tmp_path: Path) -> None:
     config = settled(method, latent_size=latent_size, trainer__limit_train_batches=1, backbone__hidden=[16])
     torch.manual_seed(0)
-    trainer = fit(config, build_model(config, few_digits()), few_digits(), False, tmp_path)
+    trainer = fit(config, build_model(config, few_digits()), few_digits(), tmp_path)
     assert all(loss.isfinite() for loss in trainer.callback_metrics.values())
 
 

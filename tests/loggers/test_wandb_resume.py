@@ -12,6 +12,7 @@ from test_command_line import latentbench
 from test_weights_and_biases import CHOICES, CONFIG, RECORD, a_logger, alone, rows, server, summary, the_folder
 
 from latentbench.loggers import weights_and_biases
+from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record, load
 from latentbench.running import checkpoints
@@ -24,8 +25,8 @@ SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.ma
 
 def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
     logger = a_logger()
-    curves = logger.start(run_dir=run_dir, study="s", run_id="a", choices=CHOICES, config=CONFIG, resumed=resumed)
-    return logger, curves
+    run = RunInfo(run_id="a", study="s", choices=CHOICES, config=CONFIG, folder=run_dir, resumed=resumed)
+    return logger, logger.start(run)
 
 
 def part(run_dir: Path, epochs: range, *, resumed: bool, record: Record | None = None) -> None:
@@ -99,16 +100,16 @@ def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*SMALL, "checkpoint_seconds=0", f"output_dir={tmp_path}")
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         if trainer.current_epoch == 3:
             raise KeyboardInterrupt
         if trainer.current_epoch < 2:
-            keep(self, trainer, model)
+            save(self, trainer, model)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         assert latentbench(*command).code == 130
     assert latentbench(*command).code == 0
     assert latentbench(*command, "force=true").code == 0
@@ -126,15 +127,15 @@ def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
 def test_a_run_whose_server_dies_ends_whole_with_one_warning_and_can_be_synced(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(weights_and_biases.PATIENCE, "finish_timeout", 2)
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    monkeypatch.setitem(weights_and_biases.TIMEOUTS, "finish_timeout", 2)
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def lose(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        keep(self, trainer, model)
+        save(self, trainer, model)
         if trainer.current_epoch == 2:
             server.dies_after = server.requests
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", lose)
+    monkeypatch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", lose)
     finished = latentbench(*SMALL, f"output_dir={tmp_path}")
     assert finished.code == 0
     (run_dir,) = (tmp_path / "s").iterdir()

@@ -19,7 +19,9 @@ import wandb
 from PIL import Image
 
 from latentbench.loggers import weights_and_biases
+from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
+from latentbench.records import wandb_keys
 from latentbench.records.record import Record, parse
 from wandb_server import WandbServer
 
@@ -82,7 +84,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 
 
 def start(logger: WeightsAndBiases, run_dir: Path, run_id: str = RECORD.run_id) -> Any:
-    return logger.start(run_dir=run_dir, study=RECORD.study, run_id=run_id, choices=CHOICES, config=CONFIG)
+    return logger.start(RunInfo(run_id=run_id, study=RECORD.study, choices=CHOICES, config=CONFIG, folder=run_dir))
 
 
 def a_logger() -> WeightsAndBiases:
@@ -219,8 +221,7 @@ def test_images_become_a_picture_each_that_says_what_it_shows(tmp_path: Path, ch
     ],
 )
 def test_a_run_is_called_what_it_is(choices: dict[str, Any], name: str) -> None:
-    chosen = CHOICES | choices
-    assert f"{weights_and_biases.variant(chosen)} s{chosen['seed']}" == name
+    assert wandb_keys.run_name(CHOICES | choices) == name
 
 
 def test_two_runs_of_one_process_are_two_runs(tmp_path: Path) -> None:
@@ -352,8 +353,8 @@ def test_a_server_that_answers_gets_the_run(tmp_path: Path, server: WandbServer)
 def test_a_server_lost_on_the_way_holds_nobody_up(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(weights_and_biases.PATIENCE, "finish_timeout", 1)
-    monkeypatch.setitem(weights_and_biases.PATIENCE, "init_timeout", 1)
+    monkeypatch.setitem(weights_and_biases.TIMEOUTS, "finish_timeout", 1)
+    monkeypatch.setitem(weights_and_biases.TIMEOUTS, "init_timeout", 1)
     logger = a_logger()
     start(logger, tmp_path / "a").log_metrics({"train/loss": 1.0, "epoch": 0}, 0)
     server.close()

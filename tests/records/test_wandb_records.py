@@ -9,6 +9,7 @@ from test_command_line import latentbench
 from test_tables import a_record
 from test_weights_and_biases import alone, server
 
+from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record
 from latentbench.reporting.tables import load_records, load_wandb_records, main
@@ -20,9 +21,10 @@ __all__ = ["alone", "server"]  # fixtures
 def logged(record: Record, run_dir: Path) -> Record:
     """The record, after its run was logged."""
     logger = WeightsAndBiases(project="latentbench", entity=None)
-    logger.start(
-        run_dir=run_dir, study=record.study, run_id=record.run_id, choices=record.choices, config=record.config
+    run = RunInfo(
+        run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
     )
+    logger.start(run)
     logger.finish(record, {})
     logger.close(failed=record.status != "finished")
     return record
@@ -87,7 +89,7 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
     assert records == [good]
     assert len(unusable) == 2
     assert without["name"] in unusable[0]
-    assert "holds no record" in unusable[0]
+    assert "has no record" in unusable[0]
     assert older["name"] in unusable[1]
     assert "schema 0 and this version reads schema 2: run it again" in unusable[1]
 

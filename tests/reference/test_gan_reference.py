@@ -189,7 +189,7 @@ def test_training_is_the_algorithm_written_out_across_epochs(
     torch.manual_seed(1)
     written_out(by_hand, batches, steps=steps, betas=betas)
     torch.manual_seed(1)
-    fit(config, model, data, False, tmp_path)
+    fit(config, model, data, tmp_path)
     for (name, one), other in zip(model.state_dict().items(), by_hand.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
 
@@ -237,7 +237,7 @@ def test_each_step_moves_its_player_alone_and_the_generators_comes_first_and_eve
     config = config_of(method, backbone, *asked, "trainer.max_epochs=3")
     model = model_of(method, backbone, *asked)
     referee = Referee(model, monkeypatch)
-    fit(config, model, DATA, False, tmp_path)
+    fit(config, model, DATA, tmp_path)
     turns = [["critic", "generator"] if i % steps == 0 else ["critic"] for i in range(9)]
     assert referee.moves == list(itertools.chain(*turns))
     # The plain GAN shows both players the same images; a critic's generator has draws of its own.
@@ -248,7 +248,7 @@ def test_each_step_moves_its_player_alone_and_the_generators_comes_first_and_eve
 def test_all_layers_of_the_discriminator_and_no_other_have_a_spectral_norm_of_1(backbone: str, tmp_path: Path) -> None:
     config = config_of("hinge_gan", backbone, "trainer.max_epochs=5")
     model = model_of("hinge_gan", backbone)
-    fit(config, model, DATA, False, tmp_path)
+    fit(config, model, DATA, tmp_path)
     for name, value in largest_singular_values(model.eval()).items():
         if name.startswith("backbone.decoder"):
             assert value != pytest.approx(1, abs=1e-3), name
@@ -288,7 +288,7 @@ def test_black_and_white_images_and_a_batch_of_one_train_in_any_precision(
     losses: list[Tensor] = []
     take = model._step
     model._step = lambda optimizer, loss: (losses.append(loss), take(optimizer, loss))
-    fit(config, model, data, False, tmp_path)
+    fit(config, model, data, tmp_path)
     assert len(losses) == 8
     assert all(loss.isfinite() and loss.dtype == kept for loss in losses)
     assert all(weight.isfinite().all() for weight in model.state_dict().values())
@@ -316,7 +316,7 @@ def test_the_generators_loss_teaches_a_flow_what_to_draw(method: str, tmp_path: 
     model.generator_loss(model.generate(16)).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in learned)
     before = [parameter.detach().clone() for parameter in learned]
-    fit(config, model, DATA, False, tmp_path)
+    fit(config, model, DATA, tmp_path)
     assert not any(torch.equal(old, new) for old, new in zip(before, learned, strict=True))
 
 

@@ -216,7 +216,7 @@ def test_the_loss_follows_the_annealing_from_the_first_batch_of_a_training_to_it
         return made
 
     monkeypatch.setattr(Autoencoder, "terms", recorded)
-    fit(config, model, few_digits(), False, tmp_path)
+    fit(config, model, few_digits(), tmp_path)
     assert [progress for progress, _, _ in seen] == pytest.approx([batch / 12 for batch in range(12)])
     # Lightning counts the critic's steps, too: nothing may be made of its count.
     assert seen[-1][1] == (11 if regularizer == "kl" else 22)

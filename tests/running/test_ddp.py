@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from latentbench.errors import Refused
-from latentbench.launchers.local import devices_of
+from latentbench.launchers.local import usable_gpus
 from latentbench.records.record import load
 from latentbench.running import data_parallel
-from latentbench.running.build import seeded_model
-from latentbench.running.checkpoints import FILE_NAME, Checkpoints
-from latentbench.running.job import Job
+from latentbench.running.build import build_seeded_model
+from latentbench.running.checkpoints import PeriodicCheckpoint
+from latentbench.running.job import CHECKPOINT, Job
 from latentbench.running.train import fit
 from options import composed, few_digits, options, untrained
 
@@ -43,7 +43,7 @@ def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None
     config = copy.deepcopy(composed(f"method={method}", *small, *how))
     folder.mkdir(parents=True, exist_ok=True)
     data = few_digits(IMAGES)
-    model: Any = seeded_model(config, data)
+    model: Any = build_seeded_model(config, data)
     shown: list[int] = []
     model.backbone.encoder[1].register_forward_hook(lambda layer, given, made: shown.append(len(made)))
     gradients: dict[int, Tensor] = {}
@@ -53,7 +53,7 @@ def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None
         gradients.update({id(weight): weight.grad.detach().clone() for weight in weights})
 
     watch = register_optimizer_step_pre_hook(remember)
-    losses = fit(config, model, data, False, folder, checkpoint=checkpoint).callback_metrics
+    losses = fit(config, model, data, folder, checkpoint=checkpoint).callback_metrics
     watch.remove()
     of_weights = {name: gradients[id(weight)] for name, weight in model.named_parameters() if id(weight) in gradients}
     return {"weights": model.state_dict(), "gradients": of_weights, "losses": dict(losses), "shown": sum(shown)}
@@ -61,14 +61,14 @@ def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None
 
 def cut_off(method: str, folder: Path) -> None:
     """The same, but that it ends after the first epoch."""
-    keep = Checkpoints.on_train_epoch_end
+    save = PeriodicCheckpoint.on_train_epoch_end
 
-    def cut(self: Checkpoints, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        keep(self, trainer, model)
+    def cut(self: PeriodicCheckpoint, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        save(self, trainer, model)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "on_train_epoch_end", cut)
+        patch.setattr(PeriodicCheckpoint, "on_train_epoch_end", cut)
         with pytest.raises(KeyboardInterrupt):
             trained(method, folder, *DDP)
 
@@ -83,7 +83,7 @@ def in_a_process(rank: int, folder: Path, port: int) -> None:
         torch.save(trained(method, folder / f"{method} whole", *DDP), folder / f"{method} whole.{rank}")
         cut_off(method, folder / f"{method} cut off")
         torch.manual_seed(rank)
-        checkpoint = folder / f"{method} cut off" / FILE_NAME
+        checkpoint = folder / f"{method} cut off" / CHECKPOINT
         resumed = trained(method, checkpoint.parent, *DDP, checkpoint=checkpoint)
         torch.save(resumed, folder / f"{method} cut off.{rank}")
 
@@ -165,7 +165,7 @@ def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) ->
     command = ["method=gan", *SMALL, *DDP, "trainer.max_epochs=40", "checkpoint_seconds=0"]
     command = [sys.executable, "-m", "latentbench", *command, f"output_dir={tmp_path}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob(f"adhoc/*/{FILE_NAME}")):
+    while not list(tmp_path.glob(f"adhoc/*/{CHECKPOINT}")):
         assert process.poll() is None
         time.sleep(0.05)
     (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -176,7 +176,7 @@ def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) ->
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     assert again.returncode == 0, again.stderr
     assert load(of_run(tmp_path) / "record.json").metrics
-    assert not list(tmp_path.glob(f"adhoc/*/{FILE_NAME}"))
+    assert not list(tmp_path.glob(f"adhoc/*/{CHECKPOINT}"))
     assert "finished already" in latentbench(*command[3:]).err, "which takes no process to find out"
 
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.Captur
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("latentbench.running.subprocess_run.tempfile.TemporaryDirectory", lambda **_: no_place.open())
         failed = latentbench("-m", "seed=0,1", *SMALL, *DDP, f"output_dir={tmp_path}")
-    assert (failed.code, failed.err.count("no process for it"), "2 failed" in failed.err) == (1, 2, True)
+    assert (failed.code, failed.err.count("its process cannot be started"), "2 failed" in failed.err) == (1, 2, True)
     refused = latentbench(*SMALL, *DDP, "posterior=dirac", f"output_dir={tmp_path}")
     said = capfd.readouterr().err.splitlines()
     assert (refused.code, len(said), said[0].startswith("refused: ")) == (2, 1, True)
@@ -209,16 +209,16 @@ def test_a_run_takes_as_many_devices_as_its_trainer_says(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"id-{number}"))
     taken = {"trainer=default": 1, "trainer.devices=3": 3, "trainer=ddp": 8, "trainer.devices=-1": 8}
     for override, n in taken.items():
-        names, wanted = devices_of(Job(composed(override), {}, [], True))
+        names, wanted = usable_gpus(Job(composed(override), {}, [], True))
         assert (names, wanted) == ({number: f"id-{number}" for number in range(8)}, n), override
-    of_two = devices_of(Job(composed("trainer.devices=[2,5]"), {}, [], True))
+    of_two = usable_gpus(Job(composed("trainer.devices=[2,5]"), {}, [], True))
     assert of_two == ({2: "id-2", 5: "id-5"}, 2), "these and no others"
-    assert devices_of(Job(composed("trainer.accelerator=cpu"), {}, [], True)) == ({}, 0)
+    assert usable_gpus(Job(composed("trainer.accelerator=cpu"), {}, [], True)) == ({}, 0)
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(16), nn.Dropout()])
 def test_a_network_that_looks_at_other_images_or_draws_is_refused(layer: nn.Module) -> None:
     model: Any = untrained(few_digits())
     model.backbone.encoder.append(layer)
-    with pytest.raises(Refused, match=f"{type(layer).__name__} of a share"):
-        data_parallel.Shares().setup(SimpleNamespace(world_size=2), model, "fit")  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=f"{type(layer).__name__} gives other outputs on a part of a batch"):
+        data_parallel.SplitBatch().setup(SimpleNamespace(world_size=2), model, "fit")  # type: ignore[arg-type]

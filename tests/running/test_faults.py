@@ -21,7 +21,7 @@ def test_two_launches_of_one_sweep_share_its_runs(tmp_path: Path) -> None:
             number, _, what = part.partition(" ")
             counts[what] = counts.get(what, 0) + int(number)
     assert counts.pop("finished") == 6, "no run twice, and none left out"
-    assert set(counts) <= {"run elsewhere", "finished before"}
+    assert set(counts) <= {"locked by another process", "finished before"}
     assert len(numbers(tmp_path)) == 6
 
 

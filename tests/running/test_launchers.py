@@ -1,6 +1,8 @@
 """Launchers past one machine: a Ray cluster of two GPUs that are none, submitit's own, and a Slurm of three scripts."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -14,9 +16,8 @@ import pytest
 from test_command_line import Finished, latentbench, the_one_line
 
 from latentbench.records.record import FILE_NAME, load
-from latentbench.running import checkpoints, locks
-from latentbench.running.job import LOCK
-from latentbench.running.locks import held, is_held
+from latentbench.running.job import CHECKPOINT, LOCK
+from latentbench.running.locks import is_locked, try_lock
 
 SMALL = ("backbone.hidden=[16]", "metric=[fid]", "sampler=[prior]", "logger=none", "checkpoint_seconds=0")
 LOCAL = ("launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=0")
@@ -69,7 +70,7 @@ def cluster() -> Iterator[str]:
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the commands of Slurm, which start what they are given at once."""
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'latentbench[slurm]'")
-    monkeypatch.setattr("latentbench.launchers.slurm.BETWEEN_LOOKS", 1.0)
+    monkeypatch.setattr("latentbench.launchers.slurm.QUEUE_POLL_SECONDS", 1.0)
     folder = tmp_path / "slurm"
     (folder / "queue").mkdir(parents=True)
     for name, content in (("sbatch", SBATCH), ("srun", SRUN), ("squeue", SQUEUE)):
@@ -124,7 +125,7 @@ def meanwhile(wanted: Callable[[], Any], then: Callable[[Any], None]) -> threadi
 
 def begun(root: Path) -> list[Path]:
     """Runs that have been kept once."""
-    return [run for run in runs(root) if (run / checkpoints.FILE_NAME).is_file()]
+    return [run for run in runs(root) if (run / CHECKPOINT).is_file()]
 
 
 @pytest.mark.parametrize(
@@ -138,12 +139,12 @@ def test_a_run_that_is_ended_costs_itself_alone_and_the_same_command_goes_on_wit
     meanwhile(lambda: begun(tmp_path), lambda found: os.kill(holder(found[0] / LOCK), how))
     first = sweep(tmp_path, *where, epochs=20)
     assert "runs: 1 killed, 1 finished" in first.err or "runs: 1 finished, 1 killed" in first.err, first.err
-    assert "the same command goes on with it" in first.err
+    assert "the same command resumes it" in first.err
     assert first.code == 1
     killed, other = sorted(runs(tmp_path), key=lambda run: (run / FILE_NAME).exists())
     assert load(other / FILE_NAME).status == "finished"
     assert not (killed / FILE_NAME).exists(), "it has not failed"
-    assert (killed / checkpoints.FILE_NAME).is_file()
+    assert (killed / CHECKPOINT).is_file()
     again = sweep(tmp_path, *where, epochs=20)
     assert again.code == 0, again.err
     assert "runs: 1 finished before, 1 finished" in again.err
@@ -167,10 +168,10 @@ def test_ctrl_c_cancels_the_tasks_of_ray_and_leaves_those_of_slurm_in_the_queue(
     assert stopped.code == 130
     assert "the same command goes on" in stopped.err
     if where[0] == "launcher=ray":
-        assert not any(is_held(run / LOCK) for run in runs(tmp_path))
+        assert not any(is_locked(run / LOCK) for run in runs(tmp_path))
         assert not any((run / FILE_NAME).exists() for run in runs(tmp_path))
     else:
-        assert "2 runs stay in the queue and go on" in stopped.err
+        assert "2 runs stay in the queue" in stopped.err
         assert "scancel 70" in stopped.err
         until = time.monotonic() + PATIENCE
         while not all((run / FILE_NAME).exists() for run in runs(tmp_path)) and time.monotonic() < until:
@@ -183,7 +184,7 @@ def test_what_ray_cannot_give_is_said_at_once(cluster: str, tmp_path: Path) -> N
     for wrong, says in {
         "launcher.gpus=3": "no machine of the Ray cluster has 1 processors and 3 GPUs for a run (they have 2 and 2)",
         "launcher.cpus=5": "no machine of the Ray cluster has 5 processors and 1 GPUs for a run (they have 2 and 2)",
-        "launcher.gpus=1.5": "launcher.gpus=1.5: give a whole number, or a part of one",
+        "launcher.gpus=1.5": "launcher.gpus=1.5: give a whole number, or a fraction below 1",
         "launcher.gpus=-1": "launcher.gpus=-1: give a number at least 0",
         "launcher.address=127.0.0.1:9": "there is no Ray cluster ([Errno 111] Connection refused): start one with",
         "launcher.address=nonsense": "launcher.address=nonsense: there is no Ray cluster (",
@@ -196,7 +197,7 @@ def test_what_ray_cannot_give_is_said_at_once(cluster: str, tmp_path: Path) -> N
 def test_what_slurm_cannot_be_given_is_said_at_once(slurm: Path, tmp_path: Path) -> None:
     (slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: long' >&2\nexit 1\n")
     for wrong, says in {
-        "launcher.partition=long": "sbatch did not take the runs: sbatch: error: invalid partition specified: long",
+        "launcher.partition=long": "sbatch rejected the job: sbatch: error: invalid partition specified: long",
         "launcher.cluster=pbs": "launcher.cluster=pbs: choose one of slurm, local",
         "launcher.minutes=0": "launcher.minutes=0: give a whole number, 1 or more",
     }.items():
@@ -222,14 +223,17 @@ def test_a_package_that_is_not_there_is_named(
     assert finished.code == 2
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_stops_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def none_here(*_: Any) -> None:
-        raise OSError(38, "Function not implemented")
+    def unsupported(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(locks.fcntl, "flock", none_here)
-    with held(tmp_path / "lock") as ours:
-        assert ours
-    assert "cannot be locked (Function not implemented)" in caplog.text
-    assert not is_held(tmp_path / "lock")
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    for _ in range(2):
+        with try_lock(tmp_path / "lock") as acquired:
+            assert acquired
+    assert f"cannot be locked ({os.strerror(code)})" in caplog.text
+    assert not is_locked(tmp_path / "lock")
+    assert {path.name for path in tmp_path.iterdir()} == {"lock"}, "no marker that would outlive its process"

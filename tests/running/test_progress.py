@@ -10,7 +10,7 @@ from test_command_line import latentbench
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.identity import choices
 from latentbench.errors import Refused, UserError
-from latentbench.running import train
+from latentbench.running import run
 
 N_PRIORS = len(list((CONF_DIR / "prior").glob("*.yaml")))
 
@@ -21,7 +21,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        train, "run", lambda config, options, devices: asked.append(choices(config, options)) or "finished"
+        run, "run", lambda config, options, devices: asked.append(choices(config, options)) or "finished"
     )
     return asked
 
@@ -87,7 +87,7 @@ def test_a_sweep_says_in_the_end_what_became_of_its_runs(
             raise RuntimeError("out of luck")
         return "finished before" if config.seed == 3 else "finished"
 
-    monkeypatch.setattr(train, "run", by_seed)
+    monkeypatch.setattr(run, "run", by_seed)
     finished = latentbench("-m", "seed=range(0,5)")
     assert counted(finished.err)[-1] == (5, 5)
     last = finished.err.splitlines()[-1]
@@ -106,7 +106,7 @@ def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
             raise error
         return "finished"
 
-    monkeypatch.setattr(train, "run", second_goes_wrong)
+    monkeypatch.setattr(run, "run", second_goes_wrong)
     finished = latentbench("-m", "seed=0,1,2")
     assert finished.code == code
     assert str(error) in finished.err

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from latentbench.launchers.local import Local
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import load
 from latentbench.running import checkpoints
-from latentbench.running.locks import held, is_held, leased_devices
+from latentbench.running.job import CHECKPOINT
+from latentbench.running.locks import is_locked, leased_devices, try_lock
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
 EPOCHS = 6
@@ -34,6 +36,25 @@ def folder(root: Path) -> Path:
     """The run's folder."""
     (found,) = (root / "adhoc").iterdir()
     return found
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from latentbench.running.locks import try_lock
+
+with try_lock(Path(sys.argv[1])) as acquired:
+    print(acquired, flush=True)
+    time.sleep(60)
+"""
+
+
+def lock_holder(lock: Path) -> subprocess.Popen[str]:
+    """Another process, which holds a lock."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
 
 
 def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
@@ -49,24 +70,24 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(method, tmp_path / "whole")
-    keep = checkpoints.Checkpoints.on_train_epoch_end
+    save = checkpoints.PeriodicCheckpoint.on_train_epoch_end
 
     def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        keep(self, trainer, model)
+        save(self, trainer, model)
         if trainer.current_epoch in (1, 3):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "on_train_epoch_end", cut)
+        patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         for _ in range(2):
             torch.manual_seed(random.randrange(2**31))
             code = latentbench(
                 f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
             ).code
             assert code == 130
-            assert (folder(tmp_path / "cut") / checkpoints.FILE_NAME).is_file()
+            assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
     assert trained(method, tmp_path / "cut") == whole
-    assert not (folder(tmp_path / "cut") / checkpoints.FILE_NAME).exists(), "of a finished run nothing goes on"
+    assert not (folder(tmp_path / "cut") / CHECKPOINT).exists(), "of a finished run nothing goes on"
 
 
 def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
@@ -74,24 +95,23 @@ def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
 ) -> None:
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "forget", lambda run_dir: None)
-        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         trained("vae", tmp_path / "cut")
     of_run = folder(tmp_path / "cut")
-    content = (of_run / checkpoints.FILE_NAME).read_bytes()
-    (of_run / checkpoints.FILE_NAME).write_bytes(content[: len(content) // 2])
+    content = (of_run / CHECKPOINT).read_bytes()
+    (of_run / CHECKPOINT).write_bytes(content[: len(content) // 2])
     (of_run / "record.json").unlink()
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}")
     assert finished.code == 0
     assert "last.ckpt cannot be read" in finished.err
-    assert "begins anew" in finished.err
+    assert "starts from the beginning" in finished.err
     assert load(of_run / "record.json").metrics == whole["metrics"]
 
 
 def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("latentbench.running.train.forget", lambda run_dir: None)
+        patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         patch.setattr("latentbench.running.train.code_digest", lambda: "another")
         trained("vae", tmp_path / "cut")
     (folder(tmp_path / "cut") / "record.json").unlink()
@@ -119,54 +139,54 @@ def test_the_reason_of_a_failure_is_gone_when_the_run_begins_again(
 ) -> None:
     command = ("method=vae", *SMALL, "trainer.max_epochs=1", f"output_dir={tmp_path}")
     with monkeypatch.context() as patch:
-        patch.setattr("latentbench.running.train.fit", lambda *_, **__: 1 / 0)
+        patch.setattr("latentbench.running.run.fit", lambda *_, **__: 1 / 0)
         assert latentbench(*command).code == 1
     assert state_of(folder(tmp_path))[0] == "failed"
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("latentbench.running.train.fit", interrupted)
+    monkeypatch.setattr("latentbench.running.run.fit", interrupted)
     assert latentbench(*command).code == 130
     assert state_of(folder(tmp_path)) == ("to do", None)
 
 
-def test_a_look_at_a_run_does_not_keep_it_from_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with held(tmp_path / "lock") as free:
-        assert free
-        looks = []
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """latentbench-status holds a run's lock while it looks at it."""
+    with (tmp_path / "lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        release = threading.Timer(0.3, fcntl.flock, (other, fcntl.LOCK_UN))
+        release.start()
+        start = time.monotonic()
+        with try_lock(tmp_path / "lock", timeout=60.0) as acquired:
+            assert acquired
+            assert 0.2 < time.monotonic() - start < 30
+        release.join()
 
-        def another_ends(seconds: float) -> None:
-            looks.append(seconds)
-            if len(looks) == 3:
-                fcntl.flock(others, fcntl.LOCK_UN)
 
-        with (tmp_path / "other").open("a") as others:
-            fcntl.flock(others, fcntl.LOCK_EX)
-            monkeypatch.setattr("latentbench.running.locks.time.sleep", another_ends)
-            with held(tmp_path / "other", patience=60.0) as ours:
-                assert (ours, len(looks)) == (True, 3)
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+    holder = lock_holder(tmp_path / "lock")
+    with try_lock(tmp_path / "lock") as acquired:
+        assert not acquired
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / "lock").exists(), "a file that is left behind is no lock"
+    with try_lock(tmp_path / "lock") as acquired:
+        assert acquired
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     whole = trained("vae", tmp_path)
     of_run = folder(tmp_path)
     (of_run / "record.json").unlink()
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path\n"
-         "from latentbench.running.locks import held\n"
-         "with held(Path(sys.argv[1])) as ours: print(ours, flush=True); time.sleep(60)", str(of_run / "lock")],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "True\n"
-    assert is_held(of_run / "lock")
+    holder = lock_holder(of_run / "lock")
+    assert is_locked(of_run / "lock")
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
-    assert (finished.code, "another process is at it" in finished.err) == (0, True)
+    assert (finished.code, "is locked by another process" in finished.err) == (0, True)
     assert not (of_run / "record.json").exists()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert not is_held(of_run / "lock"), "the operating system drops it"
+    assert not is_locked(of_run / "lock"), "the operating system drops it"
     assert trained("vae", tmp_path) == whole
 
 
@@ -227,10 +247,10 @@ def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> N
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:
-    with held(tmp_path / "lock") as first, held(tmp_path / "lock") as second:
+    with try_lock(tmp_path / "lock") as first, try_lock(tmp_path / "lock") as second:
         assert (first, second) == (True, False)
-    assert not is_held(tmp_path / "lock")
-    assert not is_held(tmp_path / "no such lock")
+    assert not is_locked(tmp_path / "lock")
+    assert not is_locked(tmp_path / "no such lock")
 
 
 SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
@@ -281,17 +301,17 @@ def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
     (lock,) = tmp_path.glob("adhoc/*/lock")
-    assert is_held(lock)
+    assert is_locked(lock)
     process.terminate()
     process.wait()
     until = time.monotonic() + 30
-    while is_held(lock):
+    while is_locked(lock):
         assert time.monotonic() < until, "the worker is at its run still"
         time.sleep(0.2)
 
 
 def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give = Local._give
+    assign = Local._assign
     given = []
 
     def late(self: Local, busy: Any, worker: Any, *more: Any) -> None:
@@ -299,9 +319,9 @@ def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, m
         if len(given) == 2:
             worker[1].kill()
             worker[1].join()
-        give(self, busy, worker, *more)
+        assign(self, busy, worker, *more)
 
-    monkeypatch.setattr(Local, "_give", late)
+    monkeypatch.setattr(Local, "_assign", late)
     several = ("-m", "method=vae", "seed=0,1,2", *SMALL, "trainer.max_epochs=1", "launcher=local", "launcher.n_jobs=1")
     finished = latentbench(*several, f"output_dir={tmp_path}")
     assert finished.code == 1

@@ -26,7 +26,7 @@ from latentbench.configuration.identity import run_id
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
 from latentbench.loggers import weights_and_biases
-from latentbench.running import build, job, train
+from latentbench.running import build, job, run
 
 KEYS = {
     "schema", "run_id", "study", "status", "choices", "metrics", "standard_errors", "skipped", "caveats", "reason",
@@ -64,7 +64,7 @@ def name_of(*overrides: str) -> str:
     config = compose_config(list(overrides))
     chosen = config.hydra.runtime.choices
     config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return job.settle(config, chosen)[2].name
+    return job.resolve(config, chosen).folder.name
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ def test_the_record_says_what_the_run_was_made_with(vae: Path) -> None:
 
 
 def test_the_record_names_the_commit_of_the_code(vae: Path) -> None:
-    git = ["git", "-C", str(Path(train.__file__).parent), "rev-parse", "HEAD"]
+    git = ["git", "-C", str(Path(run.__file__).parent), "rev-parse", "HEAD"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -239,7 +239,7 @@ def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -
     assert finished.out == ""
     assert f"outputs/adhoc/{record['run_id']}/record.json" in finished.err
     assert re.search(
-        rf"mse +test {record['metrics']['mse/test']:.4g} ± {record['errors']['mse/test']:.2g}\n", finished.err
+        rf"mse +test {record['metrics']['mse/test']:.4g} ± {record['standard_errors']['mse/test']:.2g}\n", finished.err
     )
 
 
@@ -309,7 +309,7 @@ def test_a_name_tells_the_main_choices() -> None:
 
 def test_a_finished_run_is_not_run_again(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(quick)
-    monkeypatch.setattr(train, "fit", lambda *_: pytest.fail("it was run again"))
+    monkeypatch.setattr(run, "fit", lambda *_: pytest.fail("it was run again"))
     again = latentbench(*QUICK)
     assert again.code == 0
     assert "is finished already" in again.err
@@ -320,8 +320,8 @@ def test_a_finished_run_is_not_run_again(quick: Path, monkeypatch: pytest.Monkey
 def test_force_runs_a_finished_run_again_and_keeps_its_name(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = the_record(quick)
     fits = []
-    fit = train.fit
-    monkeypatch.setattr(train, "fit", lambda *parts, **how: fits.append(1) or fit(*parts, **how))
+    fit = run.fit
+    monkeypatch.setattr(run, "fit", lambda *parts, **how: fits.append(1) or fit(*parts, **how))
     assert latentbench(*QUICK, "force=true").code == 0
     after = the_record(quick)
     assert fits == [1]
@@ -343,7 +343,7 @@ def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise RuntimeError("out of luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "fit", broken)
+        patch.setattr(run, "fit", broken)
         assert latentbench(*QUICK).code == 1
     failed = the_record(tmp_path / "outputs")
     assert (failed["status"], failed["reason"]) == ("failed", "RuntimeError: out of luck")
@@ -353,13 +353,13 @@ def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (finished["status"], finished["reason"], finished["run_id"]) == ("finished", None, failed["run_id"])
 
 
-@pytest.mark.parametrize("phase", ["build_model", "fit", "evaluate", "keep"])
+@pytest.mark.parametrize("phase", ["build_seeded_model", "fit", "evaluate", "save_weights", "save_images"])
 def test_a_failed_run_never_replaces_a_finished_one(phase: str, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of luck")
 
     before = files(quick)
-    monkeypatch.setattr(train, phase, broken)
+    monkeypatch.setattr(run, phase, broken)
     assert latentbench(*QUICK, "force=true").code == 1
     left = files(quick)
     assert {path: content for path, content in left.items() if not path.endswith("last.ckpt")} == before
@@ -378,7 +378,7 @@ def test_broken_data_leaves_a_finished_record_as_it_was(tmp_path: Path) -> None:
     assert {file.name for file in path.parent.iterdir()} == {"record.json", "lock"}
 
 
-@pytest.mark.parametrize("phase", [(Batches, "__iter__"), (train, "evaluate")], ids=["training", "measuring"])
+@pytest.mark.parametrize("phase", [(Batches, "__iter__"), (run, "evaluate")], ids=["training", "measuring"])
 def test_an_interrupted_sweep_leaves_no_record_and_runs_the_next_time(
     phase: tuple[Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -570,14 +570,14 @@ def test_a_copied_run_is_still_that_run(vae: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_measured_does_not_change_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_measures = train.build_measures
+    build_evaluation_parts = run.build_evaluation_parts
 
     def drawing(*arguments: Any) -> dict[str, Any]:
         torch.rand(7)
-        return build_measures(*arguments)
+        return build_evaluation_parts(*arguments)
 
     assert latentbench(*QUICK, f"output_dir={tmp_path / 'one'}").code == 0
-    monkeypatch.setattr(train, "build_measures", drawing)
+    monkeypatch.setattr(run, "build_evaluation_parts", drawing)
     assert latentbench(*QUICK, f"output_dir={tmp_path / 'two'}").code == 0
     one, two = (next((tmp_path / out).glob("*/*/model.safetensors")).read_bytes() for out in ("one", "two"))
     assert one == two

@@ -81,7 +81,7 @@ def _launch(jobs: list[Job]) -> Counter[str]:
 def _exit_with_code_of(outcomes: Counter[str]) -> None:
     if outcomes.total() > 1:
         print("runs:", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), file=sys.stderr)
-    sys.exit(1 if outcomes["failed"] or outcomes["killed"] else 2 if outcomes["wrong"] else 0)
+    sys.exit(1 if outcomes["failed"] or outcomes["killed"] else 2 if outcomes["invalid"] else 0)
 
 
 def _exit_with(reasons: list[str]) -> NoReturn:

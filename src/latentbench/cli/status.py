@@ -14,9 +14,8 @@ from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.configuration.messages import explain
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, load
-from latentbench.running import checkpoints
-from latentbench.running.job import LOCK, settle
-from latentbench.running.locks import is_held
+from latentbench.running.job import CHECKPOINT, LOCK, resolve
+from latentbench.running.locks import is_locked
 
 HELP = """latentbench-status: the progress of a study; nothing is run.
 
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
-        folders = list(dict.fromkeys(settle(job.config, job.options)[2] for job in jobs))
+        folders = list(dict.fromkeys(resolve(job.config, job.options).folder for job in jobs))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"latentbench-status: {explain(error)}", file=sys.stderr)
         return 2
@@ -74,12 +73,12 @@ def status_lines(folders: Sequence[Path]) -> list[str]:
 
 def _state_of(folder: Path) -> tuple[str, Record | None]:
     """A run's state, and its record if it has ended."""
-    if is_held(folder / LOCK):
+    if is_locked(folder / LOCK):
         return "running", None
     try:
         record = load(folder / FILE_NAME)
     except UserError:  # no record, or a truncated one
-        return ("interrupted" if (folder / checkpoints.FILE_NAME).is_file() else "not started"), None
+        return ("interrupted" if (folder / CHECKPOINT).is_file() else "not started"), None
     return record.status, record
 
 

@@ -1,1 +1,1 @@
-"""Where the runs of a sweep are worked through."""
+"""Where and how the runs of a sweep are executed."""

@@ -1,4 +1,4 @@
-"""The contract of a launcher: work through runs, one or many at a time, here or elsewhere."""
+"""The contract of a launcher: it executes runs, one or several at a time, on this machine or on others."""
 
 import logging
 import time
@@ -6,67 +6,58 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
-from latentbench.errors import UserError
-from latentbench.records.record import status_of
-from latentbench.running.job import Job, settle
+from latentbench.running.job import Job, Outcome, log_finished_before, resolve_or_none
 
 log = logging.getLogger(__name__)
 
 
 class Launcher(ABC):
-    """Works through runs. One that fails, or takes its process with it, costs that run alone."""
+    """Executes runs. A run that fails, or whose process dies, does not stop the others."""
 
     @abstractmethod
-    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
-        """Run all; how many came to what."""
+    def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
+        """Run all jobs and count their outcomes."""
 
 
 def is_finished(job: Job) -> bool:
-    """Whether there is nothing to do for it, said as the run itself would say it: it needs no place in a queue."""
-    try:
-        run_dir = settle(job.config, job.options)[2]
-    except (UserError, OmegaConfBaseException):  # which the run says
+    """Whether the job needs no place in a queue because its run is finished; logs that, as the run itself would."""
+    run = resolve_or_none(job)
+    if run is None or not run.is_done:
         return False
-    if job.config.force or status_of(run_dir) != "finished":
-        return False
-    log.info("%s is finished already (force=true runs it again)", run_dir)
+    log_finished_before(run)
     return True
 
 
 class SweepProgress:
-    """A sweep's bar: run k of n and the time left. Nothing is said of a run that is alone."""
+    """The progress bar of a sweep: run k of n and the time left. Silent for a single run."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self.total = len(jobs)
+        self.n_runs = len(jobs)
         self.is_silent = jobs[0].is_alone
         self.study = jobs[0].config.study
-        self.begun = self.done = 0
+        self.n_started = self.n_ended = 0
 
     def __enter__(self) -> "SweepProgress":
-        """Open the bar."""
-        self.bar = tqdm(
-            total=self.total, desc=f"sweep {self.study}", unit="run", disable=True if self.is_silent else None
-        )
-        self.started = time.monotonic()
+        disable = True if self.is_silent else None  # None: tqdm checks for a terminal
+        self.bar = tqdm(total=self.n_runs, desc=f"sweep {self.study}", unit="run", disable=disable)
+        self.start_time = time.monotonic()
         return self
 
-    def begin(self, job: Job) -> None:
-        """Say which run begins."""
-        self.begun += 1
+    def start_run(self, job: Job) -> None:
+        """Log which run starts."""
+        self.n_started += 1
         if not self.is_silent:
-            log.info("run %d of %d: %s", self.begun, self.total, " ".join(job.overrides))
+            log.info("run %d of %d: %s", self.n_started, self.n_runs, job.command)
 
-    def end(self) -> None:
-        """One run further."""
+    def end_run(self) -> None:
+        """Advance the bar; without one, log the time left."""
         self.bar.update()
-        self.done += 1
-        seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-        if not self.is_silent and self.bar.disable and self.done < self.total:
+        self.n_ended += 1
+        seconds = (time.monotonic() - self.start_time) / self.n_ended * (self.n_runs - self.n_ended)
+        if not self.is_silent and self.bar.disable and self.n_ended < self.n_runs:
             log.info("about %d min %02d s left", *divmod(round(seconds), 60))
 
     def __exit__(self, *error: object) -> None:
-        """Close the bar."""
         self.bar.close()

@@ -16,20 +16,20 @@ from omegaconf import ListConfig
 
 from latentbench.errors import check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress
-from latentbench.running.job import Job
+from latentbench.running.job import Job, Outcome
 from latentbench.running.locks import leased_devices
 from latentbench.running.logging_setup import set_up_logging
-from latentbench.running.subprocess_run import end_with
-from latentbench.running.train import attempt
+from latentbench.running.run import run_job
+from latentbench.running.subprocess_run import exit_with_parent
 
 log = logging.getLogger(__name__)
 
 
 class Local(Launcher):
-    """`n_jobs` processes that each work through runs; on a machine with GPUs each leases what its run takes.
+    """`n_jobs` worker processes that execute one run at a time; where there are GPUs, each run leases those it needs.
 
-    runs_per_device: how many processes, of all sweeps of this user on this machine, may use a GPU at once. A process
-    that the operating system kills costs the run it was at, which the same command takes up again, and is replaced.
+    runs_per_device: how many runs, of all sweeps of this user on this machine, may use a GPU at once. A worker that
+    is killed loses the run it was executing, which the same command resumes, and is replaced.
     Raises: UserError unless both are whole numbers, 1 or more.
     """
 
@@ -37,37 +37,36 @@ class Local(Launcher):
         self.n_jobs = check_whole_number("launcher.n_jobs", n_jobs, minimum=1)
         self.runs_per_device = check_whole_number("launcher.runs_per_device", runs_per_device, minimum=1)
 
-    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
-        """Run all."""
-        os.environ["TQDM_DISABLE"] = "1"  # for the workers, whose bars would write over each other
-        outcomes: Counter[str] = Counter()
+    def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
+        os.environ["TQDM_DISABLE"] = "1"  # in the workers, whose bars would overwrite each other
+        outcomes: Counter[Outcome] = Counter()
         waiting = list(reversed(jobs))
         busy: dict[Connection, tuple[BaseProcess, Job]] = {}
         with SweepProgress(jobs) as progress:
             while waiting or busy:
                 while waiting and len(busy) < self.n_jobs:
-                    self._give(busy, self._worker(), waiting.pop(), progress)
+                    self._assign(busy, self._start_worker(), waiting.pop(), progress)
                 for connection in wait(list(busy)):
                     assert isinstance(connection, Connection)
                     process, job = busy.pop(connection)
-                    outcome = _outcome(connection, process, job)
+                    outcome = _receive_outcome(connection, process, job)
                     outcomes[outcome] += 1
-                    progress.end()
+                    progress.end_run()
                     if outcome != "killed" and waiting:
-                        self._give(busy, (connection, process), waiting.pop(), progress)
+                        self._assign(busy, (connection, process), waiting.pop(), progress)
                     else:
                         connection.close()
         return outcomes
 
-    def _worker(self) -> tuple[Connection, BaseProcess]:
+    def _start_worker(self) -> tuple[Connection, BaseProcess]:
         context = multiprocessing.get_context("spawn")  # a process that has used a GPU cannot be forked
-        here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, self.runs_per_device), daemon=True)
+        own_end, worker_end = context.Pipe()
+        process = context.Process(target=work, args=(worker_end, self.runs_per_device), daemon=True)
         process.start()
-        there.close()  # so that the end of the process is the end of what can be read
-        return here, process
+        worker_end.close()  # so that reading fails once the worker has ended
+        return own_end, process
 
-    def _give(
+    def _assign(
         self,
         busy: dict[Connection, tuple[BaseProcess, Job]],
         worker: tuple[Connection, BaseProcess],
@@ -75,45 +74,44 @@ class Local(Launcher):
         progress: SweepProgress,
     ) -> None:
         connection, process = worker
-        progress.begin(job)
-        with contextlib.suppress(OSError):  # of a process that is no more, which `_outcome` says
+        progress.start_run(job)
+        with contextlib.suppress(OSError):  # the worker has died, which `_receive_outcome` reports
             connection.send(job)
         busy[connection] = process, job
 
 
-def _outcome(connection: Connection, process: BaseProcess, job: Job) -> str:
-    """What became of a run, as its process says, or that the process is no more."""
+def _receive_outcome(connection: Connection, process: BaseProcess, job: Job) -> Outcome:
+    """The outcome that the worker sends; "killed" if the worker has died."""
     try:
-        outcome: str = connection.recv()
+        outcome: Outcome = connection.recv()
     except (EOFError, OSError):
         process.join()
-        words = " ".join(job.overrides)
-        log.error("killed (exit code %s): %s; the same command goes on with it", process.exitcode, words)
+        log.error("killed (exit code %s): %s; the same command resumes it", process.exitcode, job.command)
         return "killed"
     return outcome
 
 
 def work(connection: Any, runs_per_device: int) -> None:
-    """Run what comes, and say what became of it, until nothing comes any more."""
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    """In a worker: receive jobs, run them and send their outcomes, until the connection is closed."""
+    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     set_up_logging()
     try:
         while True:
             job = connection.recv()
-            names, n = devices_of(job)
+            names, n = usable_gpus(job)
             with leased_devices(names, n, runs_per_device=runs_per_device) as devices:
-                outcome = attempt(job, devices=devices)
+                outcome = run_job(job, devices=devices)
             connection.send(outcome)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 
 
-def devices_of(job: Job) -> tuple[dict[int, str], int]:
-    """The GPUs of which a run takes some, number -> name, and how many."""
-    trainer, there = job.config.trainer, torch.cuda.device_count()
-    if trainer.accelerator == "cpu" or not there:
+def usable_gpus(job: Job) -> tuple[dict[int, str], int]:
+    """The GPUs that a run may use, number -> unique name, and how many of them it needs."""
+    trainer, n_gpus = job.config.trainer, torch.cuda.device_count()
+    if trainer.accelerator == "cpu" or not n_gpus:
         return {}, 0
-    names = {device: str(torch.cuda.get_device_properties(device).uuid) for device in range(there)}
+    names = {device: str(torch.cuda.get_device_properties(device).uuid) for device in range(n_gpus)}
     if isinstance(trainer.devices, ListConfig):
         return {device: names[device] for device in trainer.devices if device in names}, len(trainer.devices)
-    return names, trainer.devices if type(trainer.devices) is int and trainer.devices >= 0 else there
+    return names, trainer.devices if type(trainer.devices) is int and trainer.devices >= 0 else n_gpus

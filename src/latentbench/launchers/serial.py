@@ -4,19 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from latentbench.launchers.base import Launcher, SweepProgress
-from latentbench.running.job import Job
-from latentbench.running.train import attempt
+from latentbench.running.job import Job, Outcome
+from latentbench.running.run import run_job
 
 
 class Serial(Launcher):
     """One run after the other, in this process."""
 
-    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
-        """Run all."""
-        outcomes: Counter[str] = Counter()
+    def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
+        outcomes: Counter[Outcome] = Counter()
         with SweepProgress(jobs) as progress:
             for job in jobs:
-                progress.begin(job)
-                outcomes[attempt(job)] += 1
-                progress.end()
+                progress.start_run(job)
+                outcomes[run_job(job)] += 1
+                progress.end_run()
         return outcomes

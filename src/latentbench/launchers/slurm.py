@@ -10,29 +10,28 @@ import shutil
 import signal
 import subprocess
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
-from latentbench.running.job import Job
+from latentbench.running.job import Job, Outcome
 from latentbench.running.logging_setup import set_up_logging
-from latentbench.running.train import attempt
+from latentbench.running.run import run_job
 
 log = logging.getLogger(__name__)
 
 CLUSTERS = ("slurm", "local")
-WAIT = 1.0  # seconds between two looks at results
-BETWEEN_LOOKS = 20.0  # seconds, at the queue
+RESULT_POLL_SECONDS = 1.0
+QUEUE_POLL_SECONDS = 20.0
 
 
 class Slurm(Launcher):
-    """A task of a job array per run, handed in by submitit. Whatever Slurm ends costs that run alone.
+    """A task of a job array per run, submitted with submitit. A run that Slurm ends does not stop the others.
 
-    The command waits and counts; the queue does not need it, and goes on without it.
-    Raises: UserError if a setting has no meaning, without submitit, where there is no sbatch, or if that refuses.
+    The command waits and counts outcomes; if it ends, the queue continues without it.
+    Raises: UserError if a setting is invalid, if submitit or sbatch is missing, or if sbatch rejects the job.
     """
 
     def __init__(
@@ -61,36 +60,34 @@ class Slurm(Launcher):
         }
         if partition is not None:
             self.parameters["slurm_partition"] = partition
-        if check_whole_number(
-            "launcher.gpus_per_node", gpus_per_node, minimum=0
-        ):  # a cluster without GPUs may refuse a 0
-            self.parameters["gpus_per_node"] = gpus_per_node
+        n_gpus = check_whole_number("launcher.gpus_per_node", gpus_per_node, minimum=0)
+        if n_gpus:  # a cluster without GPUs may reject a 0
+            self.parameters["gpus_per_node"] = n_gpus
 
-    def launch(self, jobs: Sequence[Job]) -> Counter[str]:
-        """Run all that are not finished."""
-        outcomes: Counter[str] = Counter()
+    def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
+        outcomes: Counter[Outcome] = Counter()
         to_do = [job for job in jobs if not is_finished(job)]
         with SweepProgress(jobs) as progress:
             for _ in range(len(jobs) - len(to_do)):
                 outcomes["finished before"] += 1
-                progress.end()
-            waiting = dict(zip(self._handed_in(to_do), to_do, strict=True)) if to_do else {}
+                progress.end_run()
+            waiting = dict(zip(self._submit(to_do), to_do, strict=True)) if to_do else {}
             try:
                 for task in self._ended(list(waiting)):
-                    outcomes[_outcome(task, waiting.pop(task))] += 1
-                    progress.end()
+                    outcomes[_get_outcome(task, waiting.pop(task))] += 1
+                    progress.end_run()
             except KeyboardInterrupt:
                 ids = " ".join(sorted({task.job_id.partition("_")[0] for task in waiting}))
                 log.warning(
-                    "%d runs stay in the queue and go on: latentbench-status, with the same arguments, shows how far "
-                    "they are; `scancel %s` ends them",
+                    "%d runs stay in the queue: latentbench-status, with the same arguments, shows their state; "
+                    "`scancel %s` cancels them",
                     len(waiting),
                     ids,
                 )
                 raise
         return outcomes
 
-    def _handed_in(self, jobs: Sequence[Job]) -> list[Any]:
+    def _submit(self, jobs: Sequence[Job]) -> list[Any]:
         try:
             import submitit
         except ImportError as error:
@@ -104,34 +101,35 @@ class Slurm(Launcher):
         executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
         executor.update_parameters(name=f"latentbench-{jobs[0].config.study}", **self.parameters)
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # where submitit repeats what sbatch says, which is below
+            # submitit prints the error of sbatch, which is part of our message.
+            with contextlib.redirect_stderr(io.StringIO()):
                 tasks: list[Any] = executor.map_array(work, jobs)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError, OSError) as error:
-            raise UserError(f"sbatch did not take the runs: {' '.join(str(error).split())}") from error
-        log.info("%d runs are in the queue; what they say is in %s", len(jobs), self.folder)
+            raise UserError(f"sbatch rejected the job: {' '.join(str(error).split())}") from error
+        log.info("%d runs are in the queue; their messages are in %s", len(jobs), self.folder)
         return tasks
 
     def _ended(self, tasks: list[Any]) -> Iterator[Any]:
-        """Each as it ends: it has left a result, or is in the queue no more.
+        """Yield each task when it has left a result or is no longer in the queue.
 
-        The queue is asked, since not every cluster keeps accounts, and what is preempted may come back to it.
+        This asks the queue, not Slurm's accounting, which some clusters lack. Preempted tasks may return to the queue.
         """
-        looked, gone = -math.inf, set[Any]()
+        last_poll, gone = -math.inf, set[Any]()
         while tasks:
             folder = tasks[0].paths.folder
-            folder.chmod(folder.stat().st_mode)  # so that a network file system looks anew
+            folder.chmod(folder.stat().st_mode)  # makes a network file system refresh its cache of the folder
             ended = {task for task in tasks if _has_result(task)}
-            if time.monotonic() - looked > BETWEEN_LOOKS:
+            if time.monotonic() - last_poll > QUEUE_POLL_SECONDS:
                 queued = self._queued(tasks)
-                unseen = {task for task in tasks if task.job_id not in queued}
-                ended |= unseen & gone  # twice: a result takes its time through a network file system
-                looked, gone = time.monotonic(), unseen
+                not_queued = {task for task in tasks if task.job_id not in queued}
+                ended |= not_queued & gone  # gone at two polls: a result may arrive late on a network file system
+                last_poll, gone = time.monotonic(), not_queued
             yield from ended
             tasks = [task for task in tasks if task not in ended]
-            time.sleep(WAIT if tasks else 0)
+            time.sleep(RESULT_POLL_SECONDS if tasks else 0)
 
     def _queued(self, tasks: list[Any]) -> set[str]:
-        """Ids of those that wait or run; of all if the queue cannot be asked."""
+        """Ids of the tasks that wait or run; of all tasks if squeue fails."""
         if self.cluster == "local":
             return {task.job_id for task in tasks if not task.done()}
         command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
@@ -143,37 +141,34 @@ def _has_result(task: Any) -> bool:
     return bool(task.paths.result_pickle.exists())
 
 
-def _outcome(task: Any, job: Job) -> str:
-    """What became of a run, as its task says, or that there is nobody left to say it."""
+def _get_outcome(task: Any, job: Job) -> Outcome:
+    """The outcome that the task returned; "killed" if it left none."""
     from submitit.core.utils import FailedJobError
 
-    outcome, of = "killed", " ".join(job.overrides)
+    outcome: Outcome = "killed"
     try:
         if _has_result(task):
             outcome = task.result()
-    except FailedJobError:  # it never came to the run: a node without latentbench, say
+    except FailedJobError:  # before the run started, on a node without latentbench for example
         outcome = "failed"
-    more = "; the same command goes on with it" if outcome == "killed" else ""
-    log.log(
-        logging.INFO if outcome.startswith("finished") else logging.ERROR,
-        "%s (%s): %s%s", outcome, task.paths.stderr, of, more,
-    )  # fmt: skip
+    level = logging.INFO if outcome.startswith("finished") else logging.ERROR
+    advice = "; the same command resumes it" if outcome == "killed" else ""
+    log.log(level, "%s (%s): %s%s", outcome, task.paths.stderr, job.command, advice)
     return outcome
 
 
-def work(job: Job) -> str:
-    """Run it on the node that Slurm chose."""
+def work(job: Job) -> Outcome:
+    """In a task: run the job on the node that Slurm chose."""
     set_up_logging()
-    # So that Lightning takes it for an ordinary process, and neither queues it again nor wants a task for each device.
+    # Makes Lightning ignore Slurm: otherwise it would requeue the task and want one task per device.
     os.environ["SLURM_JOB_NAME"] = "bash"
-    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    for announced in (signal.SIGTERM, signal.SIGUSR2):  # by Slurm, of an end that is near
-        signal.signal(announced, _stop)
+    for announcement in (signal.SIGTERM, signal.SIGUSR2):  # Slurm sends them some time before it kills the task
+        signal.signal(announcement, _interrupt)
     try:
-        return attempt(job)
+        return run_job(job)
     except KeyboardInterrupt:
         return "killed"
 
 
-def _stop(*_: object) -> NoReturn:
+def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""Where a run is shown while it runs."""
+"""Where a run is shown while and after it runs."""

@@ -1,5 +1,6 @@
-"""The contract of a logger: where a run's curves, numbers and pictures are shown while and after it runs."""
+"""The contract of a logger: it shows a run's curves, numbers and images while and after it runs."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,32 @@ from pytorch_lightning.loggers import Logger
 from latentbench.records.record import Record
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What is known of a run before it starts; the first four as in its record.
+
+    resumed: whether training continues from a checkpoint, and so the curves from that epoch
+    """
+
+    run_id: str
+    study: str
+    choices: dict[str, Any]
+    config: dict[str, Any]
+    folder: Path
+    resumed: bool = False
+
+
 class RunLogger(ABC):
-    """Shows one run somewhere. A logger that cannot reach its service warns and lets the run go on."""
+    """Shows one run. A logger that cannot reach its service warns and lets the run continue."""
 
     @abstractmethod
-    def start(
-        self,
-        *,
-        run_dir: Path,
-        study: str,
-        run_id: str,
-        choices: dict[str, Any],
-        config: dict[str, Any],
-        resumed: bool = False,
-    ) -> Logger | None:
-        """Open the run; returns the Lightning logger that takes the loss terms of every epoch, if there is one.
-
-        resumed: whether the training goes on from a checkpoint, and so from where its curves were left.
-        """
+    def start(self, run: RunInfo) -> Logger | None:
+        """Open the run; returns the Lightning logger for the losses of every epoch, if there is one."""
 
     @abstractmethod
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
-        """Show the final metrics and pictures; images: as an Evaluation has them."""
+        """Show the final metrics and images; images: as in Evaluation."""
 
     @abstractmethod
     def close(self, *, failed: bool) -> None:
-        """End the run, whatever happened before; safe to call twice or without `start`."""
+        """Close the run after whatever happened; may be called twice, or without `start`."""

@@ -1,31 +1,19 @@
 """No logger."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
-from latentbench.loggers.base import RunLogger
+from latentbench.loggers.base import RunInfo, RunLogger
 from latentbench.records.record import Record
 
 
 class NoLogger(RunLogger):
-    """Shows nothing: the record is all there is."""
+    """Shows nothing."""
 
-    def start(
-        self,
-        *,
-        run_dir: Path,
-        study: str,
-        run_id: str,
-        choices: dict[str, Any],
-        config: dict[str, Any],
-        resumed: bool = False,
-    ) -> None:
-        """Nothing to open."""
+    def start(self, run: RunInfo) -> None:
+        pass
 
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
-        """Nothing to show."""
+        pass
 
     def close(self, *, failed: bool) -> None:
-        """Nothing to close."""
+        pass

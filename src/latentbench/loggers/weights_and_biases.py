@@ -1,4 +1,7 @@
-"""Weights & Biases: curves while a run trains, its final numbers and pictures when it ends."""
+"""Weights & Biases: loss curves while a run trains, its final metrics and images when it ends.
+
+What is logged, and under which keys: `latentbench.records.wandb_keys`.
+"""
 
 import contextlib
 import functools
@@ -14,44 +17,39 @@ import wandb
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 
-from latentbench.configuration.catalogue import TRAINED_WITH, preset
-from latentbench.loggers.base import RunLogger
+from latentbench.loggers.base import RunInfo, RunLogger
+from latentbench.records import wandb_keys
 from latentbench.records.record import Record
 from latentbench.reporting.image_grids import Picture, pictures
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-LINES = 8  # of images in a picture
-SUMMARY_OF = {True: "max", False: "min", None: "last"}  # by higher_is_better
-# A sweep stays readable and quick: no banners, no capture of stdout; commit and hardware are in the record.
+GRID_ROWS = 8
+# Which value of a metric W&B shows, by `higher_is_better`.
+SUMMARY_BY_DIRECTION = {True: "max", False: "min", None: "last"}
+# No banners and no capture of stdout, which would clutter a sweep; the record has commit and hardware.
 QUIET: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "x_disable_stats": True}
-# Seconds; wandb alone would wait for a lost network for ever at the end of a run.
-PATIENCE: dict[str, Any] = {"init_timeout": 15, "finish_timeout": 60, "finish_timeout_raises": True}
+# In seconds; by default wandb waits for a lost network forever at the end of a run.
+TIMEOUTS: dict[str, Any] = {"init_timeout": 15, "finish_timeout": 60, "finish_timeout_raises": True}
 
 
 class WeightsAndBiases(RunLogger):
-    """One W&B run per run, grouped by study; offline (under `run_dir`/wandb) where W&B cannot be reached.
+    """One W&B run per run, grouped by study; offline, under `<run folder>/wandb`, where W&B cannot be reached.
 
-    No failure of W&B ends a run: it costs a warning, and the record is written by others.
+    No error of W&B ends a run: it is logged as a warning, and the record is written without W&B.
     """
 
     def __init__(self, *, project: str, entity: str | None) -> None:
         self.project = project
         self.entity = entity
         self._run: wandb.Run | None = None
-        self._place: Place
+        self._resume_state: ResumeState
 
-    def start(
-        self,
-        *,
-        run_dir: Path,
-        study: str,
-        run_id: str,
-        choices: dict[str, Any],
-        config: dict[str, Any],
-        resumed: bool = False,
-    ) -> WandbLogger | None:
-        """Open the run, or the W&B run that was cut off; None if W&B is disabled or cannot even write to the disk."""
+    def start(self, run: RunInfo) -> WandbLogger | None:
+        """Open a W&B run, or reopen that of an interrupted run.
+
+        None if W&B is disabled or cannot even write to the disk.
+        """
         try:
             mode = _mode()
         except Exception as error:
@@ -59,57 +57,56 @@ class WeightsAndBiases(RunLogger):
             return None
         if mode == "disabled":
             return None
-        self._place = Place(run_dir, resumed=resumed)
-        for attempt in dict.fromkeys((mode, "offline")):
+        self._resume_state = ResumeState(run.folder, resumed=run.resumed)
+        for mode_to_try in dict.fromkeys((mode, "offline")):
             try:
-                self._run = wandb.init(
-                    mode=attempt,
-                    id=self._place.id,
-                    resume="allow" if self._place.epochs else None,
-                    project=self.project,
-                    entity=self.entity,
-                    group=study,
-                    job_type=choices["method"],
-                    name=f"{variant(choices)} s{choices['seed']}",
-                    dir=run_dir,
-                    tags=[f"{group}={choices[group]}" for group in TRAINED_WITH if choices.get(group)],
-                    config=config | {"choices": choices, "run_id": run_id, "variant": variant(choices)},
-                    # A run that was left open would be continued instead.
-                    reinit="finish_previous",
-                    settings=wandb.Settings(**QUIET, **PATIENCE),
-                )
-                # Lightning's step counts every optimizer's, so two methods would not share an axis.
-                self._run.define_metric("trainer/global_step", hidden=True)
-                self._run.define_metric("epoch", hidden=True)
-                for stage in ("train", "validation"):
-                    self._run.define_metric(f"{stage}/*", step_metric="epoch")
-                return _Curves(self._place, experiment=self._run, project=self.project, save_dir=run_dir)
+                experiment = self._open(run, mode_to_try)
+                return _Curves(self._resume_state, experiment=experiment, project=self.project, save_dir=run.folder)
             except Exception as error:
                 self.close(failed=True)
                 _end_service()
-                _warn(f"cannot open an {attempt} run of {run_id}", error)
+                _warn(f"cannot open an {mode_to_try} run of {run.run_id}", error)
         return None
 
+    def _open(self, run: RunInfo, mode: Any) -> "wandb.Run":
+        self._run = wandb.init(
+            mode=mode,
+            id=self._resume_state.wandb_id,
+            resume="allow" if self._resume_state.last_epoch else None,
+            project=self.project,
+            entity=self.entity,
+            group=run.study,
+            job_type=run.choices["method"],
+            name=wandb_keys.run_name(run.choices),
+            dir=run.folder,
+            tags=wandb_keys.tags(run.choices),
+            config=wandb_keys.start_config(run.run_id, run.choices, run.config),
+            # Otherwise wandb would continue a run that was left open in this process.
+            reinit="finish_previous",
+            settings=wandb.Settings(**QUIET, **TIMEOUTS),
+        )
+        # Lightning's step counts the steps of every optimizer, so that two methods would not share an axis.
+        self._run.define_metric("trainer/global_step", hidden=True)
+        self._run.define_metric(wandb_keys.EPOCH, hidden=True)
+        for stage in wandb_keys.STAGES:
+            self._run.define_metric(wandb_keys.curve_key(stage, "*"), step_metric=wandb_keys.EPOCH)
+        return self._run
+
     def finish(self, record: Record, images: dict[str, np.ndarray]) -> None:
-        """Final metrics with their direction, status, skipped reasons and warnings in the summary; pictures."""
+        """Write the summary, with the direction of each metric, and the image grids."""
         if self._run is None:
             return
-        self._place.leave()
+        self._resume_state.delete()
         try:
-            resolved = record.config.get("resolved", {})
-            self._run.config["resolved"] = resolved
+            resolved = record.config.get(wandb_keys.RESOLVED, {})
+            self._run.config[wandb_keys.RESOLVED] = resolved
             for key in record.metrics:
-                about = resolved.get("metrics", {}).get(key.split("/")[0], {})
-                self._run.define_metric(key, summary=SUMMARY_OF[about.get("higher_is_better")])
-            skipped = {f"skipped/{key}": reason for key, reason in record.skipped.items()}
-            ending = {"status": record.status} | ({"reason": record.reason} if record.reason else {})
-            warned = {f"caveats/{key}": text for key, text in record.caveats.items()}
-            errors = {f"standard_errors/{key}": error for key, error in record.standard_errors.items()}
-            whole = {"record": record.line()}  # of which tables are made; the others are for W&B's own views
-            self._run.summary.update(record.metrics | errors | skipped | warned | ending | whole)
-            shown = pictures(images, lines=LINES)
-            if shown:
-                self._run.log({f"images/{of}": image(picture) for of, picture in shown.items()})
+                facts = resolved.get("metrics", {}).get(key.split("/")[0], {})
+                self._run.define_metric(key, summary=SUMMARY_BY_DIRECTION[facts.get("higher_is_better")])
+            self._run.summary.update(wandb_keys.summary(record))
+            grids = pictures(images, lines=GRID_ROWS)
+            if grids:
+                self._run.log({wandb_keys.image_key(name): _wandb_image(grid) for name, grid in grids.items()})
         except Exception as error:
             _warn(f"cannot show the results of {record.run_id}; its record has them", error)
 
@@ -121,109 +118,96 @@ class WeightsAndBiases(RunLogger):
         try:
             run.finish(exit_code=int(failed))
         except TimeoutError as error:
-            _warn(
-                f"did not take all of {run.name}; `wandb sync --include-online {Path(run.dir).parent}` sends it", error
-            )
+            folder = Path(run.dir).parent
+            _warn(f"did not receive all of {run.name}; `wandb sync --include-online {folder}` uploads the rest", error)
         except Exception as error:
             _warn(f"cannot end {run.name}", error)
             _end_service()
 
 
-class Place:
-    """Where a run is in W&B, kept in its folder until it ends: the id of its W&B run, and what of each curve is there.
+class ResumeState:
+    """The id of a run's W&B run and the last epoch logged of each stage, in a file in the run folder until it ends.
 
-    resumed: whether the training goes on from a checkpoint, and not from the start. What it repeats since then is the
-    same again, and in W&B already.
+    A run that resumes from a checkpoint continues the same W&B run. Epochs that it repeats since the checkpoint have
+    the same losses again and are not logged twice.
     """
 
     def __init__(self, run_dir: Path, *, resumed: bool) -> None:
         self.path = run_dir / "wandb" / "latentbench.json"
-        self.id = secrets.token_hex(4)
-        self.epochs: dict[str, int] = {}  # of each stage, the last that was logged
+        self.wandb_id = secrets.token_hex(4)
+        self.last_epoch: dict[str, int] = {}  # by stage
         if resumed:
-            with contextlib.suppress(OSError, ValueError, KeyError):  # cut short: a new W&B run
-                kept = json.loads(self.path.read_text())
-                self.id, self.epochs = kept["id"], kept["epochs"]
+            with contextlib.suppress(OSError, ValueError, KeyError):  # missing or incomplete: a new W&B run
+                content = json.loads(self.path.read_text())
+                self.wandb_id, self.last_epoch = content["id"], content["epochs"]
 
-    def has(self, stage: str, epoch: int) -> bool:
-        """Whether this is logged."""
-        return epoch <= self.epochs.get(stage, -1)
+    def is_logged(self, stage: str, epoch: int) -> bool:
+        return epoch <= self.last_epoch.get(stage, -1)
 
-    def keep(self, stage: str, epoch: int) -> None:
-        """This is logged now."""
-        self.epochs[stage] = epoch
+    def set_logged(self, stage: str, epoch: int) -> None:
+        self.last_epoch[stage] = epoch
         self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(json.dumps({"id": self.id, "epochs": self.epochs}))
+        self.path.write_text(json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}))
 
-    def leave(self) -> None:
-        """The run has ended: another one of its name is another one in W&B."""
+    def delete(self) -> None:
+        """Once the run has ended, another run in this folder is another W&B run."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
 
 class _Curves(WandbLogger):
-    """Lightning's logger, less its habit of ending the training when W&B fails, and without epochs that it has."""
+    """Lightning's logger, except that an error of W&B does not end the training and no epoch is logged twice."""
 
-    def __init__(self, place: Place, **given: Any) -> None:
-        super().__init__(**given)
-        self._place = place
-        self._lost = False
+    def __init__(self, resume_state: ResumeState, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._resume_state = resume_state
+        self._has_failed = False
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Log a row; after the first failure nothing more is tried."""
-        if self._lost:
+        """Log the losses of a stage after an epoch; after the first error nothing more is logged."""
+        if self._has_failed:
             return
         try:
-            row = next(iter(metrics)).partition("/")[0], int(metrics["epoch"])
-            if not self._place.has(*row):
+            stage, epoch = next(iter(metrics)).partition("/")[0], int(metrics[wandb_keys.EPOCH])
+            if not self._resume_state.is_logged(stage, epoch):
                 super().log_metrics(metrics, step)
-                self._place.keep(*row)
+                self._resume_state.set_logged(stage, epoch)
         except Exception as error:
-            self._lost = True
-            _warn("takes no more curves of this run", error)
+            self._has_failed = True
+            _warn("accepts no more curves of this run", error)
 
 
-def _mode() -> Any:  # the Literal that wandb.init asks for; it checks the value itself
-    """WANDB_MODE if set, else what `wandb offline` and its like left behind; online only where that works."""
-    chosen = wandb.setup(wandb.Settings(silent=True)).settings.mode
-    mode = os.environ.get("WANDB_MODE") or chosen
+def _mode() -> Any:  # wandb.init wants a Literal and checks the value itself
+    """WANDB_MODE if set, otherwise the mode set by `wandb offline` and the like; online only where that works."""
+    setting = wandb.setup(wandb.Settings(silent=True)).settings.mode
+    mode = os.environ.get("WANDB_MODE") or setting
     return "offline" if mode == "online" and not _can_log_in() else mode
 
 
-@functools.cache  # once a process: a sweep does not wait for the same dead server at every run
+@functools.cache  # once per process: a sweep does not wait for the same dead server before every run
 def _can_log_in() -> bool:
-    """Whether there is a key (environment, netrc, settings) that the server takes; never asks the user."""
+    """Whether the server accepts a key from environment, netrc or settings; never prompts the user."""
     try:
         logged_in = wandb.login(prompt=False, verify=True)
     except wandb.errors.AuthenticationError as error:
         _warn("is used offline from here on; `wandb sync` uploads the runs later", error)
         return False
     if not logged_in:
-        _log.info("not logged in to W&B: runs are kept offline; `wandb sync` uploads them later")
+        log.info("not logged in to W&B: runs are logged offline; `wandb sync` uploads them later")
     return logged_in
 
 
 def _end_service() -> None:
-    """W&B's own process, if it died or still waits to open a run, would fail the next run of this one too."""
+    """End W&B's own process: if it has died or still waits to open a run, the next run here would fail too."""
     with contextlib.suppress(Exception, SystemExit):
         wandb.teardown()
 
 
 def _warn(event: str, error: Exception) -> None:
-    """On one line: wandb's errors go on with advice that does not fit here."""
+    """Warn in one line; the further lines of wandb's errors give advice that does not apply here."""
     reason, *_ = f"{type(error).__name__}: {error}".splitlines()
-    _log.warning("W&B %s (%s)", event, reason)
+    log.warning("W&B %s (%s)", event, reason)
 
 
-def variant(choices: dict[str, Any]) -> str:
-    """What all seeds of a run are called: the method, its parts that are not the usual ones, data, beta and size."""
-    usual = preset(choices["method"])
-    others = {part: choices[part] for part in TRAINED_WITH if choices.get(part) and usual.get(part)}
-    named = [f"{part}={option}" for part, option in others.items() if option != usual[part]]
-    weight = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={choices['beta']:g}"]
-    return " ".join([choices["method"], *named, choices["data"], *weight, f"d={choices['latent_size']}"])
-
-
-def image(picture: Picture) -> wandb.Image:
-    """A picture for W&B."""
-    return wandb.Image(Image.fromarray(picture.pixels), caption=picture.caption)
+def _wandb_image(grid: Picture) -> wandb.Image:
+    return wandb.Image(Image.fromarray(grid.pixels), caption=grid.caption)

@@ -1,66 +1,67 @@
-"""A study's records out of a Weights & Biases project, as `logger=wandb` leaves them there."""
+"""A study's records read back from a Weights & Biases project, where `logger=wandb` put them."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from latentbench.errors import UserError
+from latentbench.records import wandb_keys
 from latentbench.records.record import Record, parse
 from latentbench.records.store import left_out, usable
 
 if TYPE_CHECKING:
     import wandb
 
-PATIENCE = 20  # seconds, for an answer
+TIMEOUT = 20  # seconds, for an answer
 
 
 def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[list[Record], list[str]]:
     """The records of a study's W&B runs, and a line on each that cannot be used.
 
-    Of a run that was logged more than once it is the last, a finished one before all others.
+    Of a run that was logged more than once it takes the last finished one, or the last one if none finished.
 
-    Raises: UserError if W&B cannot be reached, does not take the key or has no such project.
+    Raises: UserError if W&B cannot be reached, rejects the key or has no such project.
     """
-    kept: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     unusable = []
     for run in _runs(entity, project, study):
         try:
-            text = run.summary_metrics.get("record")
+            text = run.summary_metrics.get(wandb_keys.RECORD)
             if text is None:
-                raise UserError(f"{run.url} holds no record: it has not ended, or was logged by an older version")
+                raise UserError(f"{run.url} has no record: it has not ended, or an older version logged it")
             record = usable(parse(text, run.url), run.url)
         except UserError as error:
             unusable.append(left_out(error))
             continue
-        before = kept.get(record.run_id)
-        if before is None or record.status == "finished" or before.status != "finished":
-            kept[record.run_id] = record
-    return [kept[name] for name in sorted(kept)], unusable
+        earlier = records.get(record.run_id)
+        if earlier is None or record.status == "finished" or earlier.status != "finished":
+            records[record.run_id] = record
+    return [records[name] for name in sorted(records)], unusable
 
 
 def _runs(entity: str | None, project: str, study: str) -> list[Any]:
-    """The W&B runs of a study, the first logged first."""
+    """The W&B runs of a study, the oldest first."""
     path = "/".join(filter(None, (entity, project)))
-    with explained(f"from=wandb, {path}"):
-        found = connected().runs(path, filters={"group": study}, order="+created_at", per_page=200, lazy=False)
-        return list(found)
+    with wandb_errors_explained(f"from=wandb, {path}"):
+        filters = wandb_keys.study_filter(study)
+        return list(wandb_api().runs(path, filters=filters, order="+created_at", per_page=200, lazy=False))
 
 
-def connected() -> "wandb.Api":
+def wandb_api() -> "wandb.Api":
     """W&B's API, logged in. Raises: UserError without a key, and what W&B raises."""
-    import wandb  # here alone: it takes half a second to import, which every other table would wait for
+    import wandb  # not at the top: it takes half a second, which tables from records need not wait for
 
     wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=True):
         raise UserError("you are not logged in to W&B: `wandb login`, or set WANDB_API_KEY")
-    return wandb.Api(timeout=PATIENCE)
+    return wandb.Api(timeout=TIMEOUT)
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Raises: UserError, of one line, for whatever W&B raises: of many kinds, not all of them its own."""
+def wandb_errors_explained(context: str) -> Iterator[None]:
+    """Raises: UserError for any error (W&B raises those of many packages), one line that starts with the context."""
     try:
         yield
     except Exception as error:
         reason, *_ = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{what}: {reason}") from error
+        raise UserError(f"{context}: {reason}") from error

@@ -14,7 +14,8 @@ from latentbench.configuration.identity import choices
 from latentbench.configuration.messages import explain
 from latentbench.configuration.validation import check
 from latentbench.errors import UserError
-from latentbench.records.wandb import connected, explained
+from latentbench.records import wandb_keys
+from latentbench.records.wandb import wandb_api, wandb_errors_explained
 from latentbench.reporting import tables
 
 HELP = """latentbench-dashboard: a study's Weights & Biases workspace, of the runs that are logged there.
@@ -32,15 +33,14 @@ Every call makes a new view of the project; W&B shows them under Workspaces. It 
 `pip install 'latentbench[dashboard]'` and a key (`wandb login`, or WANDB_API_KEY).
 """
 DRY_RUN = "--dry-run"
-# Every run has some of them.
+# Loss terms; every method logs some of them.
 CURVES = ("loss", "distortion", "regularizer", "critic_loss", "generator_loss", "discriminator_loss")
-LATENTS = ("interpolation", "traversal", "codes")
-VARIANT = "variant"  # of a run's config in W&B: its name there less the seed
-MOST_RUNS = 100  # in a panel, which W&B would cut at ten
+LATENTS = ("interpolation", "traversal", "codes")  # images that show the latent space
+MAX_RUNS = 100  # in a panel; W&B's default is ten
 
 
 class Panel(NamedTuple):
-    """What a panel shows: `y` as bars, along `x` as lines, against `x` as points, or pictures logged under `y`."""
+    """A panel: bars of `y`, lines of `y` along `x`, points of `y` against `x`, or the images logged under `y`."""
 
     kind: Literal["bar", "scatter", "line", "media"]
     title: str
@@ -48,8 +48,8 @@ class Panel(NamedTuple):
     x: str = ""
 
     def __str__(self) -> str:
-        shown = ", ".join(self.y)
-        return f"{self.kind:8} {self.title}: {shown}" + (f" against {self.x}" if self.x else "")
+        y = ", ".join(self.y)
+        return f"{self.kind:8} {self.title}: {y}" + (f" against {self.x}" if self.x else "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,64 +79,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them."""
+    """The arguments as Hydra overrides."""
     short = ("entity=", "project=")
     return [f"logger.{word}" if word.startswith(short) else word for word in arguments if word != DRY_RUN]
 
 
 def title(config: DictConfig) -> str:
-    """What the workspace is called."""
+    """The name of the workspace."""
     return f"latentbench: {config.study}"
 
 
 def panels(config: DictConfig) -> dict[str, list[Panel]]:
-    """The workspace's sections and their panels, of what the study's table shows."""
+    """The workspace's sections and their panels, which show what the study's table shows."""
     columns = tables.names(config, "table.columns") or ["fid/prior"]
     bars = [Panel("bar", f"{key} by method, mean over seeds", [key]) for key in columns if key.startswith("fid/")]
     points = [
         Panel("scatter", name.replace("_", " "), [axes["y"]], axes["x"]) for name, axes in tables.plots(config).items()
     ]
     curves = [
-        Panel("line", term.replace("_", " "), [f"train/{term}", f"validation/{term}"], "epoch") for term in CURVES
+        Panel(
+            "line",
+            term.replace("_", " "),
+            [wandb_keys.curve_key(stage, term) for stage in wandb_keys.STAGES],
+            wandb_keys.EPOCH,
+        )
+        for term in CURVES
     ]
-    drawn = [key for key in (tables.names(config, "table.samples") or []) if key not in LATENTS]
-    media = [Panel("media", key, [f"images/{key}"]) for key in (*drawn, *LATENTS)]
+    samples = [key for key in (tables.names(config, "table.samples") or []) if key not in LATENTS]
+    media = [Panel("media", key, [wandb_keys.image_key(key)]) for key in (*samples, *LATENTS)]
     return {"Results": bars, "Figures": points, "Curves": curves, "Samples": media}
 
 
 def save(config: DictConfig, sections: dict[str, list[Panel]]) -> str:
-    """Make the workspace in W&B; its address. Raises: UserError if that cannot be had."""
+    """Create the workspace in W&B and return its URL. Raises: UserError if that fails."""
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError("a dashboard is made with wandb-workspaces: pip install 'latentbench[dashboard]'")
+        raise UserError("a dashboard needs wandb-workspaces: pip install 'latentbench[dashboard]'")
     entity, project = config.logger.entity, config.logger.project
-    with explained("/".join(filter(None, (entity, project)))):
-        api = connected()
+    with wandb_errors_explained("/".join(filter(None, (entity, project)))):
+        api = wandb_api()
         entity = str(entity or api.default_entity)
-        if not len(api.runs(f"{entity}/{project}", filters={"group": config.study}, per_page=1)):
+        if not len(api.runs(f"{entity}/{project}", filters=wandb_keys.study_filter(config.study), per_page=1)):
             print(f"warning: {entity}/{project} has no runs of study={config.study} yet", file=sys.stderr)
-        made = workspace(config, sections, entity, project).save()
-        return str(made.url)
+        return str(workspace(config, sections, entity, project).save().url)
 
 
 def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str, project: str) -> Any:
-    """The workspace as W&B takes it: the study's runs, those that differ in their seed alone in a group."""
-    import wandb_workspaces.reports.v2 as reports  # here alone: it is an extra
+    """The workspace in W&B's classes: the study's runs, grouped with those that differ only in their seed."""
+    import wandb_workspaces.reports.v2 as reports  # not at the top: it is an extra
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces import expr
 
     chosen = choices(config, config.hydra.runtime.choices)
 
-    def panel(of: Panel) -> Any:
-        if of.kind == "bar":
-            seeds = {"groupby": reports.Config(VARIANT), "groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
-            return reports.BarPlot(title=of.title, metrics=list(of.y), max_bars_to_show=MOST_RUNS, **seeds)
-        if of.kind == "scatter":
-            setting = reports.Config(f"choices.{of.x}" if of.x in chosen else of.x)
-            x = reports.SummaryMetric(of.x) if "/" in of.x else setting
-            return reports.ScatterPlot(title=of.title, x=x, y=reports.SummaryMetric(of.y[0]))
-        if of.kind == "line":
-            return reports.LinePlot(title=of.title, x=of.x, y=list(of.y), max_runs_to_show=MOST_RUNS)
-        return reports.MediaBrowser(title=of.title, media_keys=list(of.y), num_columns=3)
+    def in_wandb(panel: Panel) -> Any:
+        if panel.kind == "bar":
+            seeds = {
+                "groupby": reports.Config(wandb_keys.VARIANT),
+                "groupby_aggfunc": "mean",
+                "groupby_rangefunc": "stddev",
+            }
+            return reports.BarPlot(title=panel.title, metrics=list(panel.y), max_bars_to_show=MAX_RUNS, **seeds)
+        if panel.kind == "scatter":
+            setting = reports.Config(wandb_keys.choice_key(panel.x) if panel.x in chosen else panel.x)
+            x = reports.SummaryMetric(panel.x) if "/" in panel.x else setting
+            return reports.ScatterPlot(title=panel.title, x=x, y=reports.SummaryMetric(panel.y[0]))
+        if panel.kind == "line":
+            return reports.LinePlot(title=panel.title, x=panel.x, y=list(panel.y), max_runs_to_show=MAX_RUNS)
+        return reports.MediaBrowser(title=panel.title, media_keys=list(panel.y), num_columns=3)
 
     columns = tables.names(config, "table.columns") or []
     return workspaces.Workspace(
@@ -144,14 +153,14 @@ def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str,
         project=project,
         name=title(config),
         sections=[
-            workspaces.Section(name=name, panels=[panel(of) for of in shown], is_open=True)
-            for name, shown in sections.items()
-            if shown
+            workspaces.Section(name=name, panels=[in_wandb(panel) for panel in section], is_open=True)
+            for name, section in sections.items()
+            if section
         ],
-        settings=workspaces.WorkspaceSettings(x_axis="epoch", max_runs=MOST_RUNS),
+        settings=workspaces.WorkspaceSettings(x_axis=wandb_keys.EPOCH, max_runs=MAX_RUNS),
         runset_settings=workspaces.RunsetSettings(
             filters=[expr.Metric("Group") == config.study],
-            groupby=[expr.Config(VARIANT)],
+            groupby=[expr.Config(wandb_keys.VARIANT)],
             pinned_columns=[f"summary:{key}" for key in columns[:8]],
         ),
     )

@@ -1,4 +1,4 @@
-"""The parts of a run, made from its config."""
+"""The parts of a run, built from its config."""
 
 import os
 from typing import Any
@@ -14,58 +14,61 @@ from latentbench.configuration.catalogue import PARTS
 from latentbench.data.base import ImageData
 from latentbench.errors import Refused, UserError
 from latentbench.models.base import GenerativeModel
-from latentbench.running.job import taken_by_model
+from latentbench.running.job import model_arguments
 
 
-def load(config: DictConfig) -> ImageData:
-    """The data set, as many threads as are set."""
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Instantiate a part of the config. Raises: UserError if its constructor does not accept a value.
+
+    arguments: what its constructor takes and only the run knows
+    """
+    # Through a partial, so that Hydra neither copies the arguments nor wraps the constructor's exceptions.
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**arguments)
+    except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
+        name, settings = node._target_.rpartition(".")[2], {key: node[key] for key in node if key != "_target_"}
+        raise UserError(f"{name} cannot be built with {settings}: {error}") from error
+
+
+def build_data(config: DictConfig) -> ImageData:
+    """The data set; sets the number of threads first."""
     torch.set_num_threads(config.threads)
-    threadpool_limits(limits=config.threads)  # of scikit-learn's and numpy's libraries
+    threadpool_limits(limits=config.threads)  # of the libraries that scikit-learn and numpy call
     data: ImageData = build(config.data, seed=config.seed)
     data.setup()
     return data
 
 
-def seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
-    """The model, from where the run's random numbers begin."""
+def build_seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
+    """The model; the run's random numbers start here."""
     pl.seed_everything(config.seed, verbose=False)
-    os.environ.pop("PL_GLOBAL_SEED", None)  # by which Lightning's processes would begin them again
+    os.environ.pop("PL_GLOBAL_SEED", None)  # with it Lightning's other processes would seed again
     return build_model(config, data)
 
 
-def build(node: DictConfig, **parts: Any) -> Any:
-    """Instantiate a part of the config with what only the run knows. Raises: UserError if it does not take a value."""
-    # By way of a partial, so that Hydra neither copies the given parts nor wraps what their constructor raises.
-    try:
-        return instantiate(node, _partial_=True, _convert_="all")(**parts)
-    except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
-        name, given = node._target_.rpartition(".")[2], {key: node[key] for key in node if key != "_target_"}
-        raise UserError(f"{name} cannot be made from {given}: {error}") from error
-
-
 def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
-    """The model of the chosen parts. Raises: Refused if it lacks one or they do not fit together."""
-    taken = taken_by_model(config)
+    """The model with the parts its constructor takes. Raises: Refused if one is missing or two do not fit together."""
+    needed = model_arguments(config)
     for group in PARTS:
-        if group in taken and config.get(group) is None:
+        if group in needed and config.get(group) is None:
             raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
     parts = {"prior": build(config.prior, latent_size=config.latent_size, shape=data.shape)}
     coordinates = parts["prior"].coordinates
-    if "posterior" in taken:
+    if "posterior" in needed:
         parts["posterior"] = build(config.posterior, latent_size=config.latent_size, coordinates=coordinates)
         coordinates = parts["posterior"].coordinates
     parts["backbone"] = build(config.backbone, latent_size=coordinates, shape=data.shape)
-    if "regularizer" in taken:
+    if "regularizer" in needed:
         parts["regularizer"] = build(config.regularizer, latent_size=coordinates)
-    parts |= {part: build(config[part]) for part in PARTS if part in taken and part not in parts}
-    if "dataset_size" in taken:
+    parts |= {part: build(config[part]) for part in PARTS if part in needed and part not in parts}
+    if "dataset_size" in needed:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)
     return model
 
 
-def build_measures(config: DictConfig, data: ImageData) -> dict[str, Any]:
-    """Every sampler and metric named in the run, and the features: before training, so that mistakes show at once."""
+def build_evaluation_parts(config: DictConfig, data: ImageData) -> dict[str, Any]:
+    """The samplers, metrics and features with which a trained model is evaluated."""
     return {
         "samplers": {name: build(node) for name, node in (config.get("sampler") or {}).items()},
         "metrics": {name: build(node) for name, node in (config.get("metric") or {}).items()},

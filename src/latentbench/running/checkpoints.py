@@ -1,4 +1,4 @@
-"""What a run that was cut off goes on from."""
+"""The state from which an interrupted run continues."""
 
 import contextlib
 import logging
@@ -12,89 +12,95 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
+from latentbench.running.job import CHECKPOINT
+
 log = logging.getLogger(__name__)
 
-FILE_NAME = "last.ckpt"
 
+class PeriodicCheckpoint(Checkpoint):
+    """Saves a checkpoint at the end of an epoch, at most once every `seconds`, and after the last epoch.
 
-class Checkpoints(Checkpoint):
-    """Keeps the state of the training after an epoch, at most every so many seconds, and after the last.
+    It holds weights, optimizers, progress and the states of the random number generators, so that an interrupted run
+    ends with the same numbers as one that was not interrupted. Lightning calls this kind of callback after all others,
+    when nothing of the epoch is left to do.
 
-    With it a run goes on as if it had never stopped: weights, optimizers, how far it is, and the random numbers to
-    come. Lightning calls this kind of callback after all others, when nothing of the epoch is left to do.
-
-    code: a digest of what trains; other code does not go on from the checkpoint.
+    code: a digest of the code that trains; other code does not continue from the checkpoint
     """
 
     def __init__(self, run_dir: Path, *, seconds: float, code: str) -> None:
-        self.path = run_dir / FILE_NAME
+        self.path = run_dir / CHECKPOINT
         self.code = code
         self.seconds = seconds
-        self.saved = time.monotonic()
-        self.resumed: dict[str, Any] | None = None
+        self.last_save = time.monotonic()
+        self.resumed_state: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The digest of the code and the states of the generators of random numbers."""
-        on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None  # the one that trains
+        """The digest of the code and the states of the random number generators, of the CPU and of the current GPU."""
+        on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states up when training goes on: what Lightning prepares before may draw."""
-        self.resumed = state_dict
+        """Remember the states until training starts: what Lightning does before may draw random numbers."""
+        self.resumed_state = state_dict
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on drawing where the checkpoint was made."""
-        if self.resumed:
-            torch.set_rng_state(self.resumed["random"])
-            if self.resumed["random_on_device"] is not None:
-                torch.cuda.set_rng_state(self.resumed["random_on_device"])
-            self.resumed = None
+        """Restore the random number generators of the checkpoint."""
+        if self.resumed_state:
+            torch.set_rng_state(self.resumed_state["random"])
+            if self.resumed_state["random_on_device"] is not None:
+                torch.cuda.set_rng_state(self.resumed_state["random_on_device"])
+            self.resumed_state = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the state, whole or not at all."""
-        is_due = time.monotonic() - self.saved >= self.seconds or trainer.current_epoch + 1 == trainer.max_epochs
-        if not trainer.strategy.broadcast(is_due):  # by the first process's clock
+        """Save if it is time. A crash leaves the previous checkpoint or the new one, never a part."""
+        is_due = time.monotonic() - self.last_save >= self.seconds or trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.strategy.broadcast(is_due):  # the first process's clock decides for all
             return
-        part = self.path.with_suffix(".part")
+        part = _part(self.path)
         try:
             trainer.save_checkpoint(part)
-            self.saved = time.monotonic()
+            self.last_save = time.monotonic()
             if not trainer.is_global_zero:
                 return
             with part.open("rb") as file:
                 os.fsync(file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)  # of a full disk, which has to take a record yet
+                part.unlink(missing_ok=True)  # on a full disk this makes room for the record of the failure
             raise
         os.replace(part, self.path)
 
 
-def kept(run_dir: Path) -> Path | None:
-    """The checkpoint in a run's folder, if there is one."""
-    path = run_dir / FILE_NAME
+def find_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint in a run folder, if there is one."""
+    path = run_dir / CHECKPOINT
     return path if path.is_file() else None
 
 
-def last(run_dir: Path, *, code: str) -> Path | None:
-    """The checkpoint of a run that was cut off; None if there is none that can be read and is of the same code."""
-    path = kept(run_dir)
+def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
+    """The checkpoint of an interrupted run; None unless there is one that can be read and is of the same code."""
+    path = find_checkpoint(run_dir)
     if path is None:
         return None
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-        trained_by = states[Checkpoints.__name__]["code"]
+        trained_by = states[PeriodicCheckpoint.__name__]["code"]
     except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, EOFError) as error:
-        log.warning("%s cannot be read (%s): the run begins anew", path, error)
+        log.warning("%s cannot be read (%s): the run starts from the beginning", path, error)
         return None
     if trained_by != code:
-        log.warning("%s is of other code of latentbench or torch: the run begins anew", path)
+        log.warning("%s is from another version of latentbench or torch: the run starts from the beginning", path)
         return None
     return path
 
 
-def forget(run_dir: Path) -> None:
-    """Remove what is needed no more."""
-    for path in (run_dir / FILE_NAME, (run_dir / FILE_NAME).with_suffix(".part")):
+def remove_checkpoint(run_dir: Path) -> None:
+    """Delete the checkpoint, and what a crash left of one."""
+    path = run_dir / CHECKPOINT
+    for file in (path, _part(path)):
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    return path.with_suffix(".part")

@@ -1,43 +1,86 @@
-"""A run that is to be: its config, its choices and its folder."""
+"""A composed run, the same run resolved, and how it may end. Imports no torch, so that commands start quickly."""
 
 import inspect
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import PARTS
 from latentbench.configuration.identity import choices, run_id
 from latentbench.configuration.validation import check
+from latentbench.errors import UserError
+from latentbench.records.record import status_of
 
-LOCK = "lock"  # a file in a run's folder, held while a process is at it
+log = logging.getLogger(__name__)
+
+LOCK = "lock"  # file in a run folder, locked while a process works on the run
+CHECKPOINT = "last.ckpt"  # file in a run folder, from which an interrupted run continues
+
+# invalid: a setting, the data or the environment cannot be used; killed: the process of the run died.
+Outcome = Literal["finished", "finished before", "locked by another process", "failed", "refused", "invalid", "killed"]
 
 
 class Job(NamedTuple):
-    """A run that is to be."""
+    """A composed run."""
 
-    config: DictConfig  # composed
-    options: dict[str, Any]  # Hydra's `runtime.choices`, the option of every group
-    overrides: list[str]  # what the command says of it, for messages
-    is_alone: bool  # and not one of a sweep, of which a refused pair is a result like any other
+    config: DictConfig
+    options: dict[str, Any]  # Hydra's `runtime.choices`: the chosen option of every group
+    overrides: list[str]  # as given on the command line
+    is_alone: bool  # not part of a sweep; in a sweep a refused pair is a result like any other
+
+    @property
+    def command(self) -> str:
+        """The run's overrides, for messages."""
+        return " ".join(self.overrides)
 
 
-def taken_by_model(config: DictConfig) -> set[str]:
-    """Names of what the model's constructor takes."""
+class ResolvedRun(NamedTuple):
+    """A run without the parts that its model does not use, which gives it its identity and its folder."""
+
+    config: DictConfig
+    choices: dict[str, Any]
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is finished and `force` does not ask for it again."""
+        return not self.config.force and status_of(self.folder) == "finished"
+
+
+def model_arguments(config: DictConfig) -> set[str]:
+    """Names of the arguments that the model's constructor takes."""
     return set(inspect.signature(get_class(config.model._target_)).parameters)
 
 
-def settle(config: DictConfig, options: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any], Path]:
-    """The run as it will be, its choices and its folder: a GAN has no likelihood, whichever is set for its competitors.
+def resolve(config: DictConfig, options: Mapping[str, Any]) -> ResolvedRun:
+    """Drop the parts that the model does not use: a GAN has no likelihood, whichever a sweep sets for other methods.
 
-    Raises: UserError if a value has no meaning.
+    options: as in Job
+    Raises: UserError if a value is invalid.
     """
     check(config)
-    unused = [group for group in PARTS if group not in taken_by_model(config)]
-    settled = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
-    # beta=1 and beta=1.0 are one run, and so are all without a regularizer to weigh.
-    settled.beta = None if "regularizer" in unused else float(config.beta)
-    chosen = choices(settled, options) | dict.fromkeys(unused)
-    return settled, chosen, Path(config.output_dir) / config.study / run_id(settled, chosen)
+    arguments = model_arguments(config)
+    unused = [group for group in PARTS if group not in arguments]
+    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
+    # beta=1 and beta=1.0 are one run, and so are all values without a regularizer to weight.
+    resolved.beta = None if "regularizer" in unused else float(config.beta)
+    chosen = choices(resolved, options) | dict.fromkeys(unused)
+    return ResolvedRun(resolved, chosen, Path(config.output_dir) / config.study / run_id(resolved, chosen))
+
+
+def resolve_or_none(job: Job) -> ResolvedRun | None:
+    """The resolved run; None if a value is invalid, which running the job reports."""
+    try:
+        return resolve(job.config, job.options)
+    except (UserError, OmegaConfBaseException):
+        return None
+
+
+def log_finished_before(run: ResolvedRun) -> None:
+    """Say that the run is not run again."""
+    log.info("%s is finished already (force=true runs it again)", run.folder)

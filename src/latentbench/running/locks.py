@@ -1,85 +1,88 @@
-"""Locks that the operating system drops when the process that holds them dies, however it dies."""
+"""Locks on files, which the operating system releases when the process that holds them ends, even by SIGKILL."""
 
 import contextlib
-import errno
-import fcntl
 import getpass
 import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+
+from filelock import Timeout, UnixFileLock
 
 log = logging.getLogger(__name__)
 
-WAIT = 1.0  # seconds between two looks for a device that is free
+POLL_SECONDS = 1.0  # between two checks for a free device
 
 
 @contextlib.contextmanager
-def held(path: Path, *, patience: float = 0) -> Iterator[bool]:
-    """Hold the lock file for as long as the block lasts; False, and nothing is held, if another process has it.
+def try_lock(path: Path, *, timeout: float = 0) -> Iterator[bool]:
+    """Lock a file for the duration of the block; yields False if another process holds the lock.
 
-    patience: seconds for which that process is waited for.
-    On a file system without locks (some network ones) it is as if nobody else were there.
+    timeout: how long to wait for the other process, in seconds
+    On a file system without locks (some network ones) it warns and yields True.
     """
-    with path.open("a") as file:
-        until = time.monotonic() + patience
-        while not _locked(file, path):
-            if time.monotonic() >= until:
-                yield False
-                return
-            time.sleep(0.1)
-        yield True  # closing the file drops the lock
-
-
-def _locked(file: TextIO, path: Path) -> bool:
-    """Lock the open file, unless another process has it."""
+    path.open("a").close()  # an error here is not one of locking
+    # The file is only what the lock hangs on: a lock that is held as long as its file exists would outlive its holder.
+    lock = UnixFileLock(path, timeout=timeout, poll_interval=0.1, fallback_to_soft=False, preserve_lock_file=True)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        log.warning("%s cannot be locked (%s): see to it that one command at a time is at it", path, error.strerror)
-    return True
+        log.warning("%s cannot be locked (%s): run one command at a time in this folder", path, error.strerror)
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
-def is_held(path: Path) -> bool:
-    """Whether some process holds the lock file."""
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock."""
     if not path.is_file():
         return False
-    with held(path) as free:
-        return not free
+    with try_lock(path) as acquired:
+        return not acquired
 
 
 @contextlib.contextmanager
 def leased_devices(
     names: Mapping[int, str], n: int, *, runs_per_device: int, folder: Path | None = None
 ) -> Iterator[list[int] | None]:
-    """The numbers of n devices that fewer than so many runs of this machine use each; waits until there are so many.
+    """Numbers of n devices, each used by fewer than `runs_per_device` runs; waits until there are n.
 
-    None where there are not so many at all. Runs spread: a device is taken for a second run when each has a first.
-    names: number -> what all processes of this machine call the device, whatever its number is to them
-    folder: of the lock files, the user's own on this machine if none is given
+    Yields None if there are fewer than n devices in total. The least used devices are leased first.
+    names: number -> a name that is the same in all processes of this machine, however they number the devices
+    folder: where the lock files are; by default a temporary folder of the user
     """
     if not 0 < n <= len(names):
         yield None
         return
     folder = folder or Path(tempfile.gettempdir()) / f"latentbench-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    is_first = True
+    has_waited = False
     while True:
-        with contextlib.ExitStack() as locks:  # all at once or none: two runs would wait for each other's
-            users = {device: sum(map(is_held, folder.glob(f"{name}.*"))) for device, name in names.items()}
-            taken: list[int] = []
-            for device in sorted(names, key=lambda device: users[device]):
-                places = (folder / f"{names[device]}.{place}" for place in range(runs_per_device))
-                if len(taken) < n and users[device] < runs_per_device:
-                    taken += [device] * any(locks.enter_context(held(place)) for place in places)
-            if len(taken) == n:
-                yield taken
+        with contextlib.ExitStack() as locks:  # all n or none: two runs that hold a part each would deadlock
+            leased = _lease(names, n, runs_per_device, folder, locks)
+            if len(leased) == n:
+                yield leased
                 return
-        if is_first:
+        if not has_waited:
             log.info("waiting for %d of %d devices, which other runs use", n, len(names))
-            is_first = False
-        time.sleep(WAIT)
+            has_waited = True
+        time.sleep(POLL_SECONDS)
+
+
+def _lease(
+    names: Mapping[int, str], n: int, runs_per_device: int, folder: Path, locks: contextlib.ExitStack
+) -> list[int]:
+    """Lock up to n devices; each has a lock file `<name>.<slot>` per run that may use it."""
+    users = {device: sum(map(is_locked, folder.glob(f"{name}.*"))) for device, name in names.items()}
+    leased: list[int] = []
+    for device in sorted(names, key=lambda device: users[device]):
+        if len(leased) < n and users[device] < runs_per_device:
+            slots = (folder / f"{names[device]}.{slot}" for slot in range(runs_per_device))
+            if any(locks.enter_context(try_lock(path)) for path in slots):
+                leased.append(device)
+    return leased

@@ -1,22 +1,31 @@
-"""How messages are written, by a command and by the processes that it starts."""
+"""How a command and the processes that it starts write log messages and warnings."""
 
 import logging
 import logging.config
 import sys
+import warnings
 
 from tqdm import tqdm
 
 
+# Lightning's warnings that do not apply to latentbench: pattern -> reason.
+IGNORED_WARNINGS = {
+    ".*LeafSpec.*": "a deprecation inside Lightning's own code",
+    ".*have no `validation_step`.*": "a GAN has nothing to validate",
+    ".*sync_dist=True.*": "every process already computes the means of whole batches",
+    ".*`srun` command is available.*": "one Slurm task is one run, whatever its number of devices",
+}
+
+
 class BarFriendlyHandler(logging.Handler):
-    """Writes messages to standard error above the bars instead of through them."""
+    """Writes messages to standard error above progress bars instead of through them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
         tqdm.write(self.format(record), file=sys.stderr)
 
 
 def set_up_logging() -> None:
-    """Messages on standard error, one line each: latentbench's own, and the warnings of all other packages."""
+    """Write messages to standard error, one line each: latentbench's own, and the warnings of all other packages."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -31,3 +40,9 @@ def set_up_logging() -> None:
             "disable_existing_loggers": False,
         }
     )
+
+
+def ignore_known_warnings() -> None:
+    """Hide the warnings that do not apply."""
+    for pattern in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=pattern)

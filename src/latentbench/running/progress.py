@@ -1,19 +1,17 @@
-"""A bar: where a run is, and how long it will take."""
+"""A progress bar for training."""
 
 import pytorch_lightning as pl
 from tqdm import tqdm
 
 
 class EpochBar(pl.Callback):
-    """One bar for the whole training, in epochs; silent where standard error is no terminal."""
+    """One bar for the whole training, in epochs; hidden where standard error is no terminal."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the bar."""
-        off = None if trainer.is_global_zero else True
-        self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=off)
+        disable = None if trainer.is_global_zero else True  # None: tqdm checks for a terminal
+        self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=disable)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """One epoch further."""
         losses = {k.removeprefix("train/"): f"{v:.4g}" for k, v in trainer.callback_metrics.items() if "train/" in k}
         self.bar.set_postfix(losses)
         self.bar.update()

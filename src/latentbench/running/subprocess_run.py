@@ -1,4 +1,4 @@
-"""A run in a plain process of its own, which Lightning may start again for each of several devices."""
+"""A job in a subprocess, which Lightning may start again once per device."""
 
 import logging
 import os
@@ -8,48 +8,55 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
+
+from latentbench.running.job import Job, Outcome
 
 log = logging.getLogger(__name__)
 
-OUTCOME = ".outcome"
-OF_DISTRIBUTED = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+OUTCOME_SUFFIX = ".outcome"
+INTERRUPTED = 130  # exit code after Ctrl-C
+# Variables of distributed training, which must not reach the subprocess from a cluster's scheduler.
+DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def in_own_process(given: Any, *, words: str) -> str:
-    """Have `latentbench.running.worker` carry out what is given, and say what became of it.
+def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
+    """Run a job in `latentbench.running.worker`.
 
-    words: of the run, for messages. Lightning starts the other processes by the command line of the first: that of
-    Hydra's app would begin the whole sweep once more.
+    Lightning starts the processes of the other devices with the command line of the first: with that of the Hydra app
+    each would start the whole sweep again.
+    Raises: OSError if the subprocess cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
         path = Path(folder) / "run"
-        path.write_bytes(pickle.dumps(given))
-        surroundings = {name: value for name, value in os.environ.items() if name not in OF_DISTRIBUTED}
-        surroundings.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch warns where every network takes part in a step
-        process = subprocess.Popen([sys.executable, "-m", "latentbench.running.worker", str(path)], env=surroundings)
+        path.write_bytes(pickle.dumps((job, devices)))
+        environment = {name: value for name, value in os.environ.items() if name not in DISTRIBUTED_VARIABLES}
+        # torch warns if every network takes part in a step, for which the strategy is slower than it could be.
+        environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        process = subprocess.Popen([sys.executable, "-m", "latentbench.running.worker", str(path)], env=environment)
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)  # it may have been meant for this process alone
+            process.send_signal(signal.SIGINT)  # the signal may have reached this process only
             process.wait()
             raise
-        if code == 130:
+        if code == INTERRUPTED:
             raise KeyboardInterrupt
-        if path.with_suffix(OUTCOME).is_file():
-            return path.with_suffix(OUTCOME).read_text()
-    log.error("killed (exit code %s): %s; the same command goes on with it", code, words)
+        if path.with_suffix(OUTCOME_SUFFIX).is_file():
+            return cast(Outcome, path.with_suffix(OUTCOME_SUFFIX).read_text())
+    log.error("killed (exit code %s): %s; the same command resumes it", code, job.command)
     return "killed"
 
 
-def is_first() -> bool:
-    """Whether this process is the run's first, which keeps its folder, and not one that Lightning started beside it."""
+def is_main_process() -> bool:
+    """Whether this process is the first of its run, which writes the run folder; Lightning starts the others."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def end_with(parent: int) -> None:
-    """End this process when the one that started it has ended: nobody waits for its result."""
+def exit_with_parent(parent: int) -> None:
+    """Wait until the parent process has ended, then end this one: nothing reads its result any more."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

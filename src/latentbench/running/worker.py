@@ -1,4 +1,4 @@
-"""The plain process of a run over several devices: `python -m latentbench.running.worker FILE`."""
+"""The process of a run on several devices: `python -m latentbench.running.worker FILE`."""
 
 import logging
 import os
@@ -12,36 +12,37 @@ from pathlib import Path
 from latentbench.errors import Diverged, UserError
 from latentbench.records.record import write_whole
 from latentbench.running.logging_setup import set_up_logging
-from latentbench.running.subprocess_run import OUTCOME, end_with, is_first
-from latentbench.running.train import attempt_here, follow
+from latentbench.running.run import run_in_this_process
+from latentbench.running.subprocess_run import INTERRUPTED, OUTCOME_SUFFIX, exit_with_parent, is_main_process
+from latentbench.running.train import join_training
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0  # seconds that the first process has to end by itself where another one cannot go on
+GRACE_SECONDS = 60.0  # in which the main process can report its own error after another process has failed
 
 
 def main() -> None:
-    """Carry out the run that the file holds, or, where Lightning started this process, take part in its training."""
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    """Run the job in the file; in a process that Lightning started for a further device, join its training."""
+    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     path = Path(sys.argv[1])
     job, devices = pickle.loads(path.read_bytes())
-    os.environ.setdefault("OMP_NUM_THREADS", str(job.config.threads))  # else Lightning takes all there are
+    os.environ.setdefault("OMP_NUM_THREADS", str(job.config.threads))  # otherwise Lightning sets it to all cores
     set_up_logging()
     try:
-        if is_first():
-            outcome = attempt_here(job, devices=devices)
-            write_whole(path.with_suffix(OUTCOME), outcome.encode())
+        if is_main_process():
+            outcome = run_in_this_process(job, devices=devices)
+            write_whole(path.with_suffix(OUTCOME_SUFFIX), outcome.encode())
             return
-        warnings.simplefilter("ignore")  # the first process has the same
-        follow(job, devices=devices)
+        warnings.simplefilter("ignore")  # the main process shows the same ones
+        join_training(job, devices=devices)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
-        if not isinstance(error, UserError | Diverged):  # which the first process meets as well, and says
+        if not isinstance(error, UserError | Diverged):  # those the main process raises and reports too
             log.exception("process %s of the run failed", os.environ["LOCAL_RANK"])
-        time.sleep(PATIENCE)  # once this process ends, Lightning kills the first, whether it has said why or not
+        time.sleep(GRACE_SECONDS)  # when this process ends, Lightning kills the main process at once
         sys.exit(1)
-    os._exit(0)  # an ending that failed would be taken for a failure of the training
+    os._exit(0)  # without clean-up: an error in it would count as a failed training
 
 
 if __name__ == "__main__":
