@@ -1,4 +1,4 @@
-"""A run that is cut off, or loses W&B on the way, is one W&B run in the end, with every point of its curves once."""
+"""An interrupted run, or one that loses its connection, is one W&B run, with every point of its curves once."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
 
 
 def part(run_dir: Path, epochs: range, *, resumed: bool, record: Record | None = None) -> None:
-    """A run, or what was left of one; without a record it is cut off."""
+    """Log some epochs of a run, and its end if there is a record."""
     logger, curves = start(run_dir, resumed=resumed)
     for epoch in epochs:
         for stage in ("validation", "train"):
@@ -47,7 +47,7 @@ def synced(*arguments: str | Path) -> None:
 
 
 def points(history: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    """Of which stage and which epoch each row of curves is."""
+    """Stage and epoch of each row of curves."""
     return [(stage, row["epoch"]) for row in history for stage in ("train", "validation") if f"{stage}/loss" in row]
 
 
@@ -81,14 +81,14 @@ def test_the_parts_of_a_run_that_was_online_are_one_run(tmp_path: Path, server: 
 
 def test_a_run_that_begins_anew_or_had_ended_is_another_run(tmp_path: Path, server: WandbServer) -> None:
     part(tmp_path, range(2), resumed=False)
-    part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint to go on from
+    part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint
     part(tmp_path, range(2), resumed=True, record=RECORD)  # it had failed after a checkpoint
     assert len(server.runs) == 3
     assert sorted(points(server.streamed["wandb-history.jsonl"])) == sorted(3 * every_point(2))
 
 
 @pytest.mark.parametrize("left", ["", '{"id": "abc"}', "{"])
-def test_what_was_cut_short_is_not_continued(tmp_path: Path, left: str) -> None:
+def test_a_truncated_resume_state_starts_a_new_run(tmp_path: Path, left: str) -> None:
     (tmp_path / "wandb").mkdir()
     (tmp_path / "wandb" / "latentbench.json").write_text(left)
     part(tmp_path, range(2), resumed=True, record=RECORD)
@@ -96,7 +96,7 @@ def test_what_was_cut_short_is_not_continued(tmp_path: Path, left: str) -> None:
     assert not (tmp_path / "wandb" / "latentbench.json").exists()
 
 
-def test_the_same_command_goes_on_with_the_curves_and_force_begins_others(
+def test_the_same_command_continues_the_curves_and_force_starts_a_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (*SMALL, "checkpoint_seconds=0", f"output_dir={tmp_path}")

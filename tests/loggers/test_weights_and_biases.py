@@ -1,4 +1,4 @@
-"""The W&B logger: what it writes is read back from the run's own file; no test leaves the loopback."""
+"""The W&B logger, whose output is read back from the run's own file. No test leaves the loopback interface."""
 
 import functools
 import json
@@ -58,7 +58,7 @@ RECORD = Record(
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A W&B that knows of no account, no settings and no server, and starts anew."""
+    """W&B freshly started, without an account, settings or a server."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -191,7 +191,7 @@ def test_the_curves_of_a_fit_have_the_epoch_as_their_axis(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_become_a_picture_each_that_says_what_it_shows(tmp_path: Path, channels: int) -> None:
+def test_every_image_set_becomes_an_image_grid_with_a_caption(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, channels, 5, 6), dtype=np.uint8)
     codes = {"codes": np.zeros((3, 2), np.float32), "labels": np.arange(3)}
     whole_run(tmp_path, {"prior": images, "original": images[:3], "reconstruction": images[:3], "real": images} | codes)
@@ -220,7 +220,7 @@ def test_images_become_a_picture_each_that_says_what_it_shows(tmp_path: Path, ch
         ({"method": "one_of_my_own"}, f"one_of_my_own digits {BETA}=1 d=8 s0"),
     ],
 )
-def test_a_run_is_called_what_it_is(choices: dict[str, Any], name: str) -> None:
+def test_the_name_of_a_run_says_how_it_differs_from_its_preset(choices: dict[str, Any], name: str) -> None:
     assert wandb_keys.run_name(CHOICES | choices) == name
 
 
@@ -268,7 +268,7 @@ def test_an_exception_inside_start_leaves_no_run_open(
     assert "no space left" in caplog.text
 
 
-def test_a_service_that_does_not_start_costs_a_warning(
+def test_a_service_that_does_not_start_causes_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
@@ -294,7 +294,7 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("mode", [None, "online"])
-def test_an_unreachable_server_means_offline_once_and_soon(
+def test_an_unreachable_server_means_offline_with_one_warning_and_soon(
     tmp_path: Path, mode: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
@@ -327,13 +327,13 @@ def test_a_refused_key_means_offline(
     assert "offline" in caplog.text
 
 
-def test_online_without_a_key_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online_without_a_key_does_not_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     whole_run(tmp_path)
     assert summary(the_folder(tmp_path))["state"] == "finished"
 
 
-def test_offline_has_the_last_word(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_mode_offline_overrides_a_key(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     whole_run(tmp_path)
     assert summary(the_folder(tmp_path))["state"] == "finished"
@@ -350,7 +350,7 @@ def test_a_server_that_answers_gets_the_run(tmp_path: Path, server: WandbServer)
     assert server.exit_codes[-1] == 0
 
 
-def test_a_server_lost_on_the_way_holds_nobody_up(
+def test_a_server_that_is_lost_during_a_run_does_not_block_it(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(weights_and_biases.TIMEOUTS, "finish_timeout", 1)
@@ -368,7 +368,7 @@ def test_a_server_lost_on_the_way_holds_nobody_up(
     assert summary(the_folder(tmp_path / "b"))["state"] == "finished"
 
 
-def test_a_service_that_dies_costs_warnings_and_not_the_run(
+def test_a_service_that_dies_causes_warnings_and_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def dead(*_: Any, **__: Any) -> None:

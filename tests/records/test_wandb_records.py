@@ -1,4 +1,4 @@
-"""Tables from W&B are those from records; no test leaves the loopback."""
+"""Tables from W&B equal those from records. No test leaves the loopback interface."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ __all__ = ["alone", "server"]  # fixtures
 
 
 def logged(record: Record, run_dir: Path) -> Record:
-    """The record, after its run was logged."""
+    """Log the run of a record; returns the record."""
     logger = WeightsAndBiases(project="latentbench", entity=None)
     run = RunInfo(
         run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
@@ -31,7 +31,7 @@ def logged(record: Record, run_dir: Path) -> Record:
 
 
 def some_records() -> list[Record]:
-    """A finished run with all that a record may hold, another seed of it, and one that failed."""
+    """A finished run with every key of a record, another seed of it, and one that failed."""
     whole = a_record(
         metrics={"fid/prior": 1 / 3, "psnr/test": 8.0},
         config={"beta": 1.0, "nothing": None, "tiny": 1e-300, "list": [1, 2.0, "x"]},
@@ -106,7 +106,7 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
         (False, "0" * 40, ["from=paper"], "from=paper: choose records or wandb"),
     ],
 )
-def test_what_wandb_cannot_give_is_one_line_and_exit_code_2(
+def test_errors_of_wandb_are_one_line_and_exit_code_2(
     refuse: bool,
     key: str | None,
     overrides: list[str],

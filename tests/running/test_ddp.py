@@ -1,4 +1,4 @@
-"""A run over several processes gives what it gives in one, up to rounding, however it is started and ends."""
+"""A run on several devices gives the numbers of one device up to rounding, and fails or resumes like any other."""
 
 import copy
 import os
@@ -32,13 +32,13 @@ from latentbench.running.train import fit
 from options import composed, few_digits, options, untrained
 
 IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
-DOUBLE = "trainer.precision=64-true"  # in which rounding hides no error
+DOUBLE = "trainer.precision=64-true"  # so that rounding hides no error
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={PROCESSES}")
 CUT_OFF = ("vae", "svae", "wgan_gp")
 
 
 def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None) -> dict[str, Any]:
-    """What a training leaves: weights, their last gradients, losses, and how many images the encoder was shown."""
+    """Train; returns weights, their last gradients, losses, and the number of images that the encoder processed."""
     small = ("backbone=mlp", "backbone.hidden=[16]", f"trainer.max_epochs={EPOCHS}", "checkpoint_seconds=0")
     config = copy.deepcopy(composed(f"method={method}", *small, *how))
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None
 
 
 def cut_off(method: str, folder: Path) -> None:
-    """The same, but that it ends after the first epoch."""
+    """Train and interrupt it after the first epoch."""
     save = PeriodicCheckpoint.on_train_epoch_end
 
     def cut(self: PeriodicCheckpoint, trainer: pl.Trainer, model: pl.LightningModule) -> None:
@@ -74,7 +74,7 @@ def cut_off(method: str, folder: Path) -> None:
 
 
 def in_a_process(rank: int, folder: Path, port: int) -> None:
-    """Every method, as one of the processes; a few once more, cut off in between."""
+    """As one of the processes: train every method, then a few again with an interruption."""
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for method in options("method"):
@@ -90,7 +90,7 @@ def in_a_process(rank: int, folder: Path, port: int) -> None:
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What every process had after every method."""
+    """The results of every method in every process."""
     folder = tmp_path_factory.mktemp("several")
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: float) -> None:
-    """In units of the largest number of each tensor."""
+    """Equal up to `within`, in units of the largest number of each tensor."""
     assert set(found) == set(known)
     for name, value in known.items():
         scale = value.abs().max().item() if value.numel() else 0.0
@@ -112,25 +112,25 @@ def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: fl
 def test_every_method_trains_as_in_one_process(method: str, several: Path, tmp_path: Path) -> None:
     first, other = (torch.load(several / f"{method}.{rank}") for rank in range(PROCESSES))
     one = trained(method, tmp_path, DOUBLE)
-    for part in ("weights", "gradients"):  # both, since Adam does not mind a factor of a gradient
+    for part in ("weights", "gradients"):  # both, since Adam ignores a factor in the gradient
         same(first[part], one[part], within=1e-8)
         same(other[part], first[part], within=0)
     same(first["losses"], one["losses"], within=1e-6)  # which Lightning keeps in single precision
-    assert first["shown"] + other["shown"] == one["shown"], "nobody does another's work"
+    assert first["shown"] + other["shown"] == one["shown"], "no image is processed twice"
     assert abs(first["shown"] - other["shown"]) < 0.1 * one["shown"]
 
 
 @pytest.mark.parametrize("method", CUT_OFF)
-def test_cut_off_it_goes_on_as_if_it_had_never_stopped(method: str, several: Path) -> None:
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(method: str, several: Path) -> None:
     whole, cut = (torch.load(several / f"{method}{how}.0") for how in (" whole", " cut off"))
     same(cut["weights"], whole["weights"], within=0)
-    assert cut["shown"] < whole["shown"], "it did not begin anew"
+    assert cut["shown"] < whole["shown"], "it did not start from the beginning"
 
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "trainer.max_epochs=2")
 
 
-def of_run(root: Path, **settings: Any) -> Path:
+def run_folder(root: Path, **settings: Any) -> Path:
     """The folder of the run with these settings."""
     config_of = {path.parent: load(path).config for path in root.glob("adhoc/*/record.json")}
     (folder,) = (f for f, config in config_of.items() if all(config["model"][k] == v for k, v in settings.items()))
@@ -145,7 +145,7 @@ def assert_same_run(found: Path, known: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["serial", "local"])
-def test_under_multirun_a_run_ends_as_one_of_one_process_and_one_that_fails_costs_itself_alone(
+def test_in_a_sweep_a_run_gives_the_numbers_of_one_device_and_a_failing_run_does_not_stop_it(
     launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rates = ("model.learning_rate=1e-3,1e30", f"launcher={launcher}")
@@ -156,12 +156,12 @@ def test_under_multirun_a_run_ends_as_one_of_one_process_and_one_that_fails_cost
     said = capfd.readouterr().err
     assert said.count("failed: train/") == 1
     assert not any(noise in said for noise in ("Traceback", "arning", "distributed"))
-    assert_same_run(of_run(tmp_path / "two", learning_rate=1e-3), of_run(tmp_path / "one"))
-    failed = of_run(tmp_path / "two", learning_rate=1e30)
+    assert_same_run(run_folder(tmp_path / "two", learning_rate=1e-3), run_folder(tmp_path / "one"))
+    failed = run_folder(tmp_path / "two", learning_rate=1e30)
     assert "became nan" in (load(failed / "record.json").reason or "")
 
 
-def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_is_reported_and_resumes(tmp_path: Path) -> None:
     command = ["method=gan", *SMALL, *DDP, "trainer.max_epochs=40", "checkpoint_seconds=0"]
     command = [sys.executable, "-m", "latentbench", *command, f"output_dir={tmp_path}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -175,12 +175,12 @@ def test_a_process_that_is_killed_costs_its_run_which_goes_on(tmp_path: Path) ->
     assert "killed (exit code -9): " in err
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     assert again.returncode == 0, again.stderr
-    assert load(of_run(tmp_path) / "record.json").metrics
+    assert load(run_folder(tmp_path) / "record.json").metrics
     assert not list(tmp_path.glob(f"adhoc/*/{CHECKPOINT}"))
-    assert "finished already" in latentbench(*command[3:]).err, "which takes no process to find out"
+    assert "finished already" in latentbench(*command[3:]).err, "found out without a subprocess"
 
 
-def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_are_reported_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     several = latentbench(*SMALL, "trainer.accelerator=cpu", "trainer.devices=2", f"output_dir={tmp_path}")
     assert (several.code, "take trainer=ddp for" in several.err) == (2, True)
     machines = latentbench(*SMALL, "trainer.accelerator=cpu", "+trainer.num_nodes=2", f"output_dir={tmp_path}")
@@ -193,9 +193,9 @@ def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.Captur
     )
     halves = latentbench(*SMALL, "trainer.precision=bf16-true", f"output_dir={tmp_path}")
     assert (halves.code, "take bf16-mixed" in halves.err) == (2, True)
-    no_place = tmp_path / "none"
+    no_folder = tmp_path / "none"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("latentbench.running.subprocess_run.tempfile.TemporaryDirectory", lambda **_: no_place.open())
+        patch.setattr("latentbench.running.subprocess_run.tempfile.TemporaryDirectory", lambda **_: no_folder.open())
         failed = latentbench("-m", "seed=0,1", *SMALL, *DDP, f"output_dir={tmp_path}")
     assert (failed.code, failed.err.count("its process cannot be started"), "2 failed" in failed.err) == (1, 2, True)
     refused = latentbench(*SMALL, *DDP, "posterior=dirac", f"output_dir={tmp_path}")
@@ -204,7 +204,7 @@ def test_what_cannot_be_is_said_on_one_line(tmp_path: Path, capfd: pytest.Captur
     assert "seed must be" in latentbench(*SMALL, *DDP, "seed=-1").err
 
 
-def test_a_run_takes_as_many_devices_as_its_trainer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leases_as_many_devices_as_its_trainer_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"id-{number}"))
     taken = {"trainer=default": 1, "trainer.devices=3": 3, "trainer=ddp": 8, "trainer.devices=-1": 8}
@@ -217,7 +217,7 @@ def test_a_run_takes_as_many_devices_as_its_trainer_says(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(16), nn.Dropout()])
-def test_a_network_that_looks_at_other_images_or_draws_is_refused(layer: nn.Module) -> None:
+def test_a_network_that_mixes_images_or_draws_random_numbers_is_refused(layer: nn.Module) -> None:
     model: Any = untrained(few_digits())
     model.backbone.encoder.append(layer)
     with pytest.raises(Refused, match=f"{type(layer).__name__} gives other outputs on a part of a batch"):

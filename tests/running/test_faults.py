@@ -1,4 +1,4 @@
-"""What goes wrong around a sweep costs what it must and no more; the same command goes on."""
+"""Two launches of a sweep, and a full disk: every run is executed once, and the same command resumes the sweep."""
 
 import re
 import subprocess
@@ -20,14 +20,14 @@ def test_two_launches_of_one_sweep_share_its_runs(tmp_path: Path) -> None:
         for part in end.removeprefix("runs: ").split(", "):
             number, _, what = part.partition(" ")
             counts[what] = counts.get(what, 0) + int(number)
-    assert counts.pop("finished") == 6, "no run twice, and none left out"
+    assert counts.pop("finished") == 6, "every run once"
     assert set(counts) <= {"locked by another process", "finished before"}
     assert len(numbers(tmp_path)) == 6
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own that is soon full."""
+    """A small file system, which the sweep fills."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(

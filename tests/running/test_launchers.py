@@ -1,4 +1,4 @@
-"""Launchers past one machine: a Ray cluster of two GPUs that are none, submitit's own, and a Slurm of three scripts."""
+"""Launchers for several machines: a Ray cluster with two simulated GPUs, submitit's local one, and a fake Slurm."""
 
 import contextlib
 import errno
@@ -53,7 +53,7 @@ ls "{folder}/queue"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Ray cluster that says it has two GPUs."""
+    """The address of a Ray cluster with two simulated GPUs."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'latentbench[ray]'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # a token would lie in the home folder
@@ -68,7 +68,7 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the commands of Slurm, which start what they are given at once."""
+    """A folder with fake Slurm commands, which start jobs at once."""
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'latentbench[slurm]'")
     monkeypatch.setattr("latentbench.launchers.slurm.QUEUE_POLL_SECONDS", 1.0)
     folder = tmp_path / "slurm"
@@ -82,7 +82,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """How a command names the launcher of a test."""
+    """The overrides that choose the launcher of a test."""
     if request.param == "ray":
         return "launcher=ray", f"launcher.address={request.getfixturevalue('cluster')}"
     request.getfixturevalue("slurm")
@@ -109,7 +109,7 @@ def holder(lock: Path) -> int:
 
 
 def meanwhile(wanted: Callable[[], Any], then: Callable[[Any], None]) -> threading.Thread:
-    """Do something as soon as something is there, beside the command of the test."""
+    """In a thread, beside the command of the test: wait for a condition, then act on it."""
 
     def wait() -> None:
         until = time.monotonic() + PATIENCE
@@ -124,16 +124,16 @@ def meanwhile(wanted: Callable[[], Any], then: Callable[[Any], None]) -> threadi
 
 
 def begun(root: Path) -> list[Path]:
-    """Runs that have been kept once."""
+    """Runs with a checkpoint."""
     return [run for run in runs(root) if (run / CHECKPOINT).is_file()]
 
 
 @pytest.mark.parametrize(
     ("where", "how"),
-    [("ray", signal.SIGKILL), ("submitit", signal.SIGKILL), ("slurm", signal.SIGUSR2)],  # its time is up
+    [("ray", signal.SIGKILL), ("submitit", signal.SIGKILL), ("slurm", signal.SIGUSR2)],  # its time limit
     indirect=["where"],
 )
-def test_a_run_that_is_ended_costs_itself_alone_and_the_same_command_goes_on_with_it(
+def test_a_killed_run_does_not_stop_the_others_and_the_same_command_resumes_it(
     where: tuple[str, ...], how: signal.Signals, tmp_path: Path
 ) -> None:
     meanwhile(lambda: begun(tmp_path), lambda found: os.kill(holder(found[0] / LOCK), how))
@@ -143,7 +143,7 @@ def test_a_run_that_is_ended_costs_itself_alone_and_the_same_command_goes_on_wit
     assert first.code == 1
     killed, other = sorted(runs(tmp_path), key=lambda run: (run / FILE_NAME).exists())
     assert load(other / FILE_NAME).status == "finished"
-    assert not (killed / FILE_NAME).exists(), "it has not failed"
+    assert not (killed / FILE_NAME).exists(), "it has not failed, so that it has no record"
     assert (killed / CHECKPOINT).is_file()
     again = sweep(tmp_path, *where, epochs=20)
     assert again.code == 0, again.err
@@ -156,7 +156,7 @@ def test_a_run_that_is_ended_costs_itself_alone_and_the_same_command_goes_on_wit
         script = (tmp_path / "slurm" / "script").read_text()
         for line in ("account=mine", "partition=long", "gpus-per-node=1", "job-name=latentbench-adhoc", "mem=8GB"):
             assert f"#SBATCH --{line}" in script.replace("'", "")
-        assert "#SBATCH --array" not in script, "what is finished is not queued again"
+        assert "#SBATCH --array" not in script, "finished runs are not queued again"
 
 
 @pytest.mark.parametrize("where", ["ray", "slurm"], indirect=True)
@@ -179,7 +179,7 @@ def test_ctrl_c_cancels_the_tasks_of_ray_and_leaves_those_of_slurm_in_the_queue(
         assert [load(run / FILE_NAME).status for run in runs(tmp_path)] == ["finished"] * 2
 
 
-def test_what_ray_cannot_give_is_said_at_once(cluster: str, tmp_path: Path) -> None:
+def test_what_ray_cannot_provide_is_reported_at_once(cluster: str, tmp_path: Path) -> None:
     there = f"launcher.address={cluster}"
     for wrong, says in {
         "launcher.gpus=3": "no machine of the Ray cluster has 1 processors and 3 GPUs for a run (they have 2 and 2)",
@@ -194,7 +194,7 @@ def test_what_ray_cannot_give_is_said_at_once(cluster: str, tmp_path: Path) -> N
         assert finished.code == 2
 
 
-def test_what_slurm_cannot_be_given_is_said_at_once(slurm: Path, tmp_path: Path) -> None:
+def test_invalid_settings_of_slurm_are_reported_at_once(slurm: Path, tmp_path: Path) -> None:
     (slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: long' >&2\nexit 1\n")
     for wrong, says in {
         "launcher.partition=long": "sbatch rejected the job: sbatch: error: invalid partition specified: long",
@@ -206,7 +206,7 @@ def test_what_slurm_cannot_be_given_is_said_at_once(slurm: Path, tmp_path: Path)
         assert finished.code == 2
 
 
-def test_a_machine_without_slurm_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_slurm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'latentbench[slurm]'")
     monkeypatch.setenv("PATH", str(tmp_path))
     line = the_one_line(latentbench("launcher=slurm", f"output_dir={tmp_path}", "logger=none"))
@@ -214,7 +214,7 @@ def test_a_machine_without_slurm_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("launcher", "package"), [("ray", "ray"), ("slurm", "submitit")])
-def test_a_package_that_is_not_there_is_named(
+def test_a_missing_package_is_named(
     launcher: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -1,4 +1,4 @@
-"""How far a run and a sweep are: messages where standard error is a file, bars where it is a terminal."""
+"""The progress of a run and of a sweep: messages where standard error is a file, bars where it is a terminal."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ N_PRIORS = len(list((CONF_DIR / "prior").glob("*.yaml")))
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """No run does anything; each leaves what it was asked for."""
+    """Runs do nothing; their choices are collected."""
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
@@ -44,7 +44,7 @@ def counted(err: str) -> list[tuple[int, int]]:
         ("-m seed=7", 1),
     ],
 )
-def test_every_run_of_a_sweep_says_its_number_and_how_many_there_are(
+def test_every_run_of_a_sweep_logs_its_number_and_the_total(
     command: str, n: int, stub: list[dict[str, Any]]
 ) -> None:
     finished = latentbench(*command.split(" "))
@@ -53,7 +53,7 @@ def test_every_run_of_a_sweep_says_its_number_and_how_many_there_are(
     assert len(stub) == n
 
 
-def test_a_run_of_a_sweep_says_what_it_is(stub: list[dict[str, Any]]) -> None:
+def test_every_run_of_a_sweep_logs_its_overrides(stub: list[dict[str, Any]]) -> None:
     err = latentbench("-m", "beta=0.1,1", "latent_size=2,8").err
     said = re.findall(r"^run \d of 4: (.*)$", err, re.MULTILINE)
     assert said == [f"beta={beta} latent_size={size}" for beta in ("0.1", "1") for size in (2, 8)]
@@ -77,7 +77,7 @@ def test_one_run_alone_is_not_counted(stub: list[dict[str, Any]]) -> None:
     assert len(stub) == 1
 
 
-def test_a_sweep_says_in_the_end_what_became_of_its_runs(
+def test_a_sweep_ends_with_the_outcomes_of_its_runs(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def by_seed(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
@@ -98,7 +98,7 @@ def test_a_sweep_says_in_the_end_what_became_of_its_runs(
 @pytest.mark.parametrize(
     ("error", "code"), [(Refused("it cannot be"), 0), (UserError("no such data"), 2), (RuntimeError("out of luck"), 1)]
 )
-def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
+def test_the_exit_code_of_a_sweep_tells_whether_anything_needs_fixing(
     error: Exception, code: int, stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def second_goes_wrong(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
@@ -113,7 +113,7 @@ def test_the_exit_code_of_a_sweep_tells_whether_anything_is_to_be_mended(
     assert counted(finished.err)[-1] == (3, 3)
 
 
-def test_the_time_left_is_said_between_runs_and_not_after_the_last(
+def test_the_time_left_is_logged_between_runs_and_not_after_the_last(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter(range(0, 10_000, 100))  # every look at the clock is 100 s after the one before

@@ -1,4 +1,4 @@
-"""A run that was cut off goes on as if it had never stopped; no two processes are at one run."""
+"""An interrupted run ends with the numbers of an uninterrupted one; no two processes execute one run."""
 
 import fcntl
 import os
@@ -27,13 +27,13 @@ from latentbench.running.locks import is_locked, leased_devices, try_lock
 
 SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
 EPOCHS = 6
-KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # 10 seconds each
-# Adversaries with optimizers of their own, rejection sampling, counters of batches, buffers, annealing.
+KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # about 10 seconds each
+# Critics with their own optimizers, rejection sampling, batch counters, buffers, annealing.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
 
 
 def folder(root: Path) -> Path:
-    """The run's folder."""
+    """The folder of the only run."""
     (found,) = (root / "adhoc").iterdir()
     return found
 
@@ -58,7 +58,7 @@ def lock_holder(lock: Path) -> subprocess.Popen[str]:
 
 
 def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
-    """What a run leaves: its metrics and weights."""
+    """Metrics and weights of a finished run."""
     finished = latentbench(f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={root}", *more)
     assert finished.code == 0, finished.err
     of_run = folder(root)
@@ -87,10 +87,10 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
             assert code == 130
             assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
     assert trained(method, tmp_path / "cut") == whole
-    assert not (folder(tmp_path / "cut") / CHECKPOINT).exists(), "of a finished run nothing goes on"
+    assert not (folder(tmp_path / "cut") / CHECKPOINT).exists(), "a finished run needs no checkpoint"
 
 
-def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
+def test_a_truncated_checkpoint_is_reported_and_the_run_starts_from_the_beginning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained("vae", tmp_path / "whole")
@@ -108,7 +108,7 @@ def test_a_checkpoint_cut_short_is_said_and_the_run_begins_anew(
     assert load(of_run / "record.json").metrics == whole["metrics"]
 
 
-def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_other_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
@@ -134,7 +134,7 @@ def test_every_change_of_the_code_is_other_code(tmp_path: Path, monkeypatch: pyt
     assert code_digest.__wrapped__() not in digests
 
 
-def test_the_reason_of_a_failure_is_gone_when_the_run_begins_again(
+def test_the_record_of_a_failure_is_removed_when_the_run_starts_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("method=vae", *SMALL, "trainer.max_epochs=1", f"output_dir={tmp_path}")
@@ -175,7 +175,7 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
         assert acquired
 
 
-def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
+def test_a_run_that_is_locked_by_another_process_is_not_run(tmp_path: Path) -> None:
     whole = trained("vae", tmp_path)
     of_run = folder(tmp_path)
     (of_run / "record.json").unlink()
@@ -186,7 +186,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
     assert not (of_run / "record.json").exists()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert not is_locked(of_run / "lock"), "the operating system drops it"
+    assert not is_locked(of_run / "lock"), "the operating system releases it"
     assert trained("vae", tmp_path) == whole
 
 
@@ -195,7 +195,7 @@ def named(total: int) -> dict[int, str]:
     return {number: f"GPU-{number}" for number in range(total)}
 
 
-def test_devices_are_leased_to_so_many_runs_each_and_evenly(tmp_path: Path) -> None:
+def test_each_device_is_leased_up_to_its_limit_and_runs_spread_evenly(tmp_path: Path) -> None:
     leases = [leased_devices(named(2), 1, runs_per_device=2, folder=tmp_path) for _ in range(4)]
     assert [lease.__enter__() for lease in leases] == [[0], [1], [0], [1]]
     leases[1].__exit__(None, None, None)
@@ -208,10 +208,10 @@ def test_a_device_is_the_same_to_processes_that_number_it_differently(tmp_path: 
         with leased_devices({0: "b", 1: "a"}, 1, runs_per_device=1, folder=tmp_path) as other:
             assert (one, other) == ([0], [0])
         with leased_devices({0: "c"}, 1, runs_per_device=1, folder=tmp_path) as third:
-            assert third == [0], "nobody has it: the number is another device's"
+            assert third == [0], "it is unused: only its number is that of another device"
 
 
-def test_runs_of_others_count_whatever_places_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_others_count_whatever_slots_they_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) for _ in range(2))
     assert (first.__enter__(), second.__enter__()) == ([0], [0])
     first.__exit__(None, None, None)
@@ -235,12 +235,12 @@ def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkey
         with pytest.raises(TimeoutError), leased_devices(named(3), 3, runs_per_device=1, folder=tmp_path):
             pass
         with leased_devices(named(3), 2, runs_per_device=1, folder=tmp_path) as two:
-            assert (one, two) == ([0], [1, 2]), "who had to wait holds nothing"
+            assert (one, two) == ([0], [1, 2]), "a run that waits holds no device"
         with leased_devices(named(3), 3, runs_per_device=2, folder=tmp_path) as three:
-            assert three == [1, 2, 0], "first those that nobody uses"
+            assert three == [1, 2, 0], "unused devices first"
 
 
-def test_where_there_are_not_so_many_devices_none_is_leased(tmp_path: Path) -> None:
+def test_none_is_leased_where_there_are_fewer_devices_than_needed(tmp_path: Path) -> None:
     for total, n in ((0, 1), (2, 3), (2, 0)):
         with leased_devices(named(total), n, runs_per_device=1, folder=tmp_path) as devices:
             assert devices is None
@@ -257,7 +257,7 @@ SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
 
 
 def sweep(root: Path, *more: str) -> subprocess.Popen[str]:
-    """A sweep in a process group of its own, to be killed as a whole."""
+    """Start a sweep in a new process group, which can be killed as a whole."""
     command = [sys.executable, "-m", "latentbench", *SWEEP, f"output_dir={root}", *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -281,7 +281,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_
     assert len(numbers(tmp_path / "cut")) == 6
 
 
-def test_a_worker_that_is_killed_costs_its_run_alone(tmp_path: Path) -> None:
+def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
     process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=300", "method=vae", "seed=0,1")
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
@@ -306,11 +306,11 @@ def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
     process.wait()
     until = time.monotonic() + 30
     while is_locked(lock):
-        assert time.monotonic() < until, "the worker is at its run still"
+        assert time.monotonic() < until, "the worker is still running"
         time.sleep(0.2)
 
 
-def test_a_worker_that_dies_between_two_runs_costs_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_between_two_runs_loses_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assign = Local._assign
     given = []
 

@@ -1,4 +1,4 @@
-"""A run from the command line to what it leaves behind; and what becomes of runs that cannot finish."""
+"""A run from the command line to the files it leaves; and the outcomes of runs that cannot finish."""
 
 import contextlib
 import json
@@ -55,7 +55,7 @@ def the_record(output_dir: Path, study: str = "adhoc") -> dict[str, Any]:
 
 
 def folder_of(record: dict[str, Any], output_dir: Path) -> Path:
-    """Where a run's files are."""
+    """The folder of a run."""
     return output_dir / record["study"] / record["run_id"]
 
 
@@ -74,7 +74,7 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of one finished run with every metric; only to be read."""
+    """The output folder of one finished run with every metric; read-only."""
     output_dir = tmp_path_factory.mktemp("vae")
     finished = latentbench(*EVERY_METRIC, f"output_dir={output_dir}")
     assert finished.code == 0, finished.err
@@ -83,12 +83,12 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(tmp_path: Path) -> Path:
-    """The output folder of one finished run of one metric, to be written to."""
+    """The output folder of one finished run with one metric; a test may write to it."""
     assert latentbench(*QUICK).code == 0
     return tmp_path / "outputs"
 
 
-# What a run leaves
+# The files of a run
 
 
 def test_a_record_has_the_promised_keys_and_no_others(vae: Path) -> None:
@@ -111,7 +111,7 @@ def test_records_land_in_outputs_of_the_working_directory(quick: Path) -> None:
     assert {path.name for path in quick.parent.iterdir()} == {"outputs"}
 
 
-def test_a_study_of_its_own_has_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_every_study_has_its_own_folder(tmp_path: Path) -> None:
     latentbench(*QUICK, "study=mine.1", "output_dir=deep/below")
     assert the_record(tmp_path / "deep" / "below", "mine.1")["study"] == "mine.1"
 
@@ -161,7 +161,7 @@ def test_every_metric_of_the_record_has_units_and_a_direction(vae: Path) -> None
     ("chosen", "how"),
     [("vae", "closed form"), ("laplace_vae", "closed form"), ("mixture_vae", "Monte Carlo")],
 )
-def test_the_record_says_how_the_kl_divergence_was_had(chosen: str, how: str, tmp_path: Path) -> None:
+def test_the_record_says_how_the_kl_divergence_was_computed(chosen: str, how: str, tmp_path: Path) -> None:
     latentbench(*SMALL, f"method={chosen}", "metric=[rate]", "sampler=[prior]")
     assert the_record(tmp_path / "outputs")["config"]["resolved"]["kl"] == how
 
@@ -225,7 +225,7 @@ def test_the_weights_load_back_and_reconstruct_as_they_did(vae: Path) -> None:
     assert squared.item() == pytest.approx(record["metrics"]["mse/test"], rel=1e-6)
 
 
-def test_what_is_measured_does_not_depend_on_what_else_is(vae: Path, tmp_path: Path) -> None:
+def test_a_metric_does_not_depend_on_which_others_are_measured(vae: Path, tmp_path: Path) -> None:
     latentbench(*SMALL, "metric=[rate,fid]", "sampler=[gmm]")
     alone = the_record(tmp_path / "outputs")["metrics"]
     assert {"fid/gmm", "rate/test"} <= set(alone)
@@ -233,7 +233,7 @@ def test_what_is_measured_does_not_depend_on_what_else_is(vae: Path, tmp_path: P
     assert {key: together[key] for key in alone} == alone
 
 
-def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -> None:
+def test_the_record_and_its_numbers_are_shown_on_standard_error(tmp_path: Path) -> None:
     finished = latentbench(*QUICK)
     record = the_record(tmp_path / "outputs")
     assert finished.out == ""
@@ -243,7 +243,7 @@ def test_the_record_and_its_numbers_are_said_on_standard_error(tmp_path: Path) -
     )
 
 
-# A GAN is compared with methods that have parts it has not
+# A GAN is compared with methods that have parts it lacks
 
 
 @pytest.mark.parametrize("given", [[], ["likelihood=bernoulli", "posterior=dirac", "regularizer=mmd"]])
@@ -304,7 +304,7 @@ def test_a_name_tells_the_main_choices() -> None:
     assert name_of("method=wae_mmd", "data=mnist", "latent_size=3", "seed=7").startswith("wae_mmd-mnist-d3-b10-s7-")
 
 
-# Runs that are there already
+# Runs that exist already
 
 
 def test_a_finished_run_is_not_run_again(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_force_runs_a_finished_run_again_and_keeps_its_name(quick: Path, monkeyp
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 2}', "nonsense"])
-def test_a_record_that_is_none_is_replaced(content: str, quick: Path) -> None:
+def test_an_invalid_record_is_replaced(content: str, quick: Path) -> None:
     path = folder_of(the_record(quick), quick) / "record.json"
     before = json.loads(path.read_text())
     path.write_text(content)
@@ -396,7 +396,7 @@ def test_an_interrupted_sweep_leaves_no_record_and_runs_the_next_time(
 # Runs that fail or are refused
 
 
-def test_a_loss_that_is_no_number_is_a_failure_with_epoch_and_term(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_is_a_failure_with_epoch_and_term(tmp_path: Path) -> None:
     finished = latentbench(*QUICK, "model.learning_rate=1e30")
     assert finished.code == 1
     record = the_record(tmp_path / "outputs")
@@ -435,7 +435,7 @@ def test_a_refused_pair_is_recorded_with_its_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["vae", "gan", "svae"])
-def test_weights_of_double_precision_are_measured_as_all_others(method: str, tmp_path: Path) -> None:
+def test_models_in_double_precision_are_evaluated_like_all_others(method: str, tmp_path: Path) -> None:
     finished = latentbench(f"method={method}", *SMALL, "metric=[fid,nll]", "trainer.precision=64-true")
     assert finished.code == 0, finished.err
     assert math.isfinite(the_record(tmp_path / "outputs")["metrics"]["fid/prior"])
@@ -467,7 +467,7 @@ def test_two_processes_give_the_same_numbers_to_the_last_bit(fresh: list[Path]) 
 
 
 def test_a_run_of_a_sweep_gives_the_numbers_it_gives_alone(fresh: list[Path], tmp_path: Path) -> None:
-    """Nothing of the runs before it in its process reaches it."""
+    """The runs before it in its process do not influence it."""
     assert latentbench("-m", f"method={','.join(METHODS)}", *SEEDED, "output_dir=forth").code == 0
     assert latentbench("-m", f"method={','.join(reversed(METHODS))}", *SEEDED, "output_dir=back").code == 0
     forth = {record["choices"]["method"]: record["metrics"] for record in records(tmp_path / "forth")}
@@ -493,7 +493,7 @@ def test_another_seed_gives_other_numbers_but_the_same_real_images(vae: Path, tm
 
 @pytest.fixture
 def without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A W&B that knows of no account and reaches no server."""
+    """W&B without an account and without a server."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -553,7 +553,7 @@ def test_no_logger_and_a_disabled_one_leave_no_folder_of_it(
 
 
 @pytest.mark.usefixtures("without_an_account")
-def test_a_failed_run_is_a_failed_run_of_wandb_too(tmp_path: Path) -> None:
+def test_a_failed_run_is_failed_in_wandb_too(tmp_path: Path) -> None:
     assert latentbench(*QUICK, "logger=wandb", "model.learning_rate=1e30").code == 1
     record = the_record(tmp_path / "outputs")
     read = summary(the_folder(folder_of(record, tmp_path / "outputs")))
@@ -569,7 +569,7 @@ def test_a_copied_run_is_still_that_run(vae: Path, tmp_path: Path) -> None:
     assert "is finished already" in finished.err
 
 
-def test_what_is_measured_does_not_change_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_of_metrics_does_not_change_the_trained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_evaluation_parts = run.build_evaluation_parts
 
     def drawing(*arguments: Any) -> dict[str, Any]:
@@ -583,7 +583,7 @@ def test_what_is_measured_does_not_change_what_is_trained(tmp_path: Path, monkey
     assert one == two
 
 
-def test_what_there_is_nothing_of_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_skipped_metrics_are_shown_with_their_reason(tmp_path: Path) -> None:
     made = latentbench(*SMALL, "metric=[rate,nll,fid]", "sampler=[prior]", "method=gan")
     assert made.code == 0
     (line,) = [line for line in (made.out + made.err).splitlines() if line.strip().startswith("skipped")]
