@@ -333,7 +333,9 @@ def test_online_without_a_key_does_not_prompt(tmp_path: Path, monkeypatch: pytes
     assert summary(the_folder(tmp_path))["state"] == "finished"
 
 
-def test_wandb_mode_offline_overrides_a_key(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_mode_offline_overrides_a_key(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     whole_run(tmp_path)
     assert summary(the_folder(tmp_path))["state"] == "finished"

@@ -44,9 +44,7 @@ def counted(err: str) -> list[tuple[int, int]]:
         ("-m seed=7", 1),
     ],
 )
-def test_every_run_of_a_sweep_logs_its_number_and_the_total(
-    command: str, n: int, stub: list[dict[str, Any]]
-) -> None:
+def test_every_run_of_a_sweep_logs_its_number_and_the_total(command: str, n: int, stub: list[dict[str, Any]]) -> None:
     finished = latentbench(*command.split(" "))
     assert finished.code == 0, finished.err
     assert counted(finished.err) == [(k, n) for k in range(1, n + 1)]

@@ -569,7 +569,9 @@ def test_a_copied_run_is_still_that_run(vae: Path, tmp_path: Path) -> None:
     assert "is finished already" in finished.err
 
 
-def test_the_choice_of_metrics_does_not_change_the_trained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_of_metrics_does_not_change_the_trained_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build_evaluation_parts = run.build_evaluation_parts
 
     def drawing(*arguments: Any) -> dict[str, Any]:
