@@ -18,9 +18,10 @@ from latentbench.running.job import model_arguments
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
-    """Instantiate a part of the config. Raises: UserError if its constructor does not accept a value.
+    """Instantiate a part of the config.
 
-    arguments: what its constructor takes and only the run knows
+    arguments: arguments of its constructor that are not in the config
+    Raises: UserError if the constructor rejects a value.
     """
     # Through a partial, so that Hydra neither copies the arguments nor wraps the constructor's exceptions.
     try:

@@ -1,4 +1,4 @@
-"""A composed run, the same run resolved, and how it may end. Imports no torch, so that commands start quickly."""
+"""A composed run, the resolved run, and its outcome. Imports no torch, so that commands start quickly."""
 
 import inspect
 import logging
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
 
 class ResolvedRun(NamedTuple):
-    """A run without the parts that its model does not use, which gives it its identity and its folder."""
+    """A run reduced to the parts that its model uses, which decide its id and its folder."""
 
     config: DictConfig
     choices: dict[str, Any]
@@ -58,7 +58,7 @@ def model_arguments(config: DictConfig) -> set[str]:
 
 
 def resolve(config: DictConfig, options: Mapping[str, Any]) -> ResolvedRun:
-    """Drop the parts that the model does not use: a GAN has no likelihood, whichever a sweep sets for other methods.
+    """Drop the parts that the model does not use: a GAN has no likelihood, even if a sweep sets one for other methods.
 
     options: as in Job
     Raises: UserError if a value is invalid.
