@@ -7,7 +7,6 @@ import warnings
 
 from tqdm import tqdm
 
-
 # Lightning's warnings that do not apply to latentbench: pattern -> reason.
 IGNORED_WARNINGS = {
     ".*LeafSpec.*": "a deprecation inside Lightning's own code",
