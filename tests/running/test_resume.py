@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from test_command_line import latentbench
 
-from latentbench.cli.status import state_of
+from latentbench.cli.status import status_lines
 from latentbench.data.base import Batches
 from latentbench.launchers.local import Local
 from latentbench.records.provenance import code_digest
@@ -141,14 +141,14 @@ def test_the_record_of_a_failure_is_removed_when_the_run_starts_again(
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.running.run.fit", lambda *_, **__: 1 / 0)
         assert latentbench(*command).code == 1
-    assert state_of(folder(tmp_path))[0] == "failed"
+    assert status_lines([folder(tmp_path)])[0] == "1 failed, of 1 runs"
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("latentbench.running.run.fit", interrupted)
     assert latentbench(*command).code == 130
-    assert state_of(folder(tmp_path)) == ("to do", None)
+    assert status_lines([folder(tmp_path)])[0] == "1 not started, of 1 runs"
 
 
 def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
