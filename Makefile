@@ -23,8 +23,10 @@ bench: setup  ## run the study `quick` on the digits (no download) and print its
 	$(BIN)/latentbench -m sweep=quick
 	$(BIN)/latentbench-tables sweep=quick
 
-test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
-	$(BIN)/pytest -n auto --dist worksteal
+test: setup  ## run the tests and show their coverage, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
+	$(BIN)/pytest -n auto --dist worksteal --cov --cov-report=
+	@echo "Coverage of src, in all and of files below 90 %:"
+	@$(BIN)/coverage report | awk '/^TOTAL/ || (/%$$/ && $$NF + 0 < 90)'
 
 check: setup  ## ruff, mypy --strict on src, the import rule
 	$(BIN)/ruff check .
@@ -40,4 +42,4 @@ features: setup  ## train the classifiers of the Frechet distance anew (needs MN
 	for data in digits mnist fashion_mnist sprites; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
 
 clean:  ## remove .venv and caches, keep outputs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage dist

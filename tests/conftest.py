@@ -1,9 +1,17 @@
-"""Every test starts from the same random numbers, on one thread."""
+"""Every test starts from the same random numbers, on one thread, far from the accounts and caches of the user."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import wandb
 
+from commands import SWEEP_OF_SMALL_RUNS, latentbench, metrics_of_runs
 from latentbench.features import cache
+from latentbench.loggers import weights_and_biases
+from wandb_server import WandbServer
 
 torch.set_num_threads(1)
 
@@ -17,3 +25,43 @@ def _same_random_numbers() -> None:
 def _nothing_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path_factory.getbasetemp() / "features"
     monkeypatch.setattr(cache, "folder", lambda: folder)
+
+
+@pytest.fixture(scope="session")
+def metrics_of_a_whole_sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """What the runs of `start_sweep` give when nothing goes wrong."""
+    folder = tmp_path_factory.mktemp("whole_sweep")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert latentbench(*SWEEP_OF_SMALL_RUNS, f"output_dir={folder}").code == 0
+    metrics = metrics_of_runs(folder)
+    assert len(metrics) == 6
+    return metrics
+
+
+@pytest.fixture
+def no_wandb_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """W&B freshly started, without an account, settings or a server; in an empty folder."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
+    monkeypatch.chdir(tmp_path)
+    wandb.teardown()
+    weights_and_biases._can_log_in.cache_clear()
+    yield
+    wandb.teardown()
+    weights_and_biases._can_log_in.cache_clear()
+
+
+@pytest.fixture
+def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A W&B server and a key for it."""
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    yield server
+    server.close()

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tables import a_record
-from test_wandb_records import logged
-from test_weights_and_biases import alone, server
 
+from example_records import a_record
 from latentbench.cli import dashboard
 from latentbench.cli.dashboard import DRY_RUN, main, to_overrides
 from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.reporting.dashboard import panels
+from wandb_runs import logged
 from wandb_server import WandbServer
 
-__all__ = ["alone", "server"]  # fixtures
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 
 needs_extra = pytest.mark.skipif(
     importlib.util.find_spec("wandb_workspaces") is None, reason="there is no wandb-workspaces: latentbench[dashboard]"

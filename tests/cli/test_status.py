@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from test_command_line import latentbench
-from test_run import files
-from test_tables import a_record
 
+from commands import files, latentbench
+from example_records import a_record
 from latentbench.cli import status
 from latentbench.cli.jobs import compose_jobs
 from latentbench.running.job import CHECKPOINT, LOCK, resolve

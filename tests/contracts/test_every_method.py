@@ -42,21 +42,17 @@ def assert_two_batches_train(data: ImageData, folder: Path, config: DictConfig) 
     return trainer
 
 
-@pytest.mark.parametrize(("method", "backbone"), itertools.product(options("method"), options("backbone")))
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("method", "backbone"), list(itertools.product(options("method"), options("backbone"))))
 def test_two_batches_of_digits_train_it(method: str, backbone: str, tmp_path: Path) -> None:
     assert_two_batches_train(few_digits(), tmp_path, settled(method, backbone))
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=str)
 @pytest.mark.parametrize("method", options("method"))
-@pytest.mark.filterwarnings("ignore")
-def test_two_batches_of_larger_images_train_it(method: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
-    assert_two_batches_train(noise_images(shape), tmp_path, settled(method))
+def test_two_batches_of_larger_images_in_colour_train_it(method: str, tmp_path: Path) -> None:
+    assert_two_batches_train(noise_images((3, 32, 32)), tmp_path, settled(method))
 
 
 @pytest.mark.parametrize("method", options("method"))
-@pytest.mark.filterwarnings("ignore")
 def test_it_trains_in_half_precision_and_on_a_last_batch_of_one_image(method: str, tmp_path: Path) -> None:
     data = few_digits(17)
     assert data.size("train") % data.batch_size == 1
@@ -66,7 +62,6 @@ def test_it_trains_in_half_precision_and_on_a_last_batch_of_one_image(method: st
 
 @pytest.mark.parametrize("latent_size", [1, 512])
 @pytest.mark.parametrize("method", options("method"))
-@pytest.mark.filterwarnings("ignore")
 def test_it_trains_with_one_latent_dimension_or_very_many(method: str, latent_size: int, tmp_path: Path) -> None:
     config = settled(method, latent_size=latent_size, trainer__limit_train_batches=1, backbone__hidden=[16])
     torch.manual_seed(0)

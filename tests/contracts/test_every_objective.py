@@ -8,7 +8,7 @@ import torch
 
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
-from options import autoencoder, few_digits, options, part_of, some_images
+from options import autoencoder, few_digits, options, part_of, refusal_of, some_images
 
 DATA = few_digits()
 GROUPS = ("objective", "annealing", "regularizer")
@@ -62,7 +62,7 @@ def test_a_capacity_is_for_a_rate_alone() -> None:
     assert "nats" in message
 
 
-@pytest.mark.parametrize(("objective", "annealing"), itertools.product(*map(options, GROUPS[:2])))
+@pytest.mark.parametrize(("objective", "annealing"), list(itertools.product(*map(options, GROUPS[:2]))))
 def test_it_trains_with_every_annealing_and_regularizer_or_names_what_would_fit(objective: str, annealing: str) -> None:
     for regularizer in options("regularizer"):
         chosen = {"objective": objective, "annealing": annealing, "regularizer": regularizer}
@@ -76,7 +76,7 @@ def test_it_trains_with_every_annealing_and_regularizer_or_names_what_would_fit(
 PAIRS = [
     (posterior, prior)
     for posterior, prior in itertools.product(options("posterior"), options("prior"))
-    if not refusal(posterior=posterior, prior=prior, regularizer="kl")
+    if not refusal_of(posterior, prior, "kl")
 ]
 
 

@@ -1,6 +1,5 @@
 """The whole product of posteriors, priors and regularizers: each trains all it owns, or says what would fit."""
 
-import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -8,17 +7,13 @@ from typing import NamedTuple, get_args
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import Ability
-from latentbench.posteriors.base import Posterior
-from latentbench.priors.base import Prior
-from latentbench.regularizers.base import Regularizer
-from latentbench.running.build import build, build_model
-from options import autoencoder, composed, few_digits, options, plain, some_images
+from latentbench.running.build import build_model
+from options import autoencoder, composed, few_digits, options, plain, refusal_of, some_images
 
 DATA = few_digits()
 SIZE = 3
@@ -48,25 +43,9 @@ class Choice(NamedTuple):
         return self._replace(settings=((setting, int(value)),))
 
 
-@functools.cache
-def latents_of(posterior: str, prior: str) -> tuple[Posterior, Prior]:
-    nodes = OmegaConf.create({"posterior": plain("posterior", posterior), "prior": plain("prior", prior)})
-    p = build(nodes.prior, latent_size=SIZE, shape=DATA.shape)
-    return build(nodes.posterior, latent_size=SIZE, coordinates=p.coordinates), p
-
-
-@functools.cache
-def regularizer_of(option: str, settings: tuple[tuple[str, int], ...], size: int) -> Regularizer:
-    made: Regularizer = build(OmegaConf.create(plain("regularizer", option) | dict(settings)), latent_size=size)
-    return made
-
-
-@functools.cache
 def refusal(choice: Choice) -> str | None:
-    """What is said against a choice."""
-    posterior, prior = latents_of(choice.posterior, choice.prior)
-    regularizer = regularizer_of(choice.regularizer, choice.settings, posterior.coordinates)
-    return regularizer.refuses(posterior=posterior, prior=prior)
+    """Why a choice is refused."""
+    return refusal_of(*choice)
 
 
 def advice(message: str) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,5 @@
 """A study has a question, a grid of options that there are, and a table of what its runs record."""
 
-from collections.abc import Iterator
-
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,7 +10,7 @@ from latentbench.configuration.identity import choices
 from latentbench.configuration.validation import check
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.running.build import build
-from options import composed, options
+from options import composed, options, with_every_value
 
 
 def cells(sweep: str) -> list[list[str]]:
@@ -20,11 +18,6 @@ def cells(sweep: str) -> list[list[str]]:
     asked = [f"{key}={value}" for key, value in composed(f"sweep={sweep}").hydra.sweeper.params.items()]
     grid: list[list[str]] = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(asked), None)[0]
     return grid
-
-
-def each_value_once(sweep: str) -> Iterator[str]:
-    """Every override of a grid's first cell, and each that differs in another."""
-    yield from dict.fromkeys(override for cell in cells(sweep) for override in cell)
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))
@@ -38,11 +31,11 @@ def test_it_has_a_name_a_question_and_a_grid(sweep: str) -> None:
 
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_value_of_its_grid_composes(sweep: str) -> None:
-    for override in each_value_once(sweep):
-        key, _, value = override.partition("=")
-        config = composed(f"sweep={sweep}", override)
+    for cell in with_every_value(cells(sweep)):
+        config = composed(f"sweep={sweep}", *cell)
         check(config)
-        assert str(config.hydra.runtime.choices.get(key, OmegaConf.select(config, key))) == value
+        for key, _, value in (override.partition("=") for override in cell):
+            assert str(config.hydra.runtime.choices.get(key, OmegaConf.select(config, key))) == value
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))

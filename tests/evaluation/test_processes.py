@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,24 +17,16 @@ from latentbench.metrics.aggregate_posterior import AggregatePosterior
 from latentbench.metrics.base import ImageMetric, ModelMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.base import GenerativeModel
-from options import SPLITS, GivenImages, few_digits, inputs, options, part_of, untrained
+from options import SPLITS, GivenImages, brief_metric, few_digits, inputs, options, part_of, untrained
 
 N, PROCESSES = 60, 2
 SOME = ("fid", "kid", "prdc", "rate")
 
 
-def metric(option: str) -> Any:
-    """A metric as its YAML sets it, with fewer draws."""
-    made = part_of("metric", option)
-    if hasattr(made, "samples"):
-        made.samples = min(made.samples, 5 if isinstance(made, ModelMetric) else 40)
-    return made
-
-
 @pytest.fixture(scope="module")
 def batch_metrics() -> list[str]:
     """Metrics that are updated with batches of images or features."""
-    return [option for option in options("metric") if isinstance(metric(option), ImageMetric | ModelMetric)]
+    return [option for option in options("metric") if isinstance(brief_metric(option), ImageMetric | ModelMetric)]
 
 
 def example_inputs() -> MetricInputs:
@@ -61,7 +52,7 @@ def computed(
     option: str, metric_inputs: MetricInputs, size: int, chosen: Sequence[int] | slice, *, seed: int = 0
 ) -> dict[str, float]:
     """Values and standard errors of a metric on the chosen batches. Each batch has its own seed, in any process."""
-    made = metric(option)
+    made = brief_metric(option)
     if isinstance(made, ImageMetric):
         made.prepare_reference(metric_inputs)
     made.reset()
@@ -85,8 +76,23 @@ def in_a_process(rank: int, folder: str, names: list[str]) -> None:
     with torch.no_grad():
         metric_inputs = example_inputs()
         found = {name: computed(name, metric_inputs, 10, slice(rank, None, PROCESSES)) for name in names}
-    torch.save(found, f"{folder}/{rank}.pt")
+    torch.save((found, evaluated(few_digits(N), *SOME).metrics), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+class Measured(NamedTuple):
+    """What one of two processes measured: of its own batches, and of all images while the other does so too."""
+
+    of_batches: dict[str, dict[str, float]]
+    evaluated: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def two_processes(batch_metrics: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
+    """What each of two processes measured; started once, since a start takes longer than the rest."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    torch.multiprocessing.spawn(in_a_process, (str(folder), batch_metrics), nprocs=PROCESSES)
+    return [Measured(*torch.load(folder / f"{rank}.pt")) for rank in range(PROCESSES)]
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +111,10 @@ def assert_same(found: dict[str, float], known: dict[str, float]) -> None:
 
 
 def test_two_processes_give_what_one_gives(
-    batch_metrics: list[str], alone: dict[str, dict[str, float]], tmp_path: Path
+    two_processes: list[Measured], batch_metrics: list[str], alone: dict[str, dict[str, float]]
 ) -> None:
-    torch.multiprocessing.spawn(in_a_process, (str(tmp_path), batch_metrics), nprocs=PROCESSES)
-    for rank, name in itertools.product(range(PROCESSES), batch_metrics):
-        assert_same(torch.load(tmp_path / f"{rank}.pt")[name], alone[name])
+    for measured, name in itertools.product(two_processes, batch_metrics):
+        assert_same(measured.of_batches[name], alone[name])
 
 
 def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None) -> Evaluation:
@@ -119,25 +124,15 @@ def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None
         data=data,
         samplers={"prior": part_of("sampler", "prior"), "gmm": part_of("sampler", "gmm")},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
-        metrics={name: metric(name) for name in names},
+        metrics={name: brief_metric(name) for name in names},
         seed=0,
         device=torch.device("cpu"),
     )
 
 
-def evaluated_in_a_process(rank: int, folder: str) -> None:
-    """The same evaluation in each of several processes."""
-    torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
-    torch.save(evaluated(few_digits(N), *SOME).metrics, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_images_that_every_process_has_are_counted_once(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(evaluated_in_a_process, (str(tmp_path),), nprocs=PROCESSES)
-    for rank in range(PROCESSES):
-        assert torch.load(tmp_path / f"{rank}.pt") == evaluated(few_digits(N), *SOME).metrics
+def test_images_that_every_process_has_are_counted_once(two_processes: list[Measured]) -> None:
+    for measured in two_processes:
+        assert measured.evaluated == evaluated(few_digits(N), *SOME).metrics
 
 
 def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_number() -> None:
@@ -198,7 +193,7 @@ def test_metrics_of_non_finite_features_are_skipped_with_a_reason() -> None:
     dazzling = torch.full_like(data.images("test"), 1e38)
     metric_inputs = inputs(data.images("test"), data=data, features=features, images={"prior": dazzling})
     for option in ("fid", "fid_infinity", "kid", "prdc"):
-        measured = metric(option).measure(metric_inputs)
+        measured = brief_metric(option).measure(metric_inputs)
         assert not measured.values
         assert set(measured.skipped.values()) == {f"{N} of {N} images have features that are not finite numbers"}
 
@@ -232,7 +227,7 @@ def test_degenerate_sets_have_a_value_or_a_reason_for_every_key(kind: str, featu
         images={"prior": images, "real": reference.flip(0)},
     )
     for option in options("metric"):
-        made = metric(option)
+        made = brief_metric(option)
         if isinstance(made, ImageMetric):
             measured = made.measure(metric_inputs)  # raises nothing
             keys = {f"{name}/prior" for name in made.quantities}

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-from test_command_line import latentbench
-from test_weights_and_biases import CHOICES, CONFIG, RECORD, a_logger, alone, rows, server, summary, the_folder
 
+from commands import latentbench
 from latentbench.loggers import weights_and_biases
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record, load
 from latentbench.running import checkpoints
+from wandb_runs import CHOICES, CONFIG, RECORD, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
-__all__ = ["alone", "server"]  # fixtures
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 
 SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=6", "study=s")
 

@@ -1,13 +1,7 @@
 """The W&B logger, whose output is read back from the run's own file. No test leaves the loopback interface."""
 
-import functools
-import json
 import logging
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +16,15 @@ from latentbench.loggers import weights_and_biases
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records import wandb_keys
-from latentbench.records.record import Record, parse
+from latentbench.records.record import parse
+from wandb_runs import BETA, CHOICES, CONFIG, NAME, RECORD, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
-CHOICES = {
-    "method": "vae",
-    "data": "digits",
-    "prior": "normal",
-    "posterior": "gaussian",
-    "regularizer": None,
-    "sampler": ["gmm", "prior"],
-    "seed": 0,
-    "beta": 1.0,
-    "latent_size": 8,
-}
-BETA = "\N{GREEK SMALL LETTER BETA}"
-NAME = f"vae digits {BETA}=1 d=8 s0"
-CONFIG = {"beta": 1.0, "prior": {"_target_": "some.Prior"}, "table": None}
-DIRECTIONS = {
-    "fid": {"units": "squared feature distance", "higher_is_better": False},
-    "sharpness": {"units": "1", "higher_is_better": True},
-    "rate": {"units": "nats", "higher_is_better": None},
-}
-RECORD = Record(
-    run_id="vae-digits-s0",
-    study="prior_choice",
-    status="finished",
-    choices=CHOICES,
-    config=CONFIG | {"resolved": {"metrics": DIRECTIONS}},
-    environment={},
-    metrics={"fid/prior": 1.5, "fid/gmm": 0.25, "sharpness/prior": 0.5, "rate/test": 3.0, "unheard_of": 7.0},
-    skipped={"nll/test": "no likelihood"},
-)
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """W&B freshly started, without an account, settings or a server."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("CONFIG", "CACHE", "DATA"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
-    monkeypatch.chdir(tmp_path)
-    wandb.teardown()
-    weights_and_biases._can_log_in.cache_clear()
-    yield
-    wandb.teardown()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A W&B server and a key for it."""
-    server = WandbServer()
-    monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    yield server
-    server.close()
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
 
 def start(logger: WeightsAndBiases, run_dir: Path, run_id: str = RECORD.run_id) -> Any:
     return logger.start(RunInfo(run_id=run_id, study=RECORD.study, choices=CHOICES, config=CONFIG, folder=run_dir))
-
-
-def a_logger() -> WeightsAndBiases:
-    return WeightsAndBiases(project="latentbench", entity=None)
 
 
 def whole_run(run_dir: Path, images: dict[str, np.ndarray] | None = None, run_id: str = RECORD.run_id) -> None:
@@ -98,28 +34,6 @@ def whole_run(run_dir: Path, images: dict[str, np.ndarray] | None = None, run_id
         curves.log_metrics({"train/loss": 3.0 - epoch, "validation/loss": 4.0 - epoch, "epoch": epoch}, epoch)
     logger.finish(RECORD, images or {})
     logger.close(failed=False)
-
-
-def the_folder(run_dir: Path, kind: str = "offline-run") -> Path:
-    (folder,) = (run_dir / "wandb").glob(f"{kind}-*")
-    return folder
-
-
-@functools.cache
-def inspect(folder: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-
-
-def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
-    """The rows of one kind in the run's file."""
-    content = [json.loads(line) for line in inspect(folder).splitlines()]
-    return [row[kind] for row in content if row["type"] == kind]
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """State, config and summary of the run's file."""
-    return json.loads(inspect(folder, "--summary"))
 
 
 class Tiny(pl.LightningModule):

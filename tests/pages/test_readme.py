@@ -17,6 +17,7 @@ from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, optio
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.validation import check
 from latentbench.records.record import Record
+from options import composed, with_every_value
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -97,7 +98,7 @@ def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
     overrides = to_overrides([word for word in arguments if word not in ("-m", "--multirun")])
     assert [word for word in overrides if word.startswith("-")] == []
     parsed = OverridesParser.create().parse_overrides(overrides)
-    each = BasicSweeper.split_arguments(parsed, None)[0] if multirun else [overrides]
+    each = with_every_value(BasicSweeper.split_arguments(parsed, None)[0]) if multirun else [overrides]
     for combination in each:
         config = compose_config([FROM_RECORDS, NOT_PUBLISHED, *combination])
         check(config)
@@ -105,10 +106,8 @@ def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
 
 
 def test_every_study_that_is_named_has_a_grid() -> None:
-    for arguments in ALL_RUNS:
-        for word in arguments:
-            if word.startswith("sweep="):
-                assert compose_config([word]).hydra.sweeper.params, word
+    for word in sorted({word for arguments in ALL_RUNS for word in arguments if word.startswith("sweep=")}):
+        assert composed(word).hydra.sweeper.params, word
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

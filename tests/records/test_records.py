@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_figures import keep, noise
-from test_tables import a_record, broken_records
 
+from example_records import a_record, broken_records, keep, noise
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record, load, parse

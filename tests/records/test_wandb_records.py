@@ -5,30 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
-from test_command_line import latentbench
-from test_tables import a_record
-from test_weights_and_biases import alone, server
 
+from commands import latentbench
+from example_records import a_record
 from latentbench.cli.tables import main
-from latentbench.loggers.base import RunInfo
-from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record
 from latentbench.reporting.tables import load_records, load_wandb_records
+from wandb_runs import logged
 from wandb_server import WandbServer
 
-__all__ = ["alone", "server"]  # fixtures
-
-
-def logged(record: Record, run_dir: Path) -> Record:
-    """Log the run of a record; returns the record."""
-    logger = WeightsAndBiases(project="latentbench", entity=None)
-    run = RunInfo(
-        run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
-    )
-    logger.start(run)
-    logger.finish(record, {})
-    logger.close(failed=record.status != "finished")
-    return record
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
 
 def some_records() -> list[Record]:

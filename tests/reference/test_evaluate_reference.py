@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentbench.evaluation.evaluate import FIGURE_IMAGES, Evaluation, evaluate
-from options import brief_sampler, few_digits, options, part_of, untrained
+from options import brief_metric, brief_sampler, few_digits, options, part_of, untrained
 
 METRICS = [option for option in options("metric") if option != "nll"]
 
@@ -22,7 +22,7 @@ def evaluated(
         data=data,
         samplers={name: brief_sampler(name) for name in samplers},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
-        metrics={name: part_of("metric", name) for name in metrics},
+        metrics={name: brief_metric(name) for name in metrics},
         seed=seed,
         device=torch.device("cpu"),
     )
@@ -60,7 +60,7 @@ def test_it_leaves_the_random_numbers_of_others_as_they_were() -> None:
         "model": untrained(data),
         "samplers": {name: brief_sampler(name) for name in options("sampler")},
         "features": part_of("features", "classifier", data_name="digits", shape=data.shape),
-        "metrics": {name: part_of("metric", name) for name in METRICS},
+        "metrics": {name: brief_metric(name) for name in METRICS},
     }
     before = torch.get_rng_state()
     evaluate(**parts, data=data, seed=0, device=torch.device("cpu"))
@@ -123,7 +123,7 @@ def test_images_that_are_no_numbers_are_counted_and_measured_by_nothing(option: 
         data=data,
         samplers={"prior": part_of("sampler", "prior")},
         features=part_of("features", "classifier", data_name="digits", shape=data.shape),
-        metrics={option: part_of("metric", option)},
+        metrics={option: brief_metric(option)},
         seed=0,
         device=torch.device("cpu"),
     )

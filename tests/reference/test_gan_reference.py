@@ -28,8 +28,6 @@ METHODS = ("gan", "wgan_gp", "hinge_gan")
 WITH_CRITIC = ("wgan_gp", "hinge_gan")
 DATA = few_digits()  # 40 of them in batches of 16: 3 batches an epoch, the last of 8
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def config_of(method: str, backbone: str = "mlp", *overrides: str) -> Any:
     return composed(f"method={method}", *BACKBONES[backbone], "logger=none", *overrides)

@@ -74,6 +74,7 @@ class ForTorchmetrics(nn.Module):
         return images.flatten(1).double()
 
 
+@pytest.mark.filterwarnings("ignore:.*will save all extracted features.*")
 def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
     data = few_digits(100)
     real, made = data.images("test"), 0.7 * data.images("train")

@@ -198,7 +198,6 @@ FAST = ("logger=none", "trainer.max_epochs=4", "backbone=linear", "beta=2.5")
     ("annealing", "regularizer"),
     [(annealing, "kl") for annealing in options("annealing")] + [("warmup", "adversarial"), ("cyclical", "factor")],
 )
-@pytest.mark.filterwarnings("ignore")
 def test_the_loss_follows_the_annealing_from_the_first_batch_of_a_training_to_its_last(
     annealing: str, regularizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

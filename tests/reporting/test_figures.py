@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_tables import a_record
 
-from latentbench.records.record import Record
-from latentbench.reporting.plots import Axis, Figure, Images, Line, Panel, Point, SampleRow, plot, sample_grid, save
+from example_records import a_record, keep, noise
+from latentbench.reporting.plots import Axis, Figure, Line, Panel, Point, SampleRow, plot, sample_grid, save
 from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import make_figures, summarize
 
@@ -27,17 +26,6 @@ def drawn(summary: Summary, folder: Path, **axes: str) -> tuple[dict[str, Figure
 def a_panel(*points: Point, floor: float | None = None) -> Panel:
     """A panel with a line for every point."""
     return Panel(title="", lines=[Line(f"method{i}", [point]) for i, point in enumerate(points)], y_floor=floor)
-
-
-def noise(seed: int, channels: int = 1) -> Images:
-    return np.random.default_rng(seed).integers(0, 256, (64, channels, 8, 8), dtype=np.uint8)
-
-
-def keep(folder: Path, record: Record, **images: Images) -> Record:
-    record.save(folder / record.run_id)
-    if images:
-        np.savez_compressed(folder / record.run_id / "images.npz", **images)
-    return record
 
 
 def pixels(figure: Figure) -> np.ndarray:

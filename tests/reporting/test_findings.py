@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import scipy.stats
-from test_tables import a_record
 
+from example_records import a_record
 from latentbench.reporting.findings import QUESTIONS, Finding, find, headline, main_columns, sections
 from latentbench.reporting.significance import welch_interval
 from latentbench.reporting.summarize import summarize

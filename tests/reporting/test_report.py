@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_tables import a_record
 
 from browser import ENTER, MISSING, SPACE, Browser
+from example_records import a_record
 from latentbench.cli.report import main
 from latentbench.reporting.findings import find
 from latentbench.reporting.formats import to_markdown

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from latentbench.cli.tables import main
 from latentbench.configuration.compose import compose_config
@@ -30,6 +31,8 @@ def test_a_published_folder_is_made_from_its_records(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if of_study(published) != "quick/digits":  # a file takes longer than its figure, and its bytes are not compared
+        monkeypatch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b""))
     assert main([f"sweep={published.parent.name}", f"output_dir={ROOT / 'results'}", "publish=true"]) == 0
     made = tmp_path / "results" / of_study(published)
     assert contents(made) == contents(published)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from test_tables import a_record, markdown_row, row
 
+from example_records import a_record, markdown_row, row
 from latentbench.reporting.significance import (
     LEVEL,
     holm,

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import io
-import json
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from example_records import a_record, broken_records, markdown_row, row
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record
@@ -31,69 +31,10 @@ from latentbench.reporting.tables import (
     to_text,
 )
 
-FACTS = {
-    "fid": {"units": "", "higher_is_better": False},
-    "psnr": {"units": "dB", "higher_is_better": True},
-    "rate": {"units": "nats", "higher_is_better": None},
-}
-
-
-def a_record(
-    method: str = "vae",
-    seed: int = 0,
-    metrics: dict[str, float] | None = None,
-    *,
-    beta: float = 1.0,
-    data: str = "digits",
-    max_epochs: int = 50,
-    config: dict[str, Any] | None = None,
-    **fields: Any,
-) -> Record:
-    """A record as a run writes it; `config` is merged over a small one, `fields` over the record's other fields."""
-    choices = {"method": method, "data": data, "seed": seed, "beta": beta, "latent_size": 8}
-    choices |= {
-        "posterior": "dirac" if method == "ae" else "gaussian",
-        "study": "s",
-        "sampler": ["gmm", "prior"],
-    }
-    whole = {
-        "seed": seed,
-        "beta": beta,
-        "study": "s",
-        "data": {"name": data, "root": f"/seed{seed}", "batch_size": 32},
-        "trainer": {"max_epochs": max_epochs},
-        "logger": {"name": f"logger{seed}"},
-        "resolved": {"metrics": FACTS, "device": f"device{seed}"},
-    }
-    record = Record(
-        run_id=f"{method}-{data}-b{beta:g}-e{max_epochs}-s{seed}",
-        study="s",
-        status="finished",
-        choices=choices,
-        config=whole | (config or {}),
-        environment={"git_commit": "c0ffee", "packages": {"latentbench": "0.1.0"}},
-        metrics={"fid/prior": 10.0 + seed} if metrics is None else metrics,
-    )
-    return dataclasses.replace(record, **fields)
-
-
-def row(summary: Summary, **values: Any) -> pd.Series:
-    """The one table row of a setting."""
-    table = summary.table[summary.table["status"] != "floor"]
-    for key, value in values.items():
-        table = table[table[key] == value]
-    assert len(table) == 1
-    return table.iloc[0]
-
 
 def best_cells(summary: Summary) -> set[tuple[int, str]]:
     """Where the best means are, as (position in the table, metric)."""
     return {(row.index, key) for row in summary.lines for key, cell in row.cells.items() if cell.is_best}
-
-
-def markdown_row(summary: Summary, name: str) -> list[str]:
-    lines = to_markdown(summary, title="s").splitlines()
-    return [cell.strip() for cell in next(line for line in lines if line.startswith(f"| {name}")).split("|")[1:-1]]
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
@@ -426,20 +367,6 @@ def test_the_frame_has_a_row_per_run() -> None:
     assert runs["seed"].tolist() == [0, 1]
     assert runs["trainer.max_epochs"].tolist() == [50, 3]
     assert runs["fid/prior"].tolist() == [10.0, 11.0]
-
-
-def broken_records(folder: Path) -> None:
-    good = json.dumps(dataclasses.asdict(a_record(seed=7)))
-    contents = {
-        "cut": good[:-20],
-        "schema": good.replace('"schema": 2', '"schema": 99'),
-        "nan": good.replace('"fid/prior": 17.0', '"fid/prior": NaN'),
-        "word": good.replace('"fid/prior": 17.0', '"fid/prior": "low"'),
-        "seedless": good.replace('"seed": 7', '"sead": 7'),
-    }
-    for name, content in contents.items():
-        (folder / name).mkdir(parents=True)
-        (folder / name / "record.json").write_text(content)
 
 
 def test_records_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

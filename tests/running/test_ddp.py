@@ -17,10 +17,10 @@ import pytorch_lightning as pl
 import torch
 import torch.multiprocessing
 from safetensors.torch import load_file
-from test_command_line import latentbench
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from commands import latentbench
 from latentbench.errors import Refused
 from latentbench.launchers.local import usable_gpus
 from latentbench.records.record import load
@@ -107,7 +107,6 @@ def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: fl
         torch.testing.assert_close(found[name], value, rtol=0, atol=within * scale, msg=name)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", options("method"))
 def test_every_method_trains_as_in_one_process(method: str, several: Path, tmp_path: Path) -> None:
     first, other = (torch.load(several / f"{method}.{rank}") for rank in range(PROCESSES))
@@ -144,25 +143,32 @@ def assert_same_run(found: Path, known: Path) -> None:
     same(load_file(found / "model.safetensors"), load_file(known / "model.safetensors"), within=1e-4)
 
 
+@pytest.fixture(scope="module")
+def of_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same run in one process."""
+    root = tmp_path_factory.mktemp("one")
+    assert latentbench(*SMALL, f"output_dir={root}").code == 0
+    return run_folder(root)
+
+
 @pytest.mark.parametrize("launcher", ["serial", "local"])
 def test_in_a_sweep_a_run_gives_the_numbers_of_one_device_and_a_failing_run_does_not_stop_it(
-    launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    launcher: str, of_one_process: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rates = ("model.learning_rate=1e-3,1e30", f"launcher={launcher}")
-    assert latentbench(*SMALL, f"output_dir={tmp_path / 'one'}").code == 0
     ended = latentbench("-m", *SMALL, *DDP, *rates, f"output_dir={tmp_path / 'two'}")
     assert ended.code == 1
     assert "runs: 1 finished, 1 failed" in ended.err or "runs: 1 failed, 1 finished" in ended.err
     said = capfd.readouterr().err
     assert said.count("failed: train/") == 1
     assert not any(noise in said for noise in ("Traceback", "arning", "distributed"))
-    assert_same_run(run_folder(tmp_path / "two", learning_rate=1e-3), run_folder(tmp_path / "one"))
+    assert_same_run(run_folder(tmp_path / "two", learning_rate=1e-3), of_one_process)
     failed = run_folder(tmp_path / "two", learning_rate=1e30)
     assert "became nan" in (load(failed / "record.json").reason or "")
 
 
 def test_a_killed_run_is_reported_and_resumes(tmp_path: Path) -> None:
-    command = ["method=gan", *SMALL, *DDP, "trainer.max_epochs=40", "checkpoint_seconds=0"]
+    command = ["method=gan", *SMALL, *DDP, "trainer.max_epochs=20", "checkpoint_seconds=0"]
     command = [sys.executable, "-m", "latentbench", *command, f"output_dir={tmp_path}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(tmp_path.glob(f"adhoc/*/{CHECKPOINT}")):

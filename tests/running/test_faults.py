@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_resume import numbers, sweep
 
+from commands import metrics_of_runs, start_sweep
 from latentbench.records.record import load
 
 
-def test_two_launches_of_one_sweep_share_its_runs(tmp_path: Path) -> None:
-    processes = [sweep(tmp_path) for _ in range(2)]
+def test_two_launches_of_one_sweep_share_its_runs(
+    tmp_path: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
+) -> None:
+    processes = [start_sweep(tmp_path) for _ in range(2)]
     ends = [process.communicate()[1].splitlines()[-1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     counts: dict[str, int] = {}
@@ -22,7 +24,7 @@ def test_two_launches_of_one_sweep_share_its_runs(tmp_path: Path) -> None:
             counts[what] = counts.get(what, 0) + int(number)
     assert counts.pop("finished") == 6, "every run once"
     assert set(counts) <= {"locked by another process", "finished before"}
-    assert len(numbers(tmp_path)) == 6
+    assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep
 
 
 @pytest.fixture
@@ -39,8 +41,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path) -> None:
-    full = sweep(small_disk)
+def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(
+    small_disk: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
+) -> None:
+    full = start_sweep(small_disk)
     _, err = full.communicate()
     assert full.returncode == 1
     assert "No space left on device" in err
@@ -49,7 +53,5 @@ def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(small_disk: Path
     for path in small_disk.glob("adhoc/*/record.json"):
         load(path)  # whole
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
-    assert sweep(small_disk).wait() == 0
-    assert sweep(tmp_path / "whole").wait() == 0
-    assert numbers(small_disk) == numbers(tmp_path / "whole")
-    assert len(numbers(small_disk)) == 6
+    assert start_sweep(small_disk).wait() == 0
+    assert metrics_of_runs(small_disk) == metrics_of_a_whole_sweep

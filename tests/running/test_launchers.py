@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_command_line import Finished, latentbench, the_one_line
 
+from commands import Finished, latentbench, the_one_line
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running.job import CHECKPOINT, LOCK
 from latentbench.running.locks import is_locked, try_lock

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_command_line import latentbench
 
+from commands import latentbench, metrics_of_runs, start_sweep
 from latentbench.cli.status import status_lines
 from latentbench.data.base import Batches
 from latentbench.launchers.local import Local
@@ -253,36 +253,24 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "no such lock")
 
 
-SWEEP = ["-m", "method=vae,ae,gan", "seed=0,1", *SMALL, "trainer.max_epochs=8"]
-
-
-def sweep(root: Path, *more: str) -> subprocess.Popen[str]:
-    """Start a sweep in a new process group, which can be killed as a whole."""
-    command = [sys.executable, "-m", "latentbench", *SWEEP, f"output_dir={root}", *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def numbers(root: Path) -> dict[str, Any]:
-    """Metrics of every run."""
-    return {path.parent.name: load(path).metrics for path in (root / "adhoc").glob("*/record.json")}
-
-
-def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
-    assert sweep(tmp_path / "whole").wait() == 0
+def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(
+    tmp_path: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
+) -> None:
     moments = random.Random(0)
-    for _ in range(KILLS):
-        process = sweep(tmp_path / "cut", "launcher=local", "launcher.n_jobs=2")
+    for kill in range(KILLS):
+        launcher = ("launcher=serial",) if kill % 2 else ("launcher=local", "launcher.n_jobs=2")
+        process = start_sweep(tmp_path, *launcher)
         time.sleep(moments.uniform(6, 14))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    last = sweep(tmp_path / "cut")
-    assert last.wait() == 0
-    assert numbers(tmp_path / "cut") == numbers(tmp_path / "whole")
-    assert len(numbers(tmp_path / "cut")) == 6
+    assert start_sweep(tmp_path).wait() == 0
+    assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep
 
 
 def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
-    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=300", "method=vae", "seed=0,1")
+    process = start_sweep(
+        tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=60", "method=vae", "seed=0,1"
+    )
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -293,11 +281,13 @@ def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "killed (exit code -9): " in err
     assert "runs: 1 killed, 1 finished" in err
-    assert len(numbers(tmp_path)) == 1
+    assert len(metrics_of_runs(tmp_path)) == 1
 
 
 def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
-    process = sweep(tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0")
+    process = start_sweep(
+        tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0"
+    )
     while not list(tmp_path.glob("adhoc/*/last.ckpt")):
         time.sleep(0.05)
     (lock,) = tmp_path.glob("adhoc/*/lock")

@@ -3,12 +3,10 @@
 import contextlib
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,14 @@ import torch
 import wandb
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
-from test_command_line import files, latentbench, the_one_line
-from test_weights_and_biases import summary, the_folder
 
-from latentbench.configuration.compose import compose_config
+from commands import files, latentbench, the_one_line
 from latentbench.configuration.identity import run_id
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
-from latentbench.loggers import weights_and_biases
 from latentbench.running import build, job, run
+from options import composed
+from wandb_runs import summary, the_folder
 
 KEYS = {
     "schema", "run_id", "study", "status", "choices", "metrics", "standard_errors", "skipped", "caveats", "reason",
@@ -61,7 +58,7 @@ def folder_of(record: dict[str, Any], output_dir: Path) -> Path:
 
 def name_of(*overrides: str) -> str:
     """The id of the run that a command would make."""
-    config = compose_config(list(overrides))
+    config = composed(*overrides)
     chosen = config.hydra.runtime.choices
     config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
     return job.resolve(config, chosen).folder.name
@@ -81,11 +78,21 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output_dir
 
 
+@pytest.fixture(scope="module")
+def quick_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of one finished run of one metric, to be copied."""
+    folder = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert latentbench(*QUICK).code == 0
+    assert {path.name for path in folder.iterdir()} == {"outputs"}
+    return folder / "outputs"
+
+
 @pytest.fixture
-def quick(tmp_path: Path) -> Path:
+def quick(quick_once: Path, tmp_path: Path) -> Path:
     """The output folder of one finished run with one metric; a test may write to it."""
-    assert latentbench(*QUICK).code == 0
-    return tmp_path / "outputs"
+    return Path(shutil.copytree(quick_once, tmp_path / "outputs"))
 
 
 # The files of a run
@@ -108,7 +115,6 @@ def test_a_record_is_where_it_says(vae: Path) -> None:
 
 def test_records_land_in_outputs_of_the_working_directory(quick: Path) -> None:
     assert the_record(quick)["choices"]["output_dir"] == "outputs"
-    assert {path.name for path in quick.parent.iterdir()} == {"outputs"}
 
 
 def test_every_study_has_its_own_folder(tmp_path: Path) -> None:
@@ -491,24 +497,7 @@ def test_another_seed_gives_other_numbers_but_the_same_real_images(vae: Path, tm
 # Weights & Biases, from the command line
 
 
-@pytest.fixture
-def without_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """W&B without an account and without a server."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for name in ("CONFIG", "CACHE", "DATA"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "of_wandb"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
-    wandb.teardown()
-    weights_and_biases._can_log_in.cache_clear()
-    yield
-    wandb.teardown()
-    weights_and_biases._can_log_in.cache_clear()
-
-
-@pytest.mark.usefixtures("without_an_account")
+@pytest.mark.usefixtures("no_wandb_account")
 def test_an_offline_run_of_the_command_line_says_what_the_record_says(tmp_path: Path) -> None:
     assert latentbench(*SMALL, "metric=[reconstruction,rate]", "sampler=[prior]", "logger=wandb").code == 0
     record = the_record(tmp_path / "outputs")
@@ -523,7 +512,7 @@ def test_an_offline_run_of_the_command_line_says_what_the_record_says(tmp_path: 
         assert math.isfinite(read["summary"][f"train/{term}"])
 
 
-@pytest.mark.usefixtures("without_an_account")
+@pytest.mark.usefixtures("no_wandb_account")
 def test_a_run_with_a_key_but_no_network_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -537,7 +526,7 @@ def test_a_run_with_a_key_but_no_network_finishes(tmp_path: Path, monkeypatch: p
     assert the_folder(folder_of(record, tmp_path / "outputs")).is_dir()
 
 
-@pytest.mark.usefixtures("without_an_account")
+@pytest.mark.usefixtures("no_wandb_account")
 @pytest.mark.parametrize("how", ["logger=none", "WANDB_MODE=disabled"])
 def test_no_logger_and_a_disabled_one_leave_no_folder_of_it(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -552,7 +541,7 @@ def test_no_logger_and_a_disabled_one_leave_no_folder_of_it(
     assert not (tmp_path / "wandb").exists()
 
 
-@pytest.mark.usefixtures("without_an_account")
+@pytest.mark.usefixtures("no_wandb_account")
 def test_a_failed_run_is_failed_in_wandb_too(tmp_path: Path) -> None:
     assert latentbench(*QUICK, "logger=wandb", "model.learning_rate=1e30").code == 1
     record = the_record(tmp_path / "outputs")

@@ -1,0 +1,90 @@
+"""Runs of W&B, and what their files say."""
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from latentbench.loggers.base import RunInfo
+from latentbench.loggers.weights_and_biases import WeightsAndBiases
+from latentbench.records.record import Record
+
+CHOICES = {
+    "method": "vae",
+    "data": "digits",
+    "prior": "normal",
+    "posterior": "gaussian",
+    "regularizer": None,
+    "sampler": ["gmm", "prior"],
+    "seed": 0,
+    "beta": 1.0,
+    "latent_size": 8,
+}
+
+
+BETA = "\N{GREEK SMALL LETTER BETA}"
+
+
+NAME = f"vae digits {BETA}=1 d=8 s0"
+
+
+CONFIG = {"beta": 1.0, "prior": {"_target_": "some.Prior"}, "table": None}
+
+
+DIRECTIONS = {
+    "fid": {"units": "squared feature distance", "higher_is_better": False},
+    "sharpness": {"units": "1", "higher_is_better": True},
+    "rate": {"units": "nats", "higher_is_better": None},
+}
+
+
+RECORD = Record(
+    run_id="vae-digits-s0",
+    study="prior_choice",
+    status="finished",
+    choices=CHOICES,
+    config=CONFIG | {"resolved": {"metrics": DIRECTIONS}},
+    environment={},
+    metrics={"fid/prior": 1.5, "fid/gmm": 0.25, "sharpness/prior": 0.5, "rate/test": 3.0, "unheard_of": 7.0},
+    skipped={"nll/test": "no likelihood"},
+)
+
+
+def a_logger() -> WeightsAndBiases:
+    return WeightsAndBiases(project="latentbench", entity=None)
+
+
+def the_folder(run_dir: Path, kind: str = "offline-run") -> Path:
+    (folder,) = (run_dir / "wandb").glob(f"{kind}-*")
+    return folder
+
+
+@functools.cache
+def inspect(folder: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def rows(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """The rows of one kind in the run's file."""
+    content = [json.loads(line) for line in inspect(folder).splitlines()]
+    return [row[kind] for row in content if row["type"] == kind]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """State, config and summary of the run's file."""
+    return json.loads(inspect(folder, "--summary"))
+
+
+def logged(record: Record, run_dir: Path) -> Record:
+    """Log the run of a record; returns the record."""
+    logger = WeightsAndBiases(project="latentbench", entity=None)
+    run = RunInfo(
+        run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
+    )
+    logger.start(run)
+    logger.finish(record, {})
+    logger.close(failed=record.status != "finished")
+    return record
