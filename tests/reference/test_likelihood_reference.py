@@ -18,8 +18,8 @@ from latentbench.errors import UserError
 from latentbench.metrics import negative_log_likelihood
 from latentbench.metrics.annealed_importance_sampling import (
     TARGET_ACCEPTANCE,
+    AnnealedChains,
     AnnealedImportanceSampling,
-    Annealing,
     hamiltonian_move,
     reflect,
     sigmoidal_schedule,
@@ -85,9 +85,11 @@ def measured(option: str, model: Any, x: Tensor, **settings: Any) -> Measurement
     return made
 
 
-def annealing(model: Autoencoder, x: Tensor, **settings: int) -> Annealing:
+def annealing(model: Autoencoder, x: Tensor, **settings: int) -> AnnealedChains:
     with torch.no_grad():
-        return Annealing(model, x, **({"temperatures": 100, "pilot": 50, "chains": 8, "leapfrog_steps": 10} | settings))
+        return AnnealedChains(
+            model, x, **({"temperatures": 100, "pilot": 50, "chains": 8, "leapfrog_steps": 10} | settings)
+        )
 
 
 # nll: what its weights say of it

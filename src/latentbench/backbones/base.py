@@ -36,7 +36,7 @@ class Backbone(nn.Module, ABC):
         return raw
 
 
-def normalise_spectrally(network: nn.Module) -> None:
+def normalize_spectrally(network: nn.Module) -> None:
     """Divide the weight of every linear and convolutional layer by its largest singular value.
 
     A convolution kernel is treated as a matrix (outputs, everything else). One power iteration per forward pass in

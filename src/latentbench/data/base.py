@@ -112,10 +112,10 @@ class ImageData(pl.LightningDataModule):
 
     def expected_images(self, split: Split) -> Tensor:
         """Images (N, C, H, W) averaged over the noise of dynamic binarization, as a decoder's mean image should be."""
-        return to_float(self.splits.images[split], self._expected_binarize, None)
+        return to_float(self.splits.images[split], self._expected_binarization, None)
 
     @property
-    def _expected_binarize(self) -> str:
+    def _expected_binarization(self) -> str:
         return "none" if self.binarize == "dynamic" else self.binarize
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class ImageData(pl.LightningDataModule):
         is_noisy = self.trainer.lightning_module.models_pixels
         return Batches(
             images,
-            binarize=self.binarize if is_noisy else self._expected_binarize,
+            binarize=self.binarize if is_noisy else self._expected_binarization,
             batch_size=batch_size,
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,

@@ -18,7 +18,8 @@ class BoxBeta(Distribution):
     has_rsample = True
 
     def __init__(self, alpha: Tensor, beta: Tensor) -> None:
-        # The logarithms of the beta function cancel. In single precision no digit is left at concentrations of 1e4.
+        # In float64, because the terms of the log-density nearly cancel: at concentrations of 1e4 no digit of it would
+        # be right in single precision.
         self.exact = Beta(alpha.double(), beta.double(), validate_args=False)
         self.dtype = alpha.dtype
         super().__init__(alpha.shape, validate_args=False)

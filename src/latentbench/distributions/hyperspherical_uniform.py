@@ -15,7 +15,7 @@ def log_area(dim: int) -> float:
 
 
 def random_directions(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Uniformly distributed unit vectors along the last axis of `shape`: normalised Gaussian vectors."""
+    """Uniformly distributed unit vectors along the last axis of `shape`: normalized Gaussian vectors."""
     return normalize(torch.randn(shape, dtype=like.dtype, device=like.device), dim=-1)
 
 

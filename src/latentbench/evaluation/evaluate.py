@@ -1,4 +1,4 @@
-"""Evaluation of a trained model: the images of every set are made once, then every metric measures them."""
+"""Evaluation of a trained model: generate the images of every set once, then measure every metric on them."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ ORIGINAL = "original"  # the images whose reconstructions are stored
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Everything that was measured of a model; keys are `quantity/set_name`."""
+    """The result of an evaluation; the keys of metrics are `quantity/set_name`."""
 
     metrics: dict[str, float]
     standard_errors: dict[str, float]
@@ -48,10 +48,10 @@ def evaluate(
     seed: int,
     device: torch.device,
 ) -> Evaluation:
-    """Measure every metric, on the images of every sampler, on reconstructions and on test images.
+    """Measure every metric: on the images of every sampler, on reconstructions and interpolations, and on test images.
 
     Every set has min(validation images, test images) images. Each sampler and each metric draws with its own seed, so
-    that no number depends on which others are measured beside it.
+    that no value depends on which other samplers and metrics are evaluated.
     """
     model.to(device).eval()
     inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device)
@@ -91,7 +91,7 @@ def make_metric_inputs(
     seed: int,
     device: torch.device,
 ) -> MetricInputs:
-    """Make the images of every set, or find the reason why a set has none."""
+    """Generate the images of every set, or record why a set has none."""
     n = min(data.size("validation"), data.size("test"))
     images = {REAL: data.expected_images("validation")[:n].to(device)}
     skipped = {}

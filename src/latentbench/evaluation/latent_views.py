@@ -15,7 +15,7 @@ TRAVERSAL_QUANTILES = (0.01, 0.99)  # the range in which a coordinate is varied
 
 
 def latent_views(inputs: MetricInputs) -> dict[str, np.ndarray]:
-    """The arrays of the views; views that the model does not have, or that are not finite, are left out.
+    """The arrays of the views. Views that the model does not have, or that are not finite, are left out.
 
     `codes` (N, 2), `labels` (N,): test images in the plane; `shares` (2,): explained variance of the two components
     `traversal` (lines * steps, C, H, W): uint8 images; `coordinates` (lines,): the coordinate that each line varies
@@ -49,7 +49,7 @@ def project_to_plane(codes: Tensor) -> tuple[Tensor, Tensor | None]:
     """Codes (N, D) in two dimensions: unchanged if D is 1 or 2, else the first two principal components.
 
     Returns: (N, 2) in float64 on the CPU, and the components' shares of the variance, (2,), or None for unchanged
-    codes. The sign of a component makes its largest loading positive.
+    codes. Signs are chosen so that the largest loading of a component is positive.
     """
     exact = codes.double().cpu()
     if exact.shape[1] <= 2:
@@ -66,8 +66,8 @@ def traverse(model: GenerativeModel, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Latents that vary one coordinate of the first of `latents` (N, D) at a time.
 
     The coordinates with the largest variance are varied between two quantiles. On the sphere the other coordinates are
-    rescaled, so that the latent stays on the sphere and they keep their direction. In the space of codes a group is
-    varied instead of a coordinate, over code words drawn from the prior.
+    rescaled, so that the latent stays on the sphere and they keep their direction. If latents are code words, a group
+    is varied instead of a coordinate, over values drawn from the prior.
     Returns: (lines, steps, D), and the coordinate or group that each line varies, (lines,).
     """
     groups = model.prior.latent_size if model.space is CODES else latents.shape[1]

@@ -30,7 +30,7 @@ class ClassifierFeatures(Features):
         path = WEIGHTS / f"{stem}.safetensors"
         if not path.is_file():
             available = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-            raise UserError(f"features.weights={stem}: there are weights for {available}")
+            raise UserError(f"features.weights={stem}: no such weights, choose one of {available}")
         trained_shape, data_shape = metadata(stem)["shape"], "x".join(map(str, shape))
         if trained_shape != data_shape:
             raise UserError(

@@ -10,8 +10,8 @@ from latentbench.features.base import Features
 class PixelFeatures(Features):
     """The C H W pixels of an image, flattened. Sets of images are compared pixel by pixel.
 
-    No information is lost, and none is abstracted: two drawings of the same object, shifted by a pixel, may be as far
-    apart as drawings of different objects.
+    They keep all information, but do not express similarity of content: two drawings of the same object, one shifted by
+    a pixel, may be as far apart as drawings of different objects.
     """
 
     def __init__(self, *, data_name: str, shape: tuple[int, int, int]) -> None:

@@ -13,9 +13,9 @@ from latentbench.features.classifier import N_FEATURES, network
 class RandomConvolutions(Features):
     """64 features of a network with the architecture of the classifiers and fixed random weights.
 
-    They are not trained on any data set and favour none. Weights are uniform with variance 2 / fan-in (He et al. 2015),
-    biases are 0. Weights are not normal, because the last digits of normal samples differ between processors. The last
-    layer has no ReLU, which would make about half of the features 0 for every image.
+    They are not trained on any data set, and so favour none. Weights are uniform with variance 2 / fan-in (He et al.
+    2015), biases are 0. Weights are not normal, because the last digits of normal samples differ between processors.
+    The last layer has no ReLU, which would make about half of the features 0 for every image.
     Raises: UserError if the seed is not a whole number of at least 0.
     Source: Naeem et al. 2020, who use 64 features of an untrained VGG16 for images that are not photographs.
     """

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def train(data: ImageData) -> torch.nn.Sequential:
-    """Minimise the cross-entropy with Adam and a one-cycle learning rate. Only training images are used."""
+    """Minimize the cross-entropy with Adam and a one-cycle learning rate. Only training images are used."""
     classifier = network(data.shape)
     images, labels = data.expected_images("train"), data.splits.labels["train"]
     batch = data.batch_size

@@ -26,7 +26,7 @@ class Likelihood(nn.Module, ABC):
 
     To add one, subclass Likelihood and implement `forward` and `not_a_density_of`. Parameters of the module are
     trained together with the networks. `log_prob` of the distribution is in nats, summed over pixels, and includes its
-    normalising constant, so that the numbers of different likelihoods can be compared.
+    normalizing constant, so that the numbers of different likelihoods can be compared.
     """
 
     @abstractmethod

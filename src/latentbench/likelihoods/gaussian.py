@@ -39,7 +39,7 @@ class GaussianPixels(PixelDistribution):
 
 
 class GaussianLikelihood(Likelihood):
-    """p(x|z) = N(x; raw, scale^2 I) with its normalising constant, and a scale that is fixed or learned.
+    """p(x|z) = N(x; raw, scale^2 I) with its normalizing constant, and a scale that is fixed or learned.
 
     Raises: UserError if the scale is neither `learned` nor a number above 0.
     Source: Rybkin et al. 2021 (sigma-VAE), equation 4, with the paper's soft lower bound on the learned log scale.

@@ -31,7 +31,7 @@ class Densities(NamedTuple):
 def densities(q: Distribution, p: Distribution, z: Tensor, *, is_factorised: bool) -> Densities:
     """Log-densities of draws z (S, N, D) from q, batch shape (N,).
 
-    is_factorised: whether q has independent coordinates and a `factor_log_prob`
+    is_factorised: True if q has independent coordinates, and so a `factor_log_prob`
     """
     n = z.shape[1]
     aggregate, factors = [], []
@@ -55,7 +55,7 @@ class AggregatePosterior(ModelMetric):
     """The two parts of the rate, with the aggregate posterior q(z) = 1/N sum_n q(z|x_n) over N test images.
 
     `mutual_information/test` = E[log q(z|x) - log q(z)], between image and latent, from 0 to log N
-    `marginal_kl/test` = E[log q(z) - log p(z)], from aggregate posterior to prior. The two add up to the rate.
+    `marginal_kl/test` = E[log q(z) - log p(z)] = KL(q(z) || p(z)). The two add up to the rate.
     `total_correlation/test` = E[log q(z) - sum_d log q(z_d)], the part of `marginal_kl` that is due to dependence
     between coordinates
     Each is a mean over `images` test images and `samples` draws per image.
@@ -84,7 +84,7 @@ class AggregatePosterior(ModelMetric):
         return inputs.model.cannot("posterior_density", binary=inputs.data.is_binary)
 
     def measure(self, inputs: MetricInputs) -> Measurements:
-        """All three, or the first two where the posterior has no independent coordinates."""
+        """Skips the total correlation if the coordinates of the posterior are not independent."""
         measurements = super().measure(inputs)
         reason = inputs.model.cannot("independent_coordinates", binary=inputs.data.is_binary)
         if reason and measurements.values:
@@ -105,14 +105,14 @@ class AggregatePosterior(ModelMetric):
         per_draw = {"mutual_information": log_q.own - log_q.aggregate, "marginal_kl": log_q.aggregate - log_q.prior}
         if log_q.factors is not None:
             per_draw["total_correlation"] = log_q.aggregate - log_q.factors
-        # The standard errors may ignore that q(z) is built from the same images: q(z) integrates to 1, so that to first
-        # order this shifts the means by a constant.
+        # The standard errors ignore that q(z) is built from the same images. To first order this only shifts the means
+        # by a constant, because q(z) integrates to 1.
         means = {name: mean_of(values.mean(0)) for name, values in per_draw.items()}
         if means["mutual_information"].value < math.log(len(images)) - SATURATION_MARGIN:
             return means
         caveat = (
             f"mutual_information is within {SATURATION_MARGIN} nats of log {len(images)}, the maximum for this number "
-            "of images; the excess is counted in the other two: increase metric.aggregate_posterior.images "
-            "if the test split has more"
+            "of images: it may be too low, and marginal_kl and total_correlation too high; increase "
+            "metric.aggregate_posterior.images if the test split has more"
         )
         return {name: mean._replace(caveat=caveat) for name, mean in means.items()}

@@ -16,10 +16,10 @@ from latentbench.metrics.measurements import Estimate, Measurements, Quantity, m
 from latentbench.models.base import GenerativeModel
 
 STEEPNESS = 4.0  # r of the temperature schedule
-TARGET_ACCEPTANCE = 0.65  # of moves, close to optimal for Hamiltonian Monte Carlo
+TARGET_ACCEPTANCE = 0.65  # share of accepted moves, close to optimal for Hamiltonian Monte Carlo
 JITTER = 0.2  # relative random change of the step size, so that no trajectory returns to its start every time
-FIRST_STEP = 0.5  # of the pilot run
-ADAPTATION_RATE = 0.2  # change of the log step size of the pilot run per unit of excess acceptance
+FIRST_STEP = 0.5  # step size at the start of the pilot run
+ADAPTATION_RATE = 0.2  # log step size += this times (acceptance - target), in the pilot run
 ROWS = 2000  # latents decoded at once: few enough for the decoder's output to fit into a processor's cache
 
 
@@ -84,12 +84,12 @@ def _with_gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[
     return values.detach(), gradient
 
 
-class Annealing:
+class AnnealedChains:
     """Annealed chains between the prior, b = 0, and the posterior of images x (B, C, H, W), b = 1: p(z) p(x|z)^b.
 
     Each image and temperature has its own step size, for which a pilot run accepts about 0.65 of its moves. Wu et al.
-    adapt step sizes while the chains run. Moves then depend on earlier moves, and the mean of the weights is no longer
-    exactly p(x). Here the pilot run is discarded, and all other chains use fixed step sizes.
+    adapt step sizes while the chains run. Moves then depend on earlier moves, and the expected weight is no longer
+    exactly p(x). Here the chains of the pilot run are discarded, and all other chains use fixed step sizes.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Annealing:
     def lower_bound(self) -> Tensor:
         """log 1/C sum_c w_c for C chains from the prior.
 
-        E w = p(x), so that its mean is below log p(x).
+        Since E w = p(x), its expectation is at most log p(x).
         Shape: (B,). Units: nats.
         """
         return self.log_weights(self._sample_prior(), self.temperatures).logsumexp(0) - math.log(self.chains)
@@ -124,7 +124,7 @@ class Annealing:
     def upper_bound(self, z: Tensor) -> Tensor:
         """-log 1/C sum_c 1/w_c for C reverse chains, from draws z (B, D) of the exact posterior to the prior.
 
-        E 1/w = 1/p(x), so that its mean is above log p(x).
+        Since E 1/w = 1/p(x), its expectation is at least log p(x).
         Shape: (B,). Units: nats.
         """
         log_weights = self.log_weights(z.expand(self.chains, *z.shape), self.temperatures[::-1])
@@ -166,13 +166,13 @@ class Annealing:
 
 
 class AnnealedImportanceSampling(ModelMetric):
-    """`ais/test` = -log p(x) under prior and decoder. It uses no encoder, and is available for models without one.
+    """`ais/test` = -log p(x) under prior and decoder. It does not use the encoder's posterior q(z|x).
 
     log p(x) ~ log 1/C sum_c w_c,  w_c = prod_t p(x|z_t-1)^(b_t - b_(t-1)),  z_0 ~ p(z), z_t by a Hamiltonian move that
     leaves p(z) p(x|z)^b_t invariant. The mean of w is p(x), so that -log p(x) is overestimated in expectation.
     The standard error is that of the mean over images, and includes their Monte Carlo noise.
     `ais_gap/test`: upper minus lower bound of log p(x), for as many images drawn from the model itself. The upper bound
-    is from reverse chains that start at the latent of the image, the lower bound from chains as above. The gap
+    is from reverse chains that start at the latent that was decoded, the lower bound from chains as above. The gap
     estimates how far `ais` may be off, if test images are no harder than the model's own. A caveat reports a gap above
     `gap_within`.
 
@@ -217,14 +217,14 @@ class AnnealedImportanceSampling(ModelMetric):
 
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W), and as many images drawn from the model itself."""
-        self.estimates.append(-self.annealing(model, images).lower_bound())
+        self.estimates.append(-self.chains_for(model, images).lower_bound())
         z = model.prior_distribution().sample(torch.Size((len(images),)))
-        simulated = self.annealing(model, model.sample_pixels(z))
+        simulated = self.chains_for(model, model.sample_pixels(z))
         self.gaps.append(simulated.upper_bound(z) - simulated.lower_bound())
 
-    def annealing(self, model: GenerativeModel, x: Tensor) -> Annealing:
+    def chains_for(self, model: GenerativeModel, x: Tensor) -> AnnealedChains:
         """Chains for images x (B, C, H, W), with adapted step sizes."""
-        return Annealing(
+        return AnnealedChains(
             model,
             x,
             temperatures=self.temperatures,
@@ -238,7 +238,7 @@ class AnnealedImportanceSampling(ModelMetric):
         gap = mean_of(self.gaps)
         caveat = (
             f"for images drawn from the model itself the bounds of log p(x) differ by {gap.value:.2g} nats: ais may be "
-            f"too high by as much; use more steps, such as metric.ais.temperatures={4 * self.temperatures}"
+            f"too high by as much; use more temperatures, such as metric.ais.temperatures={4 * self.temperatures}"
         )
         is_tight = gap.value <= self.gap_within
         return {"ais": mean_of(self.estimates)._replace(caveat="" if is_tight else caveat), "ais_gap": gap}

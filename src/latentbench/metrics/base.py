@@ -46,13 +46,13 @@ class Metric(torchmetrics.Metric):
 class ImageMetric(Metric):
     """A metric of an image set, measured on every set of the run from its pixels."""
 
-    # The sets that are measured besides those of the samplers.
+    # The sets to measure in addition to those of the samplers.
     other_sets: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION, INTERPOLATION)
-    values_kind: ClassVar[str] = "pixels"  # what `values_of` returns, for messages
+    values_kind: ClassVar[str] = "pixels"  # names the values of `values_of` in messages
 
     @abstractmethod
     def prepare_reference(self, inputs: MetricInputs) -> None:
-        """Compute once what every set is compared with."""
+        """Compute what every set is compared with. Called once, before the sets are measured."""
 
     @abstractmethod
     def update(self, images: Tensor) -> None:

@@ -10,7 +10,7 @@ from latentbench.errors import check_whole_number
 from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
 from latentbench.metrics.measurements import Quantity
 
-BATCHES_AT_ONCE = 500
+BATCHES_AT_ONCE = 500  # batches whose codes are in memory at once
 
 
 def factor_vae_score(codes: Tensor, factors: Tensor, *, images: int, votes: int, judged: int) -> Tensor:
@@ -57,8 +57,8 @@ def least_varying(codes: Tensor, factors: Tensor, images: int, batches: int) -> 
 
 
 class FactorVAEScore(FactorMetric):
-    """`factor_vae_score/test`: accuracy of predicting which known factor is fixed in a batch from its steadiest
-    coordinate."""
+    """`factor_vae_score/test`: accuracy of predicting which known factor is fixed in a batch of images, from the
+    coordinate of their codes that varies least."""
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"factor_vae_score": Quantity("", higher_is_better=True)}
 

@@ -22,9 +22,9 @@ def frechet_distance_infinity(reference: Reference, features: Tensor, sizes: Seq
 
     Shape: features (N, F); sizes: 3 or more, each 2 to N. Subsets are drawn without replacement; they do not depend on
     the order of the features. The intercept may be below 0 if the distance is close to 0.
-    Source: Chong & Forsyth 2020, for the line. Where we differ: the error is our own, to first order. The residuals of
-    the fit do not contain what all subsets of a set have in common, and give about half of the true standard deviation
-    between sets.
+    Source: Chong & Forsyth 2020, for the line. Where we differ: the error is our own, to first order. An error
+    computed from the residuals of the fit would be about half of the true standard deviation between sets, since all
+    subsets of a set share most of its deviation from other sets.
     """
     x = features.double()[canonical_order(features)] - reference.mean
     y = x @ reference.root
@@ -74,13 +74,13 @@ class FrechetDistanceInfinity(FeatureSetMetric):
     def compute(self) -> dict[str, Estimate]:
         features = self.all_features()
         n, size = features.shape
-        sizes = self.sizes(n, size)
+        sizes = self.subset_sizes(n, size)
         value, error = frechet_distance_infinity(self.reference, features, sizes)
         is_linear = sizes[0] >= self.images_per_feature * size
-        caveat = f"the smallest subset has {sizes[0]} images for {size} features, too few to be linear in 1/n"
+        caveat = f"the smallest subset has {sizes[0]} images for {size} features, too few for a distance linear in 1/n"
         return {"fid_infinity": Estimate(value, error, "" if is_linear else caveat)}
 
-    def sizes(self, n: int, size: int) -> list[int]:
-        """Subset sizes for n images with `size` features."""
+    def subset_sizes(self, n: int, size: int) -> list[int]:
+        """The sizes of the subsets, for n images with `size` features each."""
         first = max(2, round(self.smallest * n), min(round(self.images_per_feature * size), n // 2))
         return sorted({round(s) for s in torch.linspace(first, n, self.subsets, dtype=torch.float64).tolist()})

@@ -56,16 +56,22 @@ def sums_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distance_from_sums(within_x: Tensor, x_with_y: Tensor, y_with_x: Tensor, within_y: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance and its standard error, from the sum of kernel values of each vector, (N,), (N,), (M,) and (M,)."""
+    """The squared MMD and its standard error, from sums of kernel values for each vector.
+
+    within_x: sum_{j != i} k(x_i, x_j), (N,); x_with_y: sum_j k(x_i, y_j), (N,)
+    y_with_x: sum_i k(x_i, y_j), (M,); within_y: sum_{i != j} k(y_i, y_j), (M,)
+    """
     n, m = len(within_x), len(within_y)
     mean_x, mean_y = within_x.sum() / (n * (n - 1)), within_y.sum() / (m * (m - 1))
     distance = mean_x + mean_y - 2 * x_with_y.sum() / (n * m)
     variance = distance.new_zeros(())
     for own, other, rest in ((within_x, x_with_y, mean_y), (within_y, y_with_x, mean_x)):
         n, m = len(own), n + m - len(own)
-        left = n - 1
-        without = (own.sum() - 2 * own) / (left * (left - 1)) + rest - 2 * (other.sum() - other) / (left * m)
-        variance += left / n * (without - without.mean()).square().sum()
+        remaining = n - 1  # vectors of this set when one is left out
+        without = (
+            (own.sum() - 2 * own) / (remaining * (remaining - 1)) + rest - 2 * (other.sum() - other) / (remaining * m)
+        )
+        variance += remaining / n * (without - without.mean()).square().sum()
     return distance, variance.sqrt()
 
 
@@ -78,13 +84,13 @@ def _kernel(products: Tensor) -> Tensor:
 class KernelDistance(FeatureSetMetric):
     """`kid/<set>`: kernel distance between the features of a set and those of as many test images.
 
-    Unlike `fid` it is not biased for few images, and it depends on third moments too. It scales with the sixth power of
-    the features: compare only values in the same features. The floor `kid/real`, of real validation images, is 0 in
-    expectation if validation and test images are independent draws from one distribution. The digits' splits are
-    stratified by class and so are closer than independent draws: below 0. MNIST's test images are by other writers:
-    above 0.
-    The standard error includes the sampling of the test images, which all sets share: differences between methods are
-    more certain than it suggests.
+    Unlike `fid` it is unbiased even for few images, and it depends on third moments too. It scales with the sixth power
+    of the features: compare only values that were computed from the same features. The floor `kid/real`, of real
+    validation images, is 0 in expectation if validation and test images are independent draws from one distribution. On
+    the digits it is below 0: their splits are stratified by class, and so closer than independent draws. On MNIST it is
+    above 0: the test images are by other writers.
+    The standard error includes the sampling of the test images. All sets share these, so that differences between
+    methods are more certain than it suggests.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"kid": Quantity("", higher_is_better=False)}

@@ -27,12 +27,12 @@ class FactorMetric(Metric):
         self.add_lists("codes", "factors")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
-        """Needs an encoder, finite codes, and at least two known factors that vary, to be told apart."""
+        """Needs an encoder, finite codes, and at least two known factors that vary."""
         if reason := inputs.model.cannot("encode", binary=inputs.data.is_binary):
             return reason
         factors = inputs.data.factors("test")
         if factors is None:
-            return f"data={inputs.data.name} has no known factors; data=sprites has"
+            return f"data={inputs.data.name} has no known factors: take data=sprites, which has"
         minorities = [len(factor) - int(factor.unique(return_counts=True)[1].max()) for factor in factors.T]
         minorities = [n for n in minorities if n]
         if len(minorities) < 2:
@@ -104,10 +104,10 @@ def canonical_codes_and_factors(codes: Tensor, factors: Tensor) -> tuple[Tensor,
     return codes[order], factors[order]
 
 
-def gap_of_best_two(table: Tensor, baseline: Tensor) -> Tensor:
+def gap_of_best_two(table: Tensor, uninformative: Tensor) -> Tensor:
     """Difference between the highest and the second highest entry of each column: (D, K) -> (K,).
 
-    baseline: (K,), the entry of an uninformative code; if there is a single code, it is the second
+    uninformative: (K,), the entry of an uninformative coordinate; if D = 1, this is the second highest
     """
-    best = torch.cat([table, baseline[None]]).topk(2, dim=0).values
+    best = torch.cat([table, uninformative[None]]).topk(2, dim=0).values
     return best[0] - best[1]

@@ -21,7 +21,7 @@ class Estimate(NamedTuple):
     """The value of a quantity, a scalar, with its standard error and a caveat."""
 
     value: Tensor
-    standard_error: Tensor | None  # in the units of the value; None for a setting that the metric chose itself
+    standard_error: Tensor | None  # in the units of the value; None if undefined, or for a setting the metric chose
     caveat: str = ""  # what a reader must know before using the value
 
     def divided_by(self, scale: Tensor | float) -> "Estimate":

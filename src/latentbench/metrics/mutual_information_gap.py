@@ -20,9 +20,10 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, *, bins: int) -> Tens
     Shape: codes (N, D), factors (N, K), whole numbers -> scalar in [0, 1]; 1 if each factor is represented by a single
     coordinate. Factors with a single value are left out. If D = 1, the second information is 0.
     Raises: ValueError if codes and factors differ in number, or no factor varies.
-    Source: Chen et al. 2018, equation 6. Where we differ: they integrate over draws of q(z|x); here I is that of one
-    code per image, each coordinate cut into bins of equal width from its lowest to its highest value, as in Locatello
-    et al. 2019. Such an I is too high by about (bins - 1)(values - 1) / 2N nats, in both terms of the gap.
+    Source: Chen et al. 2018, equation 6. Where we differ: they integrate over draws of q(z|x); here I is computed from
+    one code per image, with each coordinate cut into bins of equal width from its lowest to its highest value, as in
+    Locatello et al. 2019. This estimate of I is too high by about (bins - 1)(values - 1) / 2N nats, in both terms of
+    the gap.
     """
     codes, factors = canonical_codes_and_factors(codes, factors)
     information, entropy = mutual_information(discretize(codes, bins), factors)

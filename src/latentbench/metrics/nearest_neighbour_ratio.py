@@ -36,7 +36,7 @@ class Nearest(NamedTuple):
     """The nearest neighbours of N points in another set."""
 
     distance: Tensor  # (N,), to the nearest; exactly 0 for a copy; float64
-    position: Tensor  # (N,), of the nearest in the other set
+    nearest_index: Tensor  # (N,), of the nearest in the other set
     next_distance: Tensor  # (N,), to the second nearest; to the nearest if the other set has a single point
 
 
@@ -44,6 +44,7 @@ def nearest(points: Tensor, others: Tensor) -> Nearest:
     """The nearest neighbours of points (N, D) among others (M, D)."""
     halves = others.square().sum(1) / 2
     nearest_two = [
+        # |o|^2 / 2 - p.o orders the others like their distances from p.
         torch.addmm(halves, rows, others.T, alpha=-1).topk(min(2, len(others)), largest=False).indices
         for rows in points.split(ROWS)
     ]
@@ -63,7 +64,7 @@ def ratio_of_distances(to_training: Nearest, to_held_out: Nearest, m: int) -> Es
     variance = standard_error((numerator - ratio * denominator) / denominator.mean()).square()
     for neighbours, scale in ((to_training, 1.0), (to_held_out, ratio)):
         increase = neighbours.next_distance - neighbours.distance
-        increase_without = denominator.new_zeros(m).index_add_(0, neighbours.position, increase)
+        increase_without = denominator.new_zeros(m).index_add_(0, neighbours.nearest_index, increase)
         change = scale * increase_without / denominator.sum()
         variance = variance + (change - change.mean()).square().sum() * (m - 1) / m
     return Estimate(ratio, variance.sqrt())
@@ -79,8 +80,8 @@ class NearestNeighbourRatio(ImageMetric):
 
     M is the number of test images, or that of training images if it is smaller. Copies of the other training images are
     not detected: if M is a fifth of them (MNIST), a model that only copies scores 0.8. A shifted copy counts as another
-    image. If samples are much alike, few images are the nearest to all of them, and the ratio varies about 1 more than
-    that of real images.
+    image. If the samples are very similar to each other, the same few images are nearest to all of them, and the ratio
+    scatters around 1 more widely than that of real images.
 
     samples: number of images of a set to compare; the choice does not depend on their order
     Raises: UserError if `samples` is less than 1.

@@ -16,16 +16,16 @@ from latentbench.models.base import GenerativeModel
 # Rows (images x samples) decoded at once: few enough for the decoder's output to fit into a processor's cache.
 ROWS = 2000
 MAX_SHAPE = 0.7  # Pareto shape above which no affordable number of draws gives a reliable estimate
-MIN_TAIL = 5  # weights from which the shape can be estimated
+MIN_TAIL = 5  # fewest weights from which the shape can be estimated
 ROUNDING = 1e-4  # nats; log-weights that differ by less are equal up to rounding
-DRAWS_PER_PRIOR_DRAW = 10  # draws of q(z|x) for each draw of p(z) that they are compared with
+DRAWS_PER_PRIOR_DRAW = 10  # a caveat compares the draws of q(z|x) with a tenth as many from p(z)
 
 
 class ImportanceWeights(NamedTuple):
     """Statistics of the weights w_s = p(x|z_s) p(z_s) / q(z_s|x) of draws z_s ~ q(z|x), (B,) each, float64."""
 
     log_likelihood: Tensor  # log 1/S sum_s w_s, nats
-    from_halves: Tensor  # the mean of the same estimate from each half of the draws, nats
+    from_halves: Tensor  # the same estimate from half of the draws, averaged over both halves, nats
     effective: Tensor  # effective number of draws, (sum_s w_s)^2 / sum_s w_s^2
     shape: Tensor  # of the Pareto distribution of the largest weights; NaN for few draws
 

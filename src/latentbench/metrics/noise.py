@@ -28,9 +28,9 @@ def noise_level(images: Tensor) -> Tensor:
 class Noise(ImageStatistic):
     """`noise/<set>`, the mean estimate of the standard deviation of white noise, and `noise_ratio/<set>`.
 
-    Read it beside `sharpness` and `high_frequency_energy`, which noise raises too: if noise makes an MNIST image 1.4
-    times as sharp, its noise ratio is 2.5; if sharpening does, 1.35. On 8x8 digits, in which corners are everywhere, it
-    says little: 1.4 and 1.3.
+    Read it beside `sharpness` and `high_frequency_energy`, which noise raises too. An MNIST image that noise makes 1.4
+    times as sharp has a noise ratio of 2.5; one that is made equally sharp by sharpening has 1.35. On 8x8 digits the
+    two ratios are 1.4 and 1.3, and can hardly be told apart: corners, which count as noise, are everywhere.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {

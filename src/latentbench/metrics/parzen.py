@@ -42,9 +42,9 @@ class ParzenWindow(ImageMetric):
     `parzen_bandwidth/<sampler>`: the bandwidth, the best of a grid on the first `validation_images`. A caveat says if
     it is at the edge of the grid.
     Source: the protocol of Goodfellow et al. 2014, section 5, as in its published code: 10,000 samples, 10 bandwidths
-    from 0.1 to 1, 1,000 validation images. Where we differ: a set has as many images as the validation and the test
-    split both have. That is 10,000 for MNIST, but 360 for the digits, whose values cannot be compared with any
-    published ones.
+    from 0.1 to 1, 1,000 validation images. Where we differ: the number of samples is that of the smaller of
+    the validation and the test split. That is 10,000 for MNIST, but 360 for the digits, whose values cannot be compared
+    with any published ones.
 
     This is not a likelihood of the model, and it misleads (Theis et al. 2016, section 3.2): k-means centroids of the
     training images, although blurred, score higher than as many real images; copies of training images score as high as

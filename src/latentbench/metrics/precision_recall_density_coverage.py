@@ -64,8 +64,8 @@ def neighbourhood_estimates(real: Tensor, radii: Tensor, generated: Tensor, k: i
     real, generated = real.double() - real.double().mean(0), generated.double() - real.double().mean(0)
     squares = real.square().sum(1)
     rounding = ROUNDING * torch.maximum(squares.max(), generated.square().sum(1).max())
-    # For each vector: the number of balls that contain it (for coverage: of vectors in its ball), and the index of one
-    # of them. That index matters only if it is the only one.
+    # For each vector: the number of balls that contain it (for coverage: the number of vectors in its ball), and the
+    # index of one of them, which is used only if there is no other.
     real_balls, real_ball_index = (generated.new_zeros(len(generated)) for _ in range(2))
     members, generated_balls, member_index, generated_ball_index = (generated.new_zeros(len(real)) for _ in range(4))
     for rows, distances in _distance_blocks(real, generated):
@@ -97,7 +97,7 @@ def _covered_share(balls: Tensor, ball_index: Tensor, n: int) -> Estimate:
     """
     share = (balls > 0).double().mean()
     adjusted = (share * len(balls) + 2) / (len(balls) + 4)
-    lost = ball_index[balls == 1].long().bincount(minlength=n).double() / len(balls)  # if one ball is left out
+    lost = ball_index[balls == 1].long().bincount(minlength=n).double() / len(balls)  # share lost without each ball
     ball_variance = (lost - lost.mean()).square().sum() * (n - 1) / n
     return Estimate(share, (adjusted * (1 - adjusted) / (len(balls) + 4) + ball_variance).sqrt())
 
@@ -119,10 +119,10 @@ class PrecisionRecallDensityCoverage(FeatureSetMetric):
     """`precision/<set>`, `recall/<set>`, `density/<set>` and `coverage/<set>`, between the features of a set and those
     of as many test images.
 
-    `precision/<sampler>` is the share of decoded latents that lie on the manifold of the data, as far as its images
-    show it: the probability that a latent from this sampler decodes to an image of the data's kind. `density` counts
-    the neighbourhoods of real images in which they lie, so that a few outliers do not vouch for everything around them.
-    `recall` and `coverage` are the share of the data that samples come close to.
+    `precision/<sampler>` estimates the probability that a latent from this sampler decodes to an image like those of
+    the data: it is the share of samples close to at least one real image. The large ball of a single outlier may
+    contain many samples. `density` depends less on outliers, because it counts all balls that contain a sample.
+    `recall` and `coverage` are shares of the real images that samples come close to.
 
     Samples in the middle of the data, such as blurred ones, lie in many balls: a precision above `precision/real` or a
     density above 1 is not better, and beside a low recall it is a sign of blur. With few images the balls are large,

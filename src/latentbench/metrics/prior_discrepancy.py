@@ -20,10 +20,10 @@ from latentbench.regularizers.maximum_mean_discrepancy import inverse_multiquadr
 class PriorDiscrepancy(ModelMetric):
     """`prior_mmd/test`: unbiased MMD^2 between draws of q(z|x), one per test image, and as many draws of p(z).
 
-    The kernel is that of `regularizer=mmd`: the average of inverse multiquadrics whose widths are `scales` times the
-    expected squared distance between two draws of p. Values lie between about 0 and 2. If the aggregate posterior
-    equals the prior, the value is about 0, and may be negative because the estimate is unbiased. It needs no density,
-    so that it is available for every encoder.
+    The kernel is that of `regularizer=mmd` divided by the number of scales: the average of inverse multiquadrics whose
+    widths are `scales` times the expected squared distance between two draws of p. Values lie between about 0 and 2. If
+    the aggregate posterior equals the prior, the value is about 0, and may be negative because the estimate is
+    unbiased. It needs no density, so that it is available for every encoder.
     Raises: UserError for fewer than two images or a scale that is not above 0.
     Source: Gretton et al. 2012, equation 3.
     """

@@ -22,7 +22,7 @@ def laplacian_variance(images: Tensor) -> Tensor:
 
 
 def normalize_contrast(values: Tensor, images: Tensor) -> Tensor:
-    """Values (N,), in squared pixels, over the pixel variance of images (N, C, H, W); 0 for constant images."""
+    """Values (N,), squared pixel range, divided by the pixel variance of images (N, C, H, W); 0 if that is 0."""
     contrast = images.flatten(2).var(2, correction=0).mean(1)
     return torch.where(contrast > 1e-8, values / contrast.clamp(min=1e-8), 0.0)
 

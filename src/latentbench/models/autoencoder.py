@@ -50,7 +50,7 @@ class Autoencoder(GenerativeModel):
             raise Refused(reason)
         if prior.is_learned and beta == 0:
             raise Refused(
-                f"with beta=0 nothing trains the learned prior {type(prior).__name__}: take prior=normal, or beta=1"
+                f"with beta=0 the learned prior {type(prior).__name__} is never trained: take prior=normal, or beta=1"
             )
         self.backbone = backbone
         self.head = nn.Linear(backbone.features, posterior.inputs)
@@ -150,7 +150,7 @@ class Autoencoder(GenerativeModel):
         return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
-        """An autoencoder can encode; the other abilities depend on its posterior, prior and likelihood."""
+        """An autoencoder can always encode. The other abilities depend on its posterior, prior and likelihood."""
         q, p = type(self.posterior).__name__, type(self.prior).__name__
         space = self.space
         no_density = f"{q} is a deterministic encoder and has no density of latents"
@@ -176,7 +176,7 @@ class Autoencoder(GenerativeModel):
                 return f"{outside}: none of its draws has a density under the prior"
         if ability == "joint_density" and space in (SPHERE, CODES):
             return (
-                f"latents are in {space.description}, where a gradient of log p(x, z) in R^n leads to no other latent"
+                f"latents are in {space.description}, which steps along the gradient of log p(x, z) in R^n would leave"
             )
         if ability in ("distortion", "log_likelihood", "joint_density"):
             return self.likelihood.not_a_density_of(binary=binary)

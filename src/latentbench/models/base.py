@@ -14,11 +14,11 @@ from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, UserError
 from latentbench.priors.base import Prior
 
-# What a metric may need from a model; `GenerativeModel.cannot` says why a model lacks it.
+# What a metric may need from a model. `GenerativeModel.cannot` returns why a model does not have it.
 Ability = Literal[
     "encode",  # the code of an image
     "interpolate",  # a latent half-way between two others
-    "active_units",  # coordinates that may be left unused
+    "active_units",  # latent coordinates that the model may leave unused
     "posterior_density",  # q(z|x), in the space of the prior
     "independent_coordinates",  # q(z|x) as a product over coordinates
     "rate",  # KL(q(z|x) || p(z))
@@ -31,11 +31,11 @@ Ability = Literal[
 class GenerativeModel(pl.LightningModule):
     """A model that draws latents from a prior and decodes them to images; `cannot` says what else it can do."""
 
-    # Whether it models the distribution of binarized pixels and so is trained on draws from it. A model without a
-    # likelihood is trained on the expected images, with which its own images are compared.
+    # True if the model has a likelihood p(x|z), and so is trained on draws of the binarized pixels. If False, it is
+    # trained on the mean of these draws, with which metrics compare its images.
     models_pixels: ClassVar[bool] = True
 
-    backbone: Backbone  # its networks are most of the computation; several devices share them
+    backbone: Backbone  # with several devices, each computes its networks for a part of the batch
 
     # There may be several optimizers, each for its own parameters: training steps call them explicitly.
     automatic_optimization = False

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import relu
 
-from latentbench.backbones.base import Backbone, normalise_spectrally
+from latentbench.backbones.base import Backbone, normalize_spectrally
 from latentbench.models.gan import CriticGAN
 from latentbench.priors.base import Prior
 
@@ -27,8 +27,8 @@ class HingeGAN(CriticGAN):
             beta2=beta2,
             critic_steps=critic_steps,
         )
-        normalise_spectrally(backbone.encoder)
-        normalise_spectrally(self.verdict)
+        normalize_spectrally(backbone.encoder)
+        normalize_spectrally(self.verdict)
 
     def discriminator_loss(self, real: Tensor, generated: Tensor) -> Tensor:
         return relu(1 - self.discriminate(real)).mean() + relu(1 + self.discriminate(generated)).mean()

@@ -48,7 +48,7 @@ class Posterior(nn.Module, ABC):
         return q.mean
 
     def adapt_prior(self, p: Distribution) -> Distribution:
-        """Return the prior as a distribution over this posterior's latents, if they have other coordinates."""
+        """Return p as a distribution over this posterior's latents, where the two have different coordinates."""
         return p
 
     def auxiliary_loss(self, q: Distribution) -> Tensor | None:

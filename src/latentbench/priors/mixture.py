@@ -11,7 +11,7 @@ from latentbench.priors.base import Encode, Prior
 class MixturePrior(Prior):
     """p(z) = sum_k w_k N(z; m_k, diag(s_k^2)) with learned weights, means and scales.
 
-    Means are initialised from N(0, I), scales with 1, and weights are equal.
+    Means are initialized from N(0, I), scales with 1, and weights are equal.
     Source: Tomczak & Welling 2018, section 4 (the mixture-of-Gaussians baseline).
     """
 

@@ -40,7 +40,7 @@ class Regularizer(nn.Module, ABC):
     `forward`, and extend `refuses` if R does not work for all other combinations. Requirements:
     - R is a scalar averaged over the batch, and lower is better;
     - its gradients reach the encoder, and also the prior if `trains_prior` says so;
-    - all parameters of the module belong to a critic. They have an optimizer of their own, which minimises
+    - all parameters of the module belong to a critic. They have an optimizer of their own, which minimizes
       `critic_loss` and nothing else. `forward` must not give them gradients, and `critic_loss` must give none to the
       encoder or the prior.
 
@@ -57,7 +57,7 @@ class Regularizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Latents) -> Tensor:
-        """Return R, a scalar. Its gradients may also reach the decoder, if R penalises the decoder."""
+        """Return R, a scalar. Its gradients may also reach the decoder, if R penalizes the decoder."""
 
     def critic_loss(self, latents: Latents) -> Tensor | None:
         """Return the loss of the critic, a scalar averaged over the batch; None if there is no critic."""

@@ -50,7 +50,7 @@ def cramer_wold_squared(z: Tensor) -> Tensor:
     Shape: z (n, D); result (), at least 0 up to rounding.
     Source: Knop et al. 2020, theorem 3. The paper replaces phi(s) by (1 + 4 s / (2 D - 3))^(-1/2), an approximation for
     many dimensions. With it, codes from N(0, I) keep a distance (d^2 = 0.013 instead of 0.003 for 128 codes and D = 8),
-    and the codes that minimise d^2 have variances above 1 (3.2 for D = 2, 1.15 for D = 8). We use phi itself.
+    and the codes that minimize d^2 have variances above 1 (3.2 for D = 2, 1.15 for D = 8). We use phi itself.
     """
     n, size = z.shape
     g = math.pow(4 / (3 * n), 0.4)

@@ -10,7 +10,7 @@ from latentbench.samplers.base import Sampler
 
 
 class GaussianMixtureSampler(Sampler):
-    """z ~ sum_k w_k N(m_k, S_k) with full covariances, fitted by expectation maximisation, initialised by k-means.
+    """z ~ sum_k w_k N(m_k, S_k) with full covariances, fitted by expectation maximization, initialized by k-means.
 
     Source: Ghosh et al. 2020 (RAE), section 4, "ex-post density estimation", with 10 components.
     """
@@ -20,7 +20,7 @@ class GaussianMixtureSampler(Sampler):
         self.min_latents = max(2, components)
 
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
-        """Fit in float64 to standardised latents, since scikit-learn's regularization of covariances is absolute."""
+        """Fit in float64 to standardized latents, since scikit-learn's regularization of covariances is absolute."""
         assert latents is not None
         self.dtype = latents.dtype
         exact = latents.double()

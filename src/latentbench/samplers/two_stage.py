@@ -15,7 +15,7 @@ INITIAL_GAMMA = 0.5  # at gamma = 1, the decoder's noise would explain all varia
 
 
 class SkipNetwork(nn.Module):
-    """linear(x, ReLU(... ReLU(linear(s x)))), initialised as a given linear map of x.
+    """linear(x, ReLU(... ReLU(linear(s x)))), initialized as a given linear map of x.
 
     Shape: initial (outputs, inputs), the map; scales (inputs,), s; x (B, inputs); result (B, outputs).
     """
