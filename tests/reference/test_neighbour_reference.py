@@ -10,14 +10,14 @@ from latentbench.errors import UserError
 from latentbench.metrics import precision_recall_density_coverage as module
 from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio, ratio_of_distances
 from latentbench.metrics.precision_recall_density_coverage import (
-    Neighbourhood,
+    Overlap,
     precision_recall_density_coverage,
     squared_radii,
 )
 from options import few_digits, inputs, part_of
 
 
-def close(made: Neighbourhood, **known: float) -> None:
+def close(made: Overlap, **known: float) -> None:
     """All four are as known: shares of counts, so exactly but for the division."""
     for name, value in known.items():
         assert getattr(made, name).item() == pytest.approx(value, rel=1e-12), name

@@ -56,10 +56,10 @@ class ImageData(pl.LightningDataModule):
     binarize: `none` keeps grey values; `threshold` cuts at 1/2; `dynamic` draws each pixel from a Bernoulli
         distribution with the grey value as its mean, anew in every epoch for training images, and once, with a fixed
         seed, for validation and test images (Salakhutdinov & Murray 2008; Burda et al. 2016, section 5).
-    seed: of the order of training batches and of dynamic binarization.
+    seed: determines the order of training images and their dynamic binarization.
     """
 
-    factor_names: ClassVar[tuple[str, ...]] = ()  # of the K factors of variation; empty if they are not known
+    factor_names: ClassVar[tuple[str, ...]] = ()  # names of the K factors of variation; empty if they are not known
 
     def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class ImageData(pl.LightningDataModule):
         self.batch_size = check_whole_number("data.batch_size", batch_size, minimum=1)
         self.seed = seed
         self._splits: Splits | None = None
-        self._epochs = 0  # epochs done before a resumed training was interrupted
+        self._epochs = 0  # for a resumed training: epochs finished before the interruption
 
     @abstractmethod
     def load(self) -> Splits:

@@ -18,7 +18,7 @@ TERMS = 10
 MIN_ORDER = 15
 # A candidate is accepted with probability 0.65 or more, so all four are rejected in at most one of 65 draws.
 CANDIDATES = 4
-NODES = 64  # of the quadrature
+NODES = 64  # number of quadrature nodes
 
 
 @lru_cache
@@ -57,8 +57,8 @@ def log_bessel(order: float, x: Tensor) -> tuple[Tensor, Tensor]:
     for n in range(steps, 0, -1):
         ratio = 2 * (order + n) + squared / ratio
         ratios.append(ratio)
-    below = torch.stack(ratios).log().sum(0) if ratios else 0.0
-    return logs[..., 0] + below, x / ratio
+    log_ratios = torch.stack(ratios).log().sum(0) if ratios else 0.0
+    return logs[..., 0] + log_ratios, x / ratio
 
 
 def mode(kappa: Tensor, a: int) -> Tensor:
@@ -120,8 +120,8 @@ def implicit_gradient(y: Tensor, kappa: Tensor, mean: Tensor, a: int) -> Tensor:
     y, kappa, mean = y.unsqueeze(-1), kappa.unsqueeze(-1), mean.unsqueeze(-1)
     s = y + side.unsqueeze(-1) * nodes
     t = s.tanh()
-    falls = kappa * (t - y.tanh()) - a * (log_cosh(s) - log_cosh(y))
-    return side * (((t - mean) * falls.exp()) @ weights)
+    log_ratio = kappa * (t - y.tanh()) - a * (log_cosh(s) - log_cosh(y))
+    return side * (((t - mean) * log_ratio.exp()) @ weights)
 
 
 class VonMisesFisher(Distribution):

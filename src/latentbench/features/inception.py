@@ -118,7 +118,7 @@ def _find(weights: str | None) -> Path:
     for folder in folders:
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
-    looked = ", ".join(map(str, folders))
+    searched = ", ".join(map(str, folders))
     raise UserError(
-        f"features=inception: no {FILE_NAME} in {looked}: fetch it from {URL}, or set features.weights=<file>"
+        f"features=inception: no {FILE_NAME} in {searched}: fetch it from {URL}, or set features.weights=<file>"
     )

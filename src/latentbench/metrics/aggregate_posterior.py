@@ -39,10 +39,10 @@ def densities(q: Distribution, p: Distribution, z: Tensor, *, is_factorised: boo
         if is_factorised:
             per_coordinate = q.factor_log_prob(chunk[:, None])  # type: ignore[attr-defined]  # (chunk, N, D)
             factors.append((per_coordinate.double().logsumexp(1) - math.log(n)).sum(-1))
-            under_each = per_coordinate.double().sum(-1)
+            log_q_each = per_coordinate.double().sum(-1)
         else:
-            under_each = q.log_prob(chunk[:, None]).double()
-        aggregate.append(under_each.logsumexp(1) - math.log(n))
+            log_q_each = q.log_prob(chunk[:, None]).double()
+        aggregate.append(log_q_each.logsumexp(1) - math.log(n))
     return Densities(
         own=q.log_prob(z).double(),
         aggregate=torch.cat(aggregate).view(z.shape[:2]),

@@ -1,8 +1,9 @@
-"""The contract of a metric. A metric gets MetricInputs and returns Measurements; it takes one of three forms:
+"""The contract of a metric. A metric gets MetricInputs and returns Measurements. There are four forms:
 
 - ImageMetric measures every image set from its pixels, FeatureMetric from its features: `fid/prior`, `fid/real`, ...
 - ModelMetric measures the model on test images: `nll/test`
 - MonteCarloMetric is a ModelMetric that averages over draws of q(z|x)
+- FactorMetric compares the codes of test images with their known factors: `mig/test`
 
 The formula is a pure function in the metric's file; the class is a thin accumulator around it. Whatever cannot be
 measured is skipped with a reason.
@@ -76,6 +77,7 @@ class ImageMetric(Metric):
                 self.update(batch)
             measurements.add(set_name, self.compute())
         for set_name, reason in inputs.skipped.items():
+            # A sampler, or one of the other sets that this metric measures.
             if set_name in self.other_sets or set_name not in (RECONSTRUCTION, INTERPOLATION):
                 measurements.skip(self.quantities, set_name, reason)
         return measurements

@@ -84,10 +84,10 @@ def influence(x: Tensor, reference: Reference) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(y.T @ y / (len(y) - 1))
     is_positive = values > values.sum() * torch.finfo(values.dtype).eps
     roots, vectors = values[is_positive].sqrt(), vectors[:, is_positive]
-    of_set = 2 * x @ shift + x.square().sum(1) - ((y @ vectors).square() / roots).sum(1)
+    set_influence = 2 * x @ shift + x.square().sum(1) - ((y @ vectors).square() / roots).sum(1)
     quadratic, centred = (reference.whitened @ vectors).square() * roots, reference.centred
-    of_reference = -2 * centred @ shift + centred.square().sum(1) - quadratic.sum(1)
-    return of_set - of_set.mean(), of_reference - of_reference.mean()
+    reference_influence = -2 * centred @ shift + centred.square().sum(1) - quadratic.sum(1)
+    return set_influence - set_influence.mean(), reference_influence - reference_influence.mean()
 
 
 def moments(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +147,7 @@ class FrechetDistance(FeatureMetric):
         n, size = int(self.count), len(shift)
         if n < 2:  # the covariance is undefined
             return {"fid": Estimate(value, None)}
-        of_set, of_reference = influence(dim_zero_cat(self.features).double(), self.reference)
-        error = torch.hypot(of_set.norm() / n, of_reference.norm() / len(of_reference))
+        set_influence, reference_influence = influence(dim_zero_cat(self.features).double(), self.reference)
+        error = torch.hypot(set_influence.norm() / n, reference_influence.norm() / len(reference_influence))
         caveat = f"{n} images for {size} features: the covariances are singular and the distance is far too large"
         return {"fid": Estimate(value, error, caveat if n <= size else "")}

@@ -41,8 +41,9 @@ def frechet_distance_infinity(reference: Reference, features: Tensor, sizes: Seq
         overlap = trace_of_root(covariance_of(y[subset]))
         intercept += weight * (shift.square().sum() + reference_variance + variance - 2 * overlap)
         leverage[subset] += weight / n
-    of_set, of_reference = influence(x + reference.mean, reference)
-    return intercept, torch.hypot((leverage * of_set).norm(), of_reference.norm() / len(of_reference))
+    set_influence, reference_influence = influence(x + reference.mean, reference)
+    error = torch.hypot((leverage * set_influence).norm(), reference_influence.norm() / len(reference_influence))
+    return intercept, error
 
 
 class FrechetDistanceInfinity(FeatureSetMetric):

@@ -46,13 +46,13 @@ def sums_within(x: Tensor) -> Tensor:
 def sums_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """sum_j k(x_i, y_j), (N,), and sum_i k(x_i, y_j), (M,), in float64."""
     x, y = x.double(), y.double()
-    of_x, of_y = x.new_zeros(len(x)), x.new_zeros(len(y))
+    sums_x, sums_y = x.new_zeros(len(x)), x.new_zeros(len(y))
     for i in range(0, len(x), TILE):
         for j in range(0, len(y), TILE):
             tile = _kernel(x[i : i + TILE] @ y[j : j + TILE].T / x.shape[1])
-            of_x[i : i + TILE] += tile.sum(1)
-            of_y[j : j + TILE] += tile.sum(0)
-    return of_x, of_y
+            sums_x[i : i + TILE] += tile.sum(1)
+            sums_y[j : j + TILE] += tile.sum(0)
+    return sums_x, sums_y
 
 
 def distance_from_sums(within_x: Tensor, x_with_y: Tensor, y_with_x: Tensor, within_y: Tensor) -> tuple[Tensor, Tensor]:

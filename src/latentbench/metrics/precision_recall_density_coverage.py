@@ -18,7 +18,7 @@ ROWS = 250  # vectors whose distances to all others are in memory at once
 ROUNDING = 1e-12
 
 
-class Neighbourhood(NamedTuple):
+class Overlap(NamedTuple):
     """How two sets overlap; scalars."""
 
     precision: Tensor
@@ -27,7 +27,7 @@ class Neighbourhood(NamedTuple):
     coverage: Tensor
 
 
-def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int) -> Neighbourhood:
+def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int) -> Overlap:
     """How much of `generated` lies where `real` lies, and vice versa.
 
     B(v, V): the closed ball around v that reaches to its k-th nearest neighbour in V
@@ -42,7 +42,7 @@ def precision_recall_density_coverage(real: Tensor, generated: Tensor, k: int) -
     prdc uses open balls, so that copies of an image that occurs more than k times lie outside each other's balls.
     """
     estimates = neighbourhood_estimates(real, squared_radii(real, k), generated, k)
-    return Neighbourhood(*(estimate.value for estimate in estimates.values()))
+    return Overlap(*(estimate.value for estimate in estimates.values()))
 
 
 def squared_radii(vectors: Tensor, k: int) -> Tensor:

@@ -32,7 +32,7 @@ class GAN(GenerativeModel):
         prior(None)  # raises Refused if the prior needs an encoder
         if prior.is_learned and not prior.has_rsample:
             raise Refused(
-                f"a GAN trains a prior only through its draws, and those of {type(prior).__name__} carry no gradient "
+                f"a GAN trains a prior only through its draws, and draws of {type(prior).__name__} carry no gradient "
                 "to its parameters: take prior=normal, laplace, logistic, student_t, uniform, hypersphere, "
                 "categorical or flow"
             )

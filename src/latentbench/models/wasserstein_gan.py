@@ -10,7 +10,7 @@ from latentbench.priors.base import Prior
 
 
 class WassersteinGAN(CriticGAN):
-    """A generator that minimizes the 1-Wasserstein distance to the images, which a critic T of slope 1 estimates.
+    """A generator that minimizes the 1-Wasserstein distance to the images, as estimated by a critic T of slope 1.
 
     critic:    E_z[T(G(z))] - E_x[T(x)] + penalty * E[(|grad T(x^)| - 1)^2], x^ = e x + (1 - e) G(z), e ~ U(0, 1)
     generator: -E_z[T(G(z))]

@@ -32,10 +32,10 @@ class DirectionalPosterior(Posterior):
     def forward(self, raw: Tensor) -> Distribution:
         raw_direction, raw_concentration = raw[..., :-1], raw[..., -1]
         direction = torch.nn.functional.normalize(raw_direction, dim=-1, eps=1e-6)
-        return self.around(direction, (1 + softplus(raw_concentration)).clamp(max=MAX_CONCENTRATION))
+        return self.distribution(direction, (1 + softplus(raw_concentration)).clamp(max=MAX_CONCENTRATION))
 
     @abstractmethod
-    def around(self, direction: Tensor, concentration: Tensor) -> Distribution:
+    def distribution(self, direction: Tensor, concentration: Tensor) -> Distribution:
         """Return the distribution for unit vectors `direction` (B, d + 1) and a concentration (B,)."""
 
     def point_estimate(self, q: Distribution) -> Tensor:

@@ -55,8 +55,8 @@ class InverseAutoregressiveFlow(Distribution):
         """z and the sum over maps of the log derivatives log df(x)_i/dx_i. Shape: all (..., D)."""
         z, log_slopes = z_0, torch.zeros_like(z_0)
         for one_map in self.maps:
-            z, more = one_map(z)
-            log_slopes = log_slopes + more
+            z, log_slope = one_map(z)
+            log_slopes = log_slopes + log_slope
         return z, log_slopes
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008

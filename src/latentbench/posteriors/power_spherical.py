@@ -9,5 +9,5 @@ from latentbench.posteriors.directional import DirectionalPosterior
 class PowerSphericalPosterior(DirectionalPosterior):
     """q(z|x) proportional to (1 + m(x).z)^k(x). Source: De Cao & Aziz 2020, equation 6."""
 
-    def around(self, direction: Tensor, concentration: Tensor) -> PowerSpherical:
+    def distribution(self, direction: Tensor, concentration: Tensor) -> PowerSpherical:
         return PowerSpherical(direction, concentration)

@@ -61,8 +61,8 @@ class Flow(Distribution):
         e = (value - self.shift) * (-self.log_scale).exp()
         log_slopes = -self.log_scale
         for one_map in self.maps:
-            e, more = one_map(e)
-            log_slopes = log_slopes + more
+            e, log_slope = one_map(e)
+            log_slopes = log_slopes + log_slope
         return (log_slopes - 0.5 * e.square() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008

@@ -35,7 +35,7 @@ class CramerWold(Regularizer):
             return reason
         if not isinstance(prior, NormalPrior):
             return (
-                f"the Cramer-Wold distance has a closed form for N(0, I) only, and {type(prior).__name__} is another: "
+                f"the Cramer-Wold distance has a closed form only for N(0, I), which {type(prior).__name__} is not: "
                 "take prior=normal, or regularizer=mmd or sliced_wasserstein"
             )
         return None

@@ -38,8 +38,8 @@ class TrainedSampler(Sampler):
     stay at the mean.
     p is trained by maximum likelihood with Adam and a cosine learning rate, on batches drawn with replacement. Part of
     the latents is held out, and the weights with the lowest mean held-out loss are used in the end. p starts near
-    N(0, I), which makes z a Gaussian fitted to the latents. If training does not improve on this, for example with too few
-    latents, the sampler remains this Gaussian.
+    N(0, I), which makes z a Gaussian fitted to the latents. If training does not improve on this Gaussian, the
+    sampler keeps it, for example with too few latents.
 
     To add one, subclass TrainedSampler, set `name` to the key of its YAML, and implement `density`.
     """
