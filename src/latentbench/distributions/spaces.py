@@ -7,11 +7,11 @@ from torch.nn.functional import cosine_similarity
 
 
 class Space(NamedTuple):
-    """A set of latents: its description for messages, and the priors and posteriors whose draws lie in it."""
+    """A space of latents. All fields are words for messages; the options named have their draws in this space."""
 
     description: str
-    priors: str
-    posteriors: str
+    priors: str  # options of prior=
+    posteriors: str  # options of posterior=
 
 
 REAL = Space("all of R^n", "normal, laplace, logistic or student_t", "gaussian, laplace, logistic or student_t")

@@ -35,8 +35,8 @@ class ActiveUnits(ModelMetric):
     """`active_units/test`: number of coordinates of the posterior mean that vary over test images by more than
     `threshold`.
 
-    The threshold is meant for priors of variance 1. A number below the latent size shows that the regularizer has
-    switched coordinates off. Without a regularizer nothing switches them off.
+    The threshold is meant for priors of variance 1. A number below the latent size shows that some coordinates
+    have collapsed: the regularizer has made them independent of the image.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"active_units": Quantity("coordinates", higher_is_better=None)}

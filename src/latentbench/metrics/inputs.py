@@ -24,10 +24,10 @@ class MetricInputs:
 
     model: the trained model, in evaluation mode
     data: the data set, for metrics that need other splits, labels or factors
-    features: the network whose features FeatureMetrics compare
+    features: computes the features that every FeatureMetric compares
     images: set name -> images (N, C, H, W) in [0, 1], N the same for every set. `real` holds validation images,
-        `reconstruction` their reconstructions, `interpolation` images decoded half-way between two of them; every other
-        set is named after its sampler.
+        `reconstruction` their reconstructions, `interpolation` images decoded half-way between the codes of two of
+        them; every other set is named after its sampler.
     skipped: set name -> why the set has no images
     reference: N test images, averaged over binarization noise; every set is compared with these
     test_images: all test images, as the model sees them

@@ -196,7 +196,7 @@ class Autoencoder(GenerativeModel):
         return self.posterior.point_estimate(self.posterior_distribution(x))
 
     def interpolate(self, start: Tensor, end: Tensor) -> Tensor:
-        """Latents (B, D) half-way in the geometry of the prior."""
+        """Latents half-way from start to end on the prior's path, all (B, D)."""
         return self.prior.midpoint(start, end)
 
     def kl_per_image(self, q: Distribution, z: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
 from latentbench.distributions.spaces import Space
-from latentbench.errors import Diverged, UserError
+from latentbench.errors import Diverged, check_number
 from latentbench.priors.base import Prior
 
 # What a metric may need from a model. `GenerativeModel.cannot` returns why a model does not have it.
@@ -45,8 +45,7 @@ class GenerativeModel(pl.LightningModule):
     def __init__(self, **learning_rates: float) -> None:
         super().__init__()
         for name, rate in learning_rates.items():
-            if type(rate) not in (int, float) or not rate > 0:
-                raise UserError(f"model.{name}={rate}: a learning rate is a number above 0")
+            check_number(f"model.{name}", rate, above=0)
         self._term_sums: dict[str, Tensor] = {}  # `stage/name` -> (sum over images, number of images) of this epoch
 
     @abstractmethod

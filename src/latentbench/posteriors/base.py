@@ -28,8 +28,8 @@ class Posterior(nn.Module, ABC):
     has_density: ClassVar[bool] = True  # True if q.log_prob exists
     has_moments: ClassVar[bool] = True  # True if q.mean and q.variance exist
     is_factorised: ClassVar[bool] = False  # True if q has factor_log_prob and factor_kl
-    classes: int = 0  # classes per group, for code words
-    inputs: int  # numbers per image in `raw`: the model adds a linear layer from the features to this many outputs
+    classes: int = 0  # classes per group of a code word; 0 if latents are not code words
+    inputs: int  # length of `raw` for one image; the model's last encoder layer has this many outputs
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class Prior(nn.Module, ABC):
     has_rsample: ClassVar[bool] = False  # True if p.rsample exists and its gradients reach all parameters of the prior
     is_factorised: ClassVar[bool] = False  # True if p has factor_log_prob and factor_kl
     needs_posterior_density: ClassVar[bool] = False  # True if p is built from densities q(z|x)
-    classes: int = 0  # classes per group, for code words
+    classes: int = 0  # classes per group of a code word; 0 if latents are not code words
 
     def __init__(self, *, latent_size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Prior(nn.Module, ABC):
         return any(True for _ in self.parameters())
 
     def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
-        """Return the latents (B, D) halfway between two, on the path that suits p: by default, a straight line."""
+        """Return the latents half-way from start to end, all (B, D), on a path that suits p: here, a straight line."""
         return (start + end) / 2
 
     @abstractmethod

@@ -6,7 +6,7 @@ from latentbench.regularizers.base import Latents, Regularizer
 
 
 class NoRegularizer(Regularizer):
-    """R = 0: a plain autoencoder."""
+    """R = 0, as for a plain autoencoder."""
 
     trains_prior = None
 
