@@ -203,10 +203,10 @@ def test_the_subsets_are_the_same_in_whichever_order_the_images_come(size: int) 
 
 def test_sizes_go_evenly_from_a_tenth_or_two_images_per_feature_to_all() -> None:
     metric: FrechetDistanceInfinity = part_of("metric", "fid_infinity")
-    assert metric.sizes(50_000, 64) == [round(5000 + i * 45_000 / 14) for i in range(15)], "the paper's"
-    assert metric.sizes(360, 64)[0] == 128
-    assert metric.sizes(360, 2048) == [round(180 + i * 180 / 14) for i in range(15)]
-    assert metric.sizes(4, 64) == [2, 3, 4]
+    assert metric.subset_sizes(50_000, 64) == [round(5000 + i * 45_000 / 14) for i in range(15)], "the paper's"
+    assert metric.subset_sizes(360, 64)[0] == 128
+    assert metric.subset_sizes(360, 2048) == [round(180 + i * 180 / 14) for i in range(15)]
+    assert metric.subset_sizes(4, 64) == [2, 3, 4]
 
 
 def test_it_warns_where_subsets_have_too_few_images_for_a_line() -> None:
