@@ -1,4 +1,4 @@
-"""Evaluation of a trained model: the images of every set are made once, then every metric measures them."""
+"""Evaluation of a trained model: generates every image set once, then measures all metrics on them."""
 
 import contextlib
 import dataclasses
@@ -91,7 +91,7 @@ def make_metric_inputs(
     seed: int,
     device: torch.device,
 ) -> MetricInputs:
-    """Make the images of every set, or find the reason why a set has none."""
+    """Make the images of every set, or state why a set has none."""
     n = min(data.size("validation"), data.size("test"))
     images = {REAL: data.expected_images("validation")[:n].to(device)}
     skipped = {}
