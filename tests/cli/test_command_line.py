@@ -13,7 +13,7 @@ import pytest
 
 from commands import files, latentbench, the_one_line
 from latentbench.cli import app, dashboard, report, status, tables
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_description
 from latentbench.configuration.compose import compose_config
 from latentbench.running import run
 
@@ -223,8 +223,8 @@ def test_help_names_every_option_with_its_sentence() -> None:
     paths = [path for group in GROUPS for path in (CONF_DIR / group).glob("*.yaml")]
     assert len(paths) > 40
     for path in paths:
-        assert sentence(path), path
-        row = re.compile(rf"^  {path.stem} +{re.escape(sentence(path))}$", re.MULTILINE)
+        assert option_description(path), path
+        row = re.compile(rf"^  {path.stem} +{re.escape(option_description(path))}$", re.MULTILINE)
         below = finished.out.split(f"\n{path.parent.name}\n", 1)[1].split("\n\n", 1)[0]
         assert row.search(below), path
 
@@ -253,7 +253,7 @@ def test_help_of_the_tables_names_the_studies() -> None:
     finished = latentbench("--help", program=tables.main)
     assert (finished.code, finished.err) == (0, "")
     for study in (CONF_DIR / "sweep").glob("*.yaml"):
-        assert sentence(study) in finished.out
+        assert option_description(study) in finished.out
 
 
 def test_tables_say_what_is_wrong_in_one_line_too(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.configuration.catalogue import CONF_DIR, sentence
+from latentbench.configuration.catalogue import CONF_DIR, option_description
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
 from latentbench.running.build import build
@@ -39,7 +39,7 @@ def counted(images: Tensor) -> collections.Counter[bytes]:
 def test_its_splits_have_the_sizes_that_it_says_and_labels_for_all(option: str) -> None:
     data = data_set(option)
     sizes = " / ".join(f"{data.size(split):,}" for split in SPLITS)
-    assert sizes in f"{sentence(CONF_DIR / 'data' / f'{option}.yaml')} {type(data).__doc__}"
+    assert sizes in f"{option_description(CONF_DIR / 'data' / f'{option}.yaml')} {type(data).__doc__}"
     for split in SPLITS:
         assert data.splits.images[split].dtype == torch.uint8
         assert data.splits.images[split].shape == (data.size(split), *data.shape)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import latentbench
 from latentbench.cli.help import help_text
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
 from latentbench.running.build import build_model
@@ -105,7 +105,7 @@ def test_a_sweep_composes(sweep: str) -> None:
 def test_its_first_comment_is_a_sentence_that_help_shows(group: str, option: str) -> None:
     path = CONF_DIR / group / f"{option}.yaml"
     comments = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
-    said = sentence(path)
+    said = option_description(path)
     assert comments[0] == f"# {said}", "nothing but a directive to Hydra stands before it"
     assert len(said.split()) >= 3
     assert said.endswith(".")

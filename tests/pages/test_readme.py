@@ -15,7 +15,7 @@ from latentbench.cli.dashboard import to_overrides
 from latentbench.cli.tables import FROM_RECORDS, NOT_PUBLISHED
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
 from latentbench.configuration.compose import compose_config
-from latentbench.configuration.validation import check
+from latentbench.configuration.value_checks import check
 from latentbench.records.record import Record
 from options import composed, with_every_value
 

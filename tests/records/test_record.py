@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from latentbench.errors import UserError
-from latentbench.records.record import FILE_NAME, SCHEMA, Record, load, status_of, write_whole
+from latentbench.records.record import FILE_NAME, SCHEMA, Record, load, status_of, write_atomically
 
 FINISHED = Record(
     run_id="vae-digits-s0",
@@ -129,9 +129,9 @@ def small_files_only() -> Iterator[None]:
 
 def test_a_full_disk_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    write_atomically(path, b"old")
     with small_files_only(), pytest.raises(OSError, match="too large"):
-        write_whole(path, b"new" * 100)
+        write_atomically(path, b"new" * 100)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -145,10 +145,10 @@ def test_whatever_goes_wrong_leaves_the_old_content_and_nothing_else(
         raise error
 
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    write_atomically(path, b"old")
     monkeypatch.setattr(os, step, broken)
     with pytest.raises(error):
-        write_whole(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -157,9 +157,9 @@ def test_whatever_goes_wrong_leaves_the_old_content_and_nothing_else(
 def test_a_process_that_dies_while_writing_leaves_the_old_record(step: str, tmp_path: Path) -> None:
     FINISHED.save(tmp_path)
     program = (
-        "import os, signal, sys; from pathlib import Path; from latentbench.records.record import write_whole\n"
+        "import os, signal, sys; from pathlib import Path; from latentbench.records.record import write_atomically\n"
         f"os.{step} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"write_whole(Path(sys.argv[1]) / {FILE_NAME!r}, b'half')"
+        f"write_atomically(Path(sys.argv[1]) / {FILE_NAME!r}, b'half')"
     )
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=60, check=False)
     assert died.returncode == -signal.SIGKILL
@@ -179,26 +179,26 @@ def test_the_content_is_on_the_disk_before_the_name_is(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
     monkeypatch.setattr(os, "replace", lambda *names: done.append("replace") or replace(*names))
-    write_whole(path, b"new")
+    write_atomically(path, b"new")
     assert done[:2] == ["fsync", "replace"]
     assert path.read_bytes() == b"new"
 
 
 def test_the_file_can_be_read_by_others(tmp_path: Path) -> None:
-    write_whole(tmp_path / "file", b"new")
+    write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
 def test_writers_at_the_same_time_leave_one_whole_content_and_readers_never_see_a_part(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = [bytes([65 + writer]) * 200_000 for writer in range(4)]
-    write_whole(path, contents[0])
+    write_atomically(path, contents[0])
     seen: set[bytes] = set()
     writing = threading.Event()
 
     def write(content: bytes) -> None:
         for _ in range(20):
-            write_whole(path, content)
+            write_atomically(path, content)
 
     def read() -> None:
         while not writing.is_set():

@@ -14,17 +14,17 @@ from latentbench import __version__
 from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.messages import explain
-from latentbench.configuration.validation import check
+from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.running.job import Job
 from latentbench.running.logging_setup import set_up_logging
 
-# Flags by which Hydra shows a config or itself, and runs nothing.
+# Flags with which Hydra prints a config or its own help and runs nothing.
 HYDRA_FLAGS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
 
 def main() -> None:
-    """Exit code 0: every run finished; 1: a run failed; 2: the command cannot be carried out as given."""
+    """Exit code 0: no run failed; 1: one failed or was killed; 2: the command or a run is invalid; 130: interrupted."""
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         from latentbench.cli.help import help_text
@@ -37,7 +37,7 @@ def main() -> None:
         return
     try:
         if HYDRA_FLAGS & {word.partition("=")[0] for word in arguments}:
-            _show_what_hydra_shows()
+            _run_hydra_flag()
             return
         jobs = compose_jobs(arguments)
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -47,12 +47,12 @@ def main() -> None:
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
-def _show_what_hydra_shows(config: DictConfig) -> None:
-    """Hydra prints and ends before this is called."""
+def _run_hydra_flag(config: DictConfig) -> None:
+    """Empty: Hydra handles the flag and exits before it calls this."""
 
 
 def _exit_if_invalid(jobs: list[Job]) -> None:
-    """Stop before anything runs if a value has no meaning, and name every such value."""
+    """Exit before anything runs if a value is invalid; report every such value."""
     problems = []
     for job in jobs:
         try:
@@ -64,8 +64,8 @@ def _exit_if_invalid(jobs: list[Job]) -> None:
 
 
 def _launch(jobs: list[Job]) -> Counter[str]:
-    """Run all; how many runs had which outcome."""
-    from latentbench.running.build import build  # imports torch, which nothing before needs
+    """Run all jobs and count their outcomes."""
+    from latentbench.running.build import build  # not at the top: it imports torch, which --help and errors do not need
 
     set_up_logging()
     try:
@@ -73,7 +73,7 @@ def _launch(jobs: list[Job]) -> Counter[str]:
     except UserError as error:
         _exit_with([explain(error)])
     except KeyboardInterrupt:
-        print("latentbench: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("latentbench: interrupted; the same command resumes the runs", file=sys.stderr)
         sys.exit(130)
     return outcomes
 
@@ -85,7 +85,7 @@ def _exit_with_code_of(outcomes: Counter[str]) -> None:
 
 
 def _exit_with(reasons: list[str]) -> NoReturn:
-    """End with a line for each reason."""
+    """Print each reason on a line of its own and exit with code 2."""
     for reason in reasons:
         print(f"latentbench: {reason}", file=sys.stderr)
     sys.exit(2)

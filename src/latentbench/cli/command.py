@@ -1,4 +1,4 @@
-"""How a command ends."""
+"""The exit code and the error message of a command."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from latentbench.errors import UserError
 
 
 def run_command(name: str, work: Callable[[], None]) -> int:
-    """The exit code of `work`: 2, after one line that says why, if the command cannot be carried out as given."""
+    """Call `work` and return the exit code: 0, or 2 after a one-line message if the user can fix the error."""
     # Imported here, so that --help is quick.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

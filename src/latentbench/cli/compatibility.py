@@ -1,6 +1,6 @@
-"""Which posterior, prior and regularizer fit together, asked of the parts themselves.
+"""The table of posteriors, priors and regularizers that fit together, as `Regularizer.refuses` decides it.
 
-`python -m latentbench.cli.compatibility` writes compatibility.txt anew, which `latentbench --help` shows without
+`python -m latentbench.cli.compatibility` updates compatibility.txt, which `latentbench --help` shows without
 importing torch, and prints the table of the README.
 """
 
@@ -15,11 +15,11 @@ from tabulate import tabulate
 from latentbench.configuration.catalogue import CONF_DIR, option_files
 
 STORED_TABLE = Path(__file__).with_suffix(".txt")
-SHAPE = (1, 4, 4)  # of images; whether parts fit does not depend on it
+SHAPE = (1, 4, 4)  # shape of an image; it does not affect which parts fit together
 
 
 def _part(group: str, option: str, **parameters: Any) -> Any:
-    """An option with the values of its YAML."""
+    """Instantiate an option with the values in its YAML."""
     return instantiate(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"), _convert_="all", **parameters)
 
 
@@ -41,7 +41,7 @@ def compatible_regularizers() -> dict[tuple[str, str], list[str]]:
 
 
 def compatibility_table(style: str) -> str:
-    """Posterior by prior, with a letter for every set of regularizers that take the same pairs, and a legend.
+    """A table of posteriors by priors and its legend; a letter stands for the regularizers that accept the same pairs.
 
     style: a table format of tabulate, such as `github` or `simple`.
     """

@@ -40,6 +40,6 @@ def _make(arguments: Sequence[str]) -> None:
 
 
 def to_overrides(arguments: Sequence[str]) -> list[str]:
-    """The arguments in Hydra's terms."""
+    """The arguments as Hydra overrides: `entity=me` is short for `logger.entity=me`."""
     short = ("entity=", "project=")
     return [f"logger.{word}" if word.startswith(short) else word for word in arguments if word != DRY_RUN]

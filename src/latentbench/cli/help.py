@@ -1,8 +1,8 @@
-"""The text of `latentbench --help`, made from the YAMLs. Imports nothing that is slow to import."""
+"""The text of `latentbench --help`, made from the YAMLs. Imports no slow package."""
 
 from pathlib import Path
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_files, sentence
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_files
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -21,13 +21,13 @@ Records are written to <output_dir>/<study>/<run_id>/record.json. Hydra's own fl
 
 
 def help_text() -> str:
-    """Usage, every option of every group with its sentence, the scalars, and what fits together."""
+    """Usage, the options of every group with their descriptions, the scalars, and which parts fit together."""
     parts = [USAGE, "Options (group=option; several samplers or metrics as sampler=[prior,gmm]):"]
     for group in GROUPS:
         parts.append(f"\n{group}")
-        parts += [f"  {path.stem:<20} {sentence(path)}" for path in option_files(group)]
+        parts += [f"  {path.stem:<20} {option_description(path)}" for path in option_files(group)]
     parts += ["\nvalues (key=value), with their defaults"]
-    # The first paragraph of plain `key: value  # meaning` lines of config.yaml.
+    # The scalars are the lines `key: value  # meaning` of config.yaml.
     for line in (CONF_DIR / "config.yaml").read_text(encoding="utf-8").splitlines():
         setting, hash_sign, meaning = line.partition("#")
         if hash_sign and setting[:1].isalpha():

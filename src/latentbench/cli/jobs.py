@@ -1,4 +1,4 @@
-"""The runs that a command line asks for, composed."""
+"""Composes the runs of a command line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,18 +34,18 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
                 return [_compose_job(overrides, is_alone=True)]
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
-                raise UserError(f"sweep={study} has an empty grid: say below hydra.sweeper.params what it varies")
-            of_grid = parser.parse_overrides([f"{key}={values}" for key, values in grid.items()])
-            (combinations,) = BasicSweeper.split_arguments([*of_grid, *parsed], None)
+                raise UserError(f"sweep={study} has an empty grid: list the values to vary under hydra.sweeper.params")
+            grid_overrides = parser.parse_overrides([f"{key}={values}" for key, values in grid.items()])
+            (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
             return [_compose_job(combination, is_alone=False) for combination in combinations]
-        except ValueError as error:  # Hydra's parser, which does not name the argument
+        except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
 
 def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The overrides, with folders of further options as a search path, and whether they span a grid."""
+    """The overrides, including one for the folders given by --config-dir, and whether -m was given."""
     overrides, folders = [], []
     remaining = iter(arguments)
     is_multirun = False
@@ -59,7 +59,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
                 raise UserError(f"--config-dir: there is no folder {folder}")
             folders.append(f"'file://{folder}'")
         elif word.startswith("-"):
-            raise UserError(f"{word}: there is no such flag; `latentbench --help` shows what there is")
+            raise UserError(f"{word}: there is no such flag; see `latentbench --help`")
         else:
             overrides.append(word)
     return [*([f"hydra.searchpath=[{','.join(folders)}]"] if folders else []), *overrides], is_multirun

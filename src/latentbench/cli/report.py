@@ -17,7 +17,7 @@ Reads  the same records as latentbench-tables, with the same options.
 Writes <output_dir>/<study>/report.html, one file that needs no network: the question, a short answer, figures,
        sortable tables, and every run with its images, measures and settings.
 
-table.baseline  the value that names the baseline, such as vae, that other rows are tested against
+table.baseline  the value that names the baseline, such as vae; other rows are tested against it
 """
 
 

@@ -7,11 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
+from latentbench.cli.command import run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
-from latentbench.configuration.messages import explain
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.running.job import CHECKPOINT, LOCK, resolve
@@ -23,11 +20,11 @@ Usage:
   latentbench-status sweep=quick                    the study of sweeps/quick.yaml
   latentbench-status sweep=quick seed=0,1,2,3,4     the same arguments as the command that runs it
 
-finished      its record holds its numbers
+finished      its results are recorded
 running       locked by a process (of another machine too, if the file system has locks: docs/launchers.md)
 interrupted   left a checkpoint; the command that started it resumes it
-failed        with the reason; the command that started it tries again
-refused       its parts do not fit together; with the reason
+failed        ended with an error, which is shown; the command that started it runs it again
+refused       its parts do not fit together; the reason is shown
 not started   neither a record nor a checkpoint
 """
 STATES = ("finished", "running", "interrupted", "failed", "refused", "not started")
@@ -39,20 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    try:
-        jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
-        folders = list(dict.fromkeys(resolve(job.config, job.options).folder for job in jobs))
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"latentbench-status: {explain(error)}", file=sys.stderr)
-        return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character of a reason
+    return run_command("latentbench-status", lambda: _show(arguments))
+
+
+def _show(arguments: Sequence[str]) -> None:
+    jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
+    folders = list(dict.fromkeys(resolve(job.config, job.options).folder for job in jobs))
     print("\n".join(status_lines(folders)))
-    return 0
 
 
 def status_lines(folders: Sequence[Path]) -> list[str]:
-    """Counts by state, time left, unfinished runs, and the reasons of failed and refused ones."""
+    """The number of runs in each state, the time left, the unfinished runs, and why runs failed or were refused."""
     states = {folder: _state_of(folder) for folder in folders}
     counts = Counter(state for state, _ in states.values())
     lines = [", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + f", of {len(folders)} runs"]
@@ -77,13 +73,13 @@ def _state_of(folder: Path) -> tuple[str, Record | None]:
         return "running", None
     try:
         record = load(folder / FILE_NAME)
-    except UserError:  # no record, or a truncated one
+    except UserError:  # there is no record, or it is incomplete
         return ("interrupted" if (folder / CHECKPOINT).is_file() else "not started"), None
     return record.status, record
 
 
 def _time_left(states: dict[Path, tuple[str, Record | None]]) -> str:
-    """An estimate from the mean time of finished runs; empty if none has finished or nothing is left."""
+    """Estimate the time left from the mean time of finished runs; empty if no run has finished, or all have ended."""
     seconds = [sum(record.seconds.values()) for _, record in states.values() if record and record.status == "finished"]
     at_a_time = max(1, sum(state == "running" for state, _ in states.values()))
     left = sum(state in ("running", "interrupted", "not started") for state, _ in states.values())

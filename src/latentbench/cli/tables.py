@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from latentbench.cli.command import run_command
-from latentbench.configuration.catalogue import option_files, sentence
+from latentbench.configuration.catalogue import option_description, option_files
 
 HELP = """latentbench-tables: a study's table and figures, from its records alone.
 
@@ -30,7 +30,7 @@ table.figures   name -> {{x: ..., y: ...}}: a metric against another metric or a
 Studies:
 {studies}
 """
-# Keys that the config of a run does not have.
+# Overrides that add keys which the config of a run does not have.
 FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show an arrow still shows the table
+        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show the arrows in the table
     if {"-h", "--help"} & set(arguments):
         print(HELP.format(studies=_studies()))
         return 0
@@ -54,4 +54,4 @@ def _write(overrides: list[str]) -> None:
 
 
 def _studies() -> str:
-    return "\n".join(f"  {path.stem:14} {sentence(path)}" for path in option_files("sweep"))
+    return "\n".join(f"  {path.stem:14} {option_description(path)}" for path in option_files("sweep"))

@@ -1,1 +1,1 @@
-"""The YAMLs, the config that is composed of them, and the identity of a run."""
+"""The YAML files, the config composed from them, its checks, and the id of a run."""

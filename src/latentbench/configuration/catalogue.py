@@ -1,4 +1,4 @@
-"""The groups of options and their YAMLs: where they are and what they say. Takes no package but OmegaConf."""
+"""The option groups and their YAML files. Imports no package but OmegaConf, so that --help is quick."""
 
 from pathlib import Path
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
-# In a wheel conf/ lies inside the package, in a checkout at its root.
+# conf/ is inside the package in a wheel, and at the root of a checkout.
 CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if folder.is_dir())
 
-# What a model is made of; a model's constructor says which of them it takes.
+# The parts of a model. The constructor of a model decides which of them it uses.
 PARTS = ("backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing")
-# What a run is trained with, in the order in which it is named.
-TRAINED_WITH = ("method", "data", "model", *PARTS)
-GROUPS = (*TRAINED_WITH, "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep")
-LISTED = ("sampler", "metric")  # groups of which a run has several options
+# The groups that affect training, in the order in which names and tags list them.
+TRAINING_GROUPS = ("method", "data", "model", *PARTS)
+GROUPS = (*TRAINING_GROUPS, "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep")
+MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 
 
 def option_files(group: str) -> list[Path]:
-    """The YAMLs of a group, by name."""
+    """The YAML files of a group, sorted by name."""
     return sorted((CONF_DIR / group).glob("*.yaml"))
 
 
-def sentence(path: Path) -> str:
-    """What an option is: the first comment of its YAML that is not a directive to Hydra."""
+def option_description(path: Path) -> str:
+    """The description of an option: the first comment in its YAML that is not a Hydra directive."""
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("# ") and not line.startswith("# @"):
             return line.removeprefix("# ")
@@ -32,13 +32,13 @@ def sentence(path: Path) -> str:
 
 
 def preset(method: str) -> dict[str, Any]:
-    """The parts and the beta that a method's YAML stands for; empty for a method that is not there."""
+    """The parts and the beta that a method's YAML sets; empty if there is no such method."""
     path = CONF_DIR / "method" / f"{method}.yaml"
     if not path.is_file():
         return {}
     content = OmegaConf.load(path)
     assert isinstance(content, DictConfig)
     parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
-    found = {"model": "autoencoder", "objective": "elbo", "annealing": "constant", "beta": content.get("beta", 1.0)}
-    found |= parts
-    return {key: found[key] for key in ("model", *PARTS, "beta") if key in found}
+    values = {"model": "autoencoder", "objective": "elbo", "annealing": "constant", "beta": content.get("beta", 1.0)}
+    values |= parts
+    return {key: values[key] for key in ("model", *PARTS, "beta") if key in values}

@@ -7,9 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS
+from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, SCALARS
 
-# Settings that cannot change a result: runs that differ in them alone are one run.
+# Settings that cannot change a result: configs that differ only in these have the same run id.
 WITHOUT_EFFECT = (
     "study",
     "output_dir",
@@ -26,12 +26,12 @@ WITHOUT_EFFECT = (
 
 
 def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Option of every group and value of every scalar.
+    """The option chosen in every group, and the value of every scalar.
 
     chosen: Hydra's `runtime.choices`
     """
     groups = {group: None if chosen.get(group) in (None, "null") else chosen[group] for group in GROUPS}
-    groups |= {group: sorted(config.get(group) or {}) for group in LISTED}
+    groups |= {group: sorted(config.get(group) or {}) for group in MULTI_OPTION_GROUPS}
     return groups | {scalar: config[scalar] for scalar in SCALARS}
 
 
@@ -49,7 +49,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 
 def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
-    """A run's id: its main choices, readable, and a hash of everything that can change its result."""
+    """The id of a run: its main choices in readable form, and a hash of every setting that can change its result."""
     content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     weight = "" if config.beta is None else f"-b{config.beta:g}"

@@ -1,4 +1,4 @@
-"""What is wrong with a command, in one line: the errors of Hydra and OmegaConf reworded for a user."""
+"""Error messages for an invalid command: the errors of Hydra and OmegaConf, reworded in one line."""
 
 import difflib
 import re
@@ -6,11 +6,11 @@ import re
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, LISTED, SCALARS, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, MULTI_OPTION_GROUPS, SCALARS, option_files
 
 
 def explain(error: Exception) -> str:
-    """One line that says what is wrong and what would be right."""
+    """One line that says what is wrong and how to correct it."""
     cause: BaseException = error
     while not isinstance(cause, MissingConfigException) and isinstance(cause.__cause__, MissingConfigException):
         cause = cause.__cause__
@@ -26,7 +26,7 @@ def explain(error: Exception) -> str:
 
 
 def _explain_unknown_key(path: str) -> str:
-    """Why the config has no key `path`, such as `metric.nll.samples`, and which key may be meant."""
+    """The message for an unknown key, such as `metric.nll.samples`, with the key that was probably meant."""
     parent, _, key = path.rpartition(".")
     group, _, option = parent.partition(".")
     known = [*GROUPS, *SCALARS]
@@ -36,7 +36,7 @@ def _explain_unknown_key(path: str) -> str:
         if key in known:
             options = " or ".join(option for option, keys in keys_of.items() if key in keys)
             return f"{path}: the chosen {parent} has no such key; {parent}={options} has it"
-    elif group in LISTED and (file := CONF_DIR / group / f"{option}.yaml").is_file():
+    elif group in MULTI_OPTION_GROUPS and (file := CONF_DIR / group / f"{option}.yaml").is_file():
         known = [str(name) for name in OmegaConf.select(OmegaConf.load(file), option)]
         if key in known:
             return f"{path}: {option} is not chosen; add it to {group}=[...]"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from latentbench.data.base import ImageData, Splits
 from latentbench.errors import UserError
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 
 DEBIAN = Path("/usr/share/datasets")
 N_VALIDATION = 10_000  # taken from the official training images
@@ -114,7 +114,7 @@ class IdxImages(ImageData):
                     problems.append(f"{mirror}: {type(error).__name__}")
                     continue
             try:
-                write_whole(target / name, content)
+                write_atomically(target / name, content)
             except OSError as error:
                 raise UserError(f"{target} cannot be written ({error.strerror}): choose another data.root") from error
             return

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latentbench.records.provenance import code_digest
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 
 MIN_SECONDS = 1.0  # results that take longer than this to compute are also written to disk
 MAX_IN_MEMORY = 16  # results
@@ -72,4 +72,4 @@ def _read(path: Path, key: str) -> tuple[Tensor, ...] | None:
 def _write(path: Path, key: str, tensors: Sequence[Tensor]) -> None:
     named = {str(i): tensor.detach().cpu().contiguous() for i, tensor in enumerate(tensors)}
     with contextlib.suppress(OSError):  # disk full or not writable: computed again next time
-        write_whole(path, save(named, metadata={"key": key}))
+        write_atomically(path, save(named, metadata={"key": key}))

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData, Split
 from latentbench.features.classifier import WEIGHTS, network
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 
 EPOCHS = 30
 LEARNING_RATE = 2e-3
@@ -30,7 +30,7 @@ def main() -> None:
         "command": command,
     }
     target = WEIGHTS / f"{data.name}.safetensors"
-    write_whole(target, save(classifier.state_dict(), metadata=metadata))
+    write_atomically(target, save(classifier.state_dict(), metadata=metadata))
     print(
         f"{target}: accuracy {accuracy['validation']:.2%} on validation images, {accuracy['test']:.2%} on test images"
     )

@@ -22,7 +22,7 @@ class Launcher(ABC):
 
 
 def is_finished(job: Job) -> bool:
-    """Whether the job needs no place in a queue because its run is finished; logs that, as the run itself would."""
+    """Whether the run of a job is finished and need not be submitted; if so, logs it."""
     run = resolve_or_none(job)
     if run is None or not run.is_done:
         return False

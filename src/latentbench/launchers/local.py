@@ -1,7 +1,6 @@
 """Several runs at a time on this machine."""
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import threading
@@ -16,13 +15,11 @@ from omegaconf import ListConfig
 
 from latentbench.errors import check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress
-from latentbench.running.job import Job, Outcome
+from latentbench.running.job import Job, Outcome, log_killed
 from latentbench.running.locks import leased_devices
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_job
 from latentbench.running.subprocess_run import exit_with_parent
-
-log = logging.getLogger(__name__)
 
 
 class Local(Launcher):
@@ -86,8 +83,7 @@ def _receive_outcome(connection: Connection, process: BaseProcess, job: Job) -> 
         outcome: Outcome = connection.recv()
     except (EOFError, OSError):
         process.join()
-        log.error("killed (exit code %s): %s; the same command resumes it", process.exitcode, job.command)
-        return "killed"
+        return log_killed(job, f"exit code {process.exitcode}")
     return outcome
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 from latentbench.errors import UserError, check_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
-from latentbench.running.job import Job, Outcome
+from latentbench.running.job import Job, Outcome, log_killed
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_job
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 10.0  # seconds, for a cluster to answer, and for runs to close their files after Ctrl-C
-LOG_DELAY = 1.0  # seconds until the last messages of the runs have arrived from other machines
+TIMEOUT = 10.0  # seconds to wait for a cluster's response, and for runs to close their files after Ctrl-C
+LOG_DELAY = 1.0  # seconds to wait for the last messages of runs on other machines
 
 
 class Ray(Launcher):
@@ -51,7 +51,7 @@ class Ray(Launcher):
             ray.shutdown()
 
     def _connect(self) -> ModuleType:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would need a network
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # statistics need a network
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # show a message of every run, even if several write the same
         if not sys.stderr.isatty():
             os.environ.setdefault("RAY_COLOR_PREFIX", "0")
@@ -73,7 +73,7 @@ class Ray(Launcher):
         return module
 
     def _check_resources(self, ray: Any) -> None:
-        """Raises: UserError if no machine has what a task needs, which would wait forever."""
+        """Raises: UserError if no machine has the resources of a task, since Ray would wait forever."""
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(has.get("CPU", 0) >= self.cpus and has.get("GPU", 0) >= self.gpus for has in machines):
             resources = "; ".join(f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}" for has in machines)
@@ -122,8 +122,7 @@ def _get_outcome(ray: Any, reference: Any, job: Job) -> Outcome:
         log.error("failed: %s: %s", job.command, str(error).strip().splitlines()[-1])
         return "failed"
     except ray.exceptions.RayError as error:
-        log.error("killed (%s): %s; the same command resumes it", type(error).__name__, job.command)
-        return "killed"
+        return log_killed(job, type(error).__name__)
     return outcome
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
-from latentbench.running.job import Job, Outcome
+from latentbench.running.job import Job, Outcome, log_killed
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_job
 
@@ -95,8 +95,8 @@ class Slurm(Launcher):
         for command in ("sbatch", "srun", "squeue"):
             if self.cluster == "slurm" and shutil.which(command) is None:
                 raise UserError(
-                    f"launcher=slurm: there is no {command} here: give the command on a machine from which jobs are "
-                    "submitted, or try launcher.cluster=local"
+                    f"launcher=slurm: there is no {command} here: run this on a login node of the cluster, "
+                    "or try launcher.cluster=local"
                 )
         executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
         executor.update_parameters(name=f"latentbench-{jobs[0].config.study}", **self.parameters)
@@ -114,7 +114,7 @@ class Slurm(Launcher):
 
         This asks the queue, not Slurm's accounting, which some clusters lack. Preempted tasks may return to the queue.
         """
-        last_poll, gone = -math.inf, set[Any]()
+        last_poll, not_queued_before = -math.inf, set[Any]()
         while tasks:
             folder = tasks[0].paths.folder
             folder.chmod(folder.stat().st_mode)  # makes a network file system refresh its cache of the folder
@@ -122,8 +122,10 @@ class Slurm(Launcher):
             if time.monotonic() - last_poll > QUEUE_POLL_SECONDS:
                 queued = self._queued(tasks)
                 not_queued = {task for task in tasks if task.job_id not in queued}
-                ended |= not_queued & gone  # gone at two polls: a result may arrive late on a network file system
-                last_poll, gone = time.monotonic(), not_queued
+                ended |= (
+                    not_queued & not_queued_before
+                )  # missing at two polls, since a result may arrive late on a network file system
+                last_poll, not_queued_before = time.monotonic(), not_queued
             yield from ended
             tasks = [task for task in tasks if task not in ended]
             time.sleep(RESULT_POLL_SECONDS if tasks else 0)
@@ -151,9 +153,10 @@ def _get_outcome(task: Any, job: Job) -> Outcome:
             outcome = task.result()
     except FailedJobError:  # before the run started, on a node without latentbench for example
         outcome = "failed"
+    if outcome == "killed":
+        return log_killed(job, task.paths.stderr)
     level = logging.INFO if outcome.startswith("finished") else logging.ERROR
-    advice = "; the same command resumes it" if outcome == "killed" else ""
-    log.log(level, "%s (%s): %s%s", outcome, task.paths.stderr, job.command, advice)
+    log.log(level, "%s (%s): %s", outcome, task.paths.stderr, job.command)
     return outcome
 
 

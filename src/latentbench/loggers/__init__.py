@@ -1,1 +1,1 @@
-"""Where a run is shown while and after it runs."""
+"""Loggers, which show a run while it runs and afterwards."""

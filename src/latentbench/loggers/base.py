@@ -13,9 +13,9 @@ from latentbench.records.record import Record
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What is known of a run before it starts; the first four as in its record.
+    """What a logger knows about a run when it starts. The first four fields are as in the record.
 
-    resumed: whether training continues from a checkpoint, and so the curves from that epoch
+    resumed: whether training, and so the curves, continue from a checkpoint
     """
 
     run_id: str
@@ -39,4 +39,4 @@ class RunLogger(ABC):
 
     @abstractmethod
     def close(self, *, failed: bool) -> None:
-        """Close the run after whatever happened; may be called twice, or without `start`."""
+        """Close the run, whatever its outcome; may be called twice, or without `start`."""

@@ -1,4 +1,4 @@
-"""No logger."""
+"""The logger for runs without a service."""
 
 import numpy as np
 

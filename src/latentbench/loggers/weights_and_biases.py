@@ -25,7 +25,7 @@ from latentbench.reporting.image_grids import Picture, pictures
 log = logging.getLogger(__name__)
 
 GRID_ROWS = 8
-# Which value of a metric W&B shows, by `higher_is_better`.
+# higher_is_better -> which of its logged values W&B shows for a metric.
 SUMMARY_BY_DIRECTION = {True: "max", False: "min", None: "last"}
 # No banners and no capture of stdout, which would clutter a sweep; the record has commit and hardware.
 QUIET: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "x_disable_stats": True}
@@ -150,7 +150,7 @@ class ResumeState:
         self.path.write_text(json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}))
 
     def delete(self) -> None:
-        """Once the run has ended, another run in this folder is another W&B run."""
+        """Delete the file, so that the next run in this folder starts a new W&B run."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -204,7 +204,7 @@ def _end_service() -> None:
 
 
 def _warn(event: str, error: Exception) -> None:
-    """Warn in one line; the further lines of wandb's errors give advice that does not apply here."""
+    """Log a warning of one line: the other lines of wandb's errors give advice that does not apply here."""
     reason, *_ = f"{type(error).__name__}: {error}".splitlines()
     log.warning("W&B %s (%s)", event, reason)
 

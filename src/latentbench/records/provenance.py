@@ -14,7 +14,9 @@ from latentbench.configuration.catalogue import CONF_DIR, PACKAGE
 
 
 def environment(*, cpu_threads: int, gpu: str | None) -> dict[str, Any]:
-    """The code, packages and hardware of a run, and the process's peak memory so far. gpu: its name."""
+    """The code, packages and hardware of a run, and the peak memory of the process so far.
+
+    gpu: the name of the GPU"""
     packages = (
         "latentbench",
         "torch",
@@ -59,14 +61,14 @@ def code_digest() -> str:
 
 
 class Clock:
-    """Seconds by phase."""
+    """Measures the seconds that each phase of a run takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.last = time.monotonic()
 
     def lap(self, phase: str) -> None:
-        """End a phase."""
+        """End a phase, which began when the last one ended."""
         now = time.monotonic()
         self.seconds[phase] = round(now - self.last, 3)
         self.last = now

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON file, all that tables read.
+"""The record of a run: one JSON file. Tables are made from records alone.
 
 Its top-level keys are public: schema, run_id, study, status (finished | failed | refused), choices (group or scalar ->
 option or value), metrics (key -> number), standard_errors (key -> standard error within the run), skipped (key ->
@@ -24,7 +24,7 @@ Status = Literal["finished", "failed", "refused"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-    """The record of a run; the module says what its fields mean."""
+    """The record of a run; the docstring of this module explains the fields."""
 
     run_id: str
     study: str
@@ -42,14 +42,14 @@ class Record:
     schema: int = SCHEMA
 
     def save(self, run_dir: Path) -> None:
-        """Write `record.json`, whole or not at all; only a finished record replaces a finished one.
+        """Write `record.json` atomically; a finished record is only replaced by another finished one.
 
         Raises: ValueError if a metric or a standard error is not finite, which JSON cannot express.
         """
         if self.status != "finished" and status_of(run_dir) == "finished":
             return
         text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
-        write_whole(run_dir / FILE_NAME, text.encode() + b"\n")
+        write_atomically(run_dir / FILE_NAME, text.encode() + b"\n")
 
     def to_line(self) -> str:
         """The record as one line of JSON, the form in results/ and W&B."""
@@ -57,7 +57,7 @@ class Record:
 
 
 def describe(record: Record) -> list[str]:
-    """A run's results in words: a line per quantity, per caveat and per reason for skipping something."""
+    """The results of a run as text: a line per quantity, per caveat and per reason why something was skipped."""
     lines: dict[str, list[str]] = {}
     for key, value in sorted(record.metrics.items()):
         quantity, _, set_name = key.partition("/")
@@ -110,15 +110,15 @@ def parse(text: str | bytes, source: str) -> Record:
 
 
 def status_of(run_dir: Path) -> Status | None:
-    """Status of the run in `run_dir`; None if there is no readable record."""
+    """The status in the record of a run folder; None if there is no readable record."""
     try:
         return load(run_dir / FILE_NAME).status
     except UserError:
         return None
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old content or the new, never a part: temporary file, fsync, rename."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves either the old or the new content: temporary file, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

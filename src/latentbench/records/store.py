@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any, get_args
 
 from latentbench.errors import UserError
-from latentbench.records.record import FILE_NAME, Record, Status, load, parse, write_whole
+from latentbench.records.record import FILE_NAME, Record, Status, load, parse, write_atomically
 
 PUBLISHED_NAME = "records.jsonl"
 IMAGES_NAME = "images.npz"
-MAX_NUMBER = 1e100  # its square must be finite, too
+MAX_NUMBER = 1e100  # larger numbers have no finite square, which standard deviations need
 
 
 def load_records(folder: Path) -> tuple[list[Record], list[str]]:
-    """The records in `<folder>/*/record.json` and `<folder>/*/records.jsonl`, and a line on each that cannot be used.
+    """The records in `<folder>/*/record.json` and `<folder>/*/records.jsonl`, and a message for each unusable one.
 
-    Folders named after their run come first: if a run folder was copied, the original counts.
+    Folders named after their run come first, so that the original of a copied run folder is the one that counts.
     """
     records: list[tuple[bool, str, Record]] = []
     unusable = []
-    with _no_collection():
+    with _garbage_collection_disabled():
         for path in sorted(folder.glob(f"*/{FILE_NAME}")):
             try:
                 record = validate(load(path), str(path))
             except UserError as error:
-                unusable.append(left_out_line(error))
+                unusable.append(left_out_message(error))
             else:
                 records.append((path.parent.name != record.run_id, path.parent.name, record))
         for path in sorted(folder.glob(f"*/{PUBLISHED_NAME}")):
@@ -38,15 +38,15 @@ def load_records(folder: Path) -> tuple[list[Record], list[str]]:
                 try:
                     record = validate(parse(line, f"{path}:{number}"), f"{path}:{number}")
                 except UserError as error:
-                    unusable.append(left_out_line(error))
+                    unusable.append(left_out_message(error))
                 else:
                     records.append((False, record.run_id, record))
     return [record for _, _, record in sorted(records, key=lambda item: item[:2])], unusable
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection meanwhile: JSON has no cycles, and looking for them takes a third of the time."""
+def _garbage_collection_disabled() -> Iterator[None]:
+    """JSON has no reference cycles, and searching for them takes a third of the loading time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -56,13 +56,13 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def left_out_line(error: UserError) -> str:
-    """A line on a record that cannot be used."""
+def left_out_message(error: UserError) -> str:
+    """The message, in one line, for a record that cannot be used."""
     return f"left out: {' '.join(str(error).split())}"
 
 
 def validate(record: Record, source: str) -> Record:
-    """The record. Raises: UserError if a part has the wrong type, or a name or number is invalid."""
+    """Return the record. Raises: UserError if a field has the wrong type, or a name or number is invalid."""
     if not _has_valid_types(record):
         raise UserError(f"{source} is not a valid record: a field is missing or has the wrong type")
     for name in (record.run_id, record.choices.get("data")):
@@ -92,13 +92,15 @@ def _has_valid_types(record: Record) -> bool:
 
 
 def images_of(folder: Path, record: Record) -> Path:
-    """The file of a run's images, whether it exists or not. folder: the study's."""
+    """The file of a run's images, whether it exists or not.
+
+    folder: the folder of the study"""
     published = folder / record.choices["data"] / record.run_id / IMAGES_NAME
     return published if published.is_file() else folder / record.run_id / IMAGES_NAME
 
 
 def published_ids(folder: Path) -> set[str]:
-    """The ids of the runs published in the folder of a data set; a line that cannot be read counts by its number."""
+    """The ids of the runs published in the folder of a data set; unreadable lines are represented by their number."""
     path = folder / PUBLISHED_NAME
     ids = set()
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
@@ -112,19 +114,22 @@ def published_ids(folder: Path) -> set[str]:
 def publish(records: Sequence[Record], shown: Iterable[Record], folder: Path, target: Path) -> Path:
     """Write `<target>/records.jsonl`, sorted, and copy the images of the runs that figures show beside it.
 
-    Images of other runs are removed from `target`. folder: the study's. Returns: the file of records.
+    Images of other runs are removed from `target`.
+
+    folder: the folder of the study
+    Returns: the file of records.
     """
     lines = sorted(record.to_line() for record in records)
-    write_whole(target / PUBLISHED_NAME, "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(target / PUBLISHED_NAME, "".join(f"{line}\n" for line in lines).encode())
     wanted = set()
     for record in shown:
         source, copy = images_of(folder, record), target / record.run_id / IMAGES_NAME
         wanted.add(copy)
         if source.is_file() and source.resolve() != copy.resolve():
-            write_whole(copy, source.read_bytes())
+            write_atomically(copy, source.read_bytes())
     for path in target.glob(f"*/{IMAGES_NAME}"):
         if path not in wanted:
             path.unlink()
-            with contextlib.suppress(OSError):  # the folder may hold files of the user's
+            with contextlib.suppress(OSError):  # the user may have put other files there
                 path.parent.rmdir()
     return target / PUBLISHED_NAME

@@ -1,7 +1,7 @@
 """What `logger=wandb` writes to Weights & Biases, and under which keys. Tables and dashboards read by the same keys.
 
     run       group: the study · job type: the method · name: the variant and the seed · tags: `<group>=<option>`
-    config    the run's config; `run_id`, `choices` and `variant`; at the end `resolved`, what the run found out itself
+    config    the run's config; `run_id`, `choices` and `variant`; at the end `resolved`, what the run determined itself
     history   per epoch `train/<term>` and `validation/<term>`, the losses, over `epoch`
     summary   every metric under its own key; `standard_errors/<key>`, `skipped/<key>`, `caveats/<key>`;
               `status`, and `reason` unless it finished; `record`, the whole record as one line of JSON
@@ -12,7 +12,7 @@ Tables are made from `record` alone; everything else is for W&B's own views.
 
 from typing import Any
 
-from latentbench.configuration.catalogue import TRAINED_WITH, preset
+from latentbench.configuration.catalogue import TRAINING_GROUPS, preset
 from latentbench.records.record import Record
 
 # Config
@@ -27,14 +27,14 @@ IMAGES = "images"
 
 
 def study_filter(study: str) -> dict[str, str]:
-    """Selects the runs of a study in a query of W&B's API."""
+    """The filter that selects the runs of a study in W&B's API."""
     return {"group": study}
 
 
 def variant(choices: dict[str, Any]) -> str:
-    """What the seeds of a run have in common: method, parts that differ from its preset, data, beta and latent size."""
+    """The name of all runs that differ only in the seed: method, parts unlike its preset, data, beta, latent size."""
     usual = preset(choices["method"])
-    parts = {part: choices[part] for part in TRAINED_WITH if choices.get(part) and usual.get(part)}
+    parts = {part: choices[part] for part in TRAINING_GROUPS if choices.get(part) and usual.get(part)}
     changed = [f"{part}={option}" for part, option in parts.items() if option != usual[part]]
     beta = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={choices['beta']:g}"]
     return " ".join([choices["method"], *changed, choices["data"], *beta, f"d={choices['latent_size']}"])
@@ -46,27 +46,27 @@ def run_name(choices: dict[str, Any]) -> str:
 
 
 def tags(choices: dict[str, Any]) -> list[str]:
-    """What the run is trained with."""
-    return [f"{group}={choices[group]}" for group in TRAINED_WITH if choices.get(group)]
+    """A tag for every option that affects training."""
+    return [f"{group}={choices[group]}" for group in TRAINING_GROUPS if choices.get(group)]
 
 
 def start_config(run_id: str, choices: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """The config of a run that starts; `resolved` is added at its end."""
+    """The config logged at the start of a run; `resolved` is added at its end."""
     return config | {CHOICES: choices, RUN_ID: run_id, VARIANT: variant(choices)}
 
 
 def choice_key(name: str) -> str:
-    """Where the config has a choice."""
+    """The config key of a choice."""
     return f"{CHOICES}.{name}"
 
 
 def curve_key(stage: str, term: str) -> str:
-    """Where the history has a loss term."""
+    """The history key of a loss term."""
     return f"{stage}/{term}"
 
 
 def image_key(name: str) -> str:
-    """Where an image grid is."""
+    """The media key of an image grid."""
     return f"{IMAGES}/{name}"
 
 

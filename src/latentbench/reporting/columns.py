@@ -1,4 +1,4 @@
-"""The metrics of a table: which of them are columns, with their units and direction."""
+"""The columns of a table: which metrics to show, with their units and direction."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -25,8 +25,8 @@ class Column:
         return f"{self.key}{ARROWS[self.higher_is_better]}{f' ({self.units})' if self.units else ''}"
 
     @property
-    def ranks(self) -> bool:
-        """Whether a row can be better than another in it; what real images score is the same for every row."""
+    def is_ranked(self) -> bool:
+        """Whether rows are ranked by it. The score of real images is not: it is the same for every row."""
         return self.higher_is_better is not None and not self.key.endswith("/real")
 
 
@@ -57,7 +57,7 @@ def choose_columns(records: Sequence[Record], keys: Sequence[str] | None) -> tup
 
 
 def describe_column(records: Sequence[Record], key: str) -> Column:
-    """A metric as the records describe it; without units and direction where they disagree."""
+    """A column with the units and direction of the records; without them if the records disagree."""
     return _column(key, _facts(records))
 
 
@@ -68,7 +68,7 @@ def _column(key: str, facts: Mapping[str, Collection[UnitsAndDirection]]) -> Col
 
 
 def _facts(records: Sequence[Record]) -> dict[str, set[UnitsAndDirection]]:
-    """Quantity -> its units and direction; several where the records disagree."""
+    """Quantity -> its units and direction; several pairs if the records disagree."""
     facts: dict[str, set[UnitsAndDirection]] = {}
     for record in records:
         for quantity, fact in ((record.config.get("resolved") or {}).get("metrics") or {}).items():

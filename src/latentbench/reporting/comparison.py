@@ -1,4 +1,4 @@
-"""Rows against each other: which is the best, how they rank, and which differ significantly from a baseline."""
+"""Comparison of rows: the best in each column, mean ranks, and significant differences from a baseline."""
 
 import dataclasses
 import math
@@ -13,15 +13,15 @@ from latentbench.reporting.summary import Row, Scale, format_value
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineTests:
-    """What was tested.
+    """The tests against the baseline, for the note below the table.
 
-    baseline: the row or rows that others were tested against, in words
-    seeds: the numbers of common seeds that occur
+    baseline: the description of the row or rows that others were tested against
+    seed_counts: every number of common seeds in these tests
     max_tests: the largest number of tests in one column of one scale
     """
 
     baseline: str
-    seeds: set[int]
+    seed_counts: set[int]
     max_tests: int
 
 
@@ -30,7 +30,7 @@ def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
     for scale in scales:
         for column in columns:
             cells = [row.cells[column.key] for row in scale.rows if not math.isnan(row.cells[column.key].mean)]
-            if not column.ranks or len(cells) < 2:
+            if not column.is_ranked or len(cells) < 2:
                 continue
             means = [cell.mean for cell in cells]
             best = max(means) if column.higher_is_better else min(means)
@@ -39,12 +39,12 @@ def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
 
 
 def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
-    """Give rows their mean ranks; the numbers of columns, one per scale, that these are means over.
+    """Set the mean rank of every row. Returns: the numbers of columns averaged over, one per scale.
 
-    A rank is over the columns in which every row of the scale has a number, two or more; rows without any number have
-    no rank and do not count. Over fewer columns than others a good rank would be easier to reach.
+    Only columns in which every row of the scale has a number are averaged over, since ranks over different columns
+    cannot be compared; rows without any number are ignored and have no rank. Ranks need two rows and two columns.
     """
-    ranking = [column for column in columns if column.ranks]
+    ranking = [column for column in columns if column.is_ranked]
     signs = np.array([1.0 if column.higher_is_better else -1.0 for column in ranking])
     counts = set()
     for scale in scales:
@@ -61,31 +61,34 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
 
 
 def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], baseline: str) -> BaselineTests | None:
-    """Test every row against its baseline and mark what differs; None if no row matches `baseline`.
+    """Test every row against its baseline and mark significant differences; None if no row matches `baseline`.
 
-    A baseline is a row that has the value `baseline` for the first row key in which any row has it. Where a scale has
-    several, a row is tested against the one that is alike in all other row keys.
+    The baseline rows have the value `baseline` in the first row key in which any row has that value. If a scale has
+    several, a row is tested against the one with the same values of all other row keys.
     """
     first = scales[0].rows[0]
-    free = [key for key in first.values if key not in first.scale_keys]
-    texts = {row: {key: format_value(row.values[key]) for key in free} for scale in scales for row in scale.rows}
-    baseline_key = next((key for key in free if any(values[key] == baseline for values in texts.values())), None)
+    keys_within_scale = [key for key in first.values if key not in first.scale_keys]
+    texts = {
+        row: {key: format_value(row.values[key]) for key in keys_within_scale} for scale in scales for row in scale.rows
+    }
+    has_baseline = (key for key in keys_within_scale if any(values[key] == baseline for values in texts.values()))
+    baseline_key = next(has_baseline, None)
     if baseline_key is None:
         return None
     for scale in scales:
         _assign_baselines(scale.rows, texts, baseline_key, baseline)
-    others = [key for key in free if key != baseline_key]
-    several = len({row.baseline for row in texts if row.baseline}) > len(scales)
-    seeds: set[int] = set()
+    other_keys = [key for key in keys_within_scale if key != baseline_key]
+    has_several = len({row.baseline for row in texts if row.baseline}) > len(scales)
+    seed_counts: set[int] = set()
     max_tests = 0
     for scale in scales:
         for column in columns:
             if not column.key.endswith("/real"):
                 tests = _test_column(scale.rows, column.key)
-                seeds |= set(tests)
+                seed_counts |= set(tests)
                 max_tests = max(max_tests, len(tests))
-    words = f"{baseline_key}={baseline}" + f" of the same {' and '.join(others)}" * several
-    return BaselineTests(baseline=words, seeds=seeds, max_tests=max_tests)
+    description = f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several
+    return BaselineTests(baseline=description, seed_counts=seed_counts, max_tests=max_tests)
 
 
 def _assign_baselines(
@@ -100,7 +103,10 @@ def _assign_baselines(
 
 
 def _test_column(rows: Sequence[Row], metric: str) -> list[int]:
-    """Test a metric of those rows that have a baseline, with Holm's correction; every test's number of common seeds."""
+    """Test a metric of all rows that have a baseline, with Holm's correction.
+
+    Returns: the number of common seeds of each test.
+    """
     values = {row: row.by_seed(metric) for row in rows}
     pairs = [(row, row.baseline) for row in rows if row.baseline]
     tests = [paired_p_value(values[row], values[baseline]) for row, baseline in pairs]

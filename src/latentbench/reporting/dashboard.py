@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import DictConfig
 
 from latentbench.configuration.identity import choices
-from latentbench.configuration.validation import check
+from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records import wandb_keys
-from latentbench.records.wandb import wandb_api, wandb_errors_explained
+from latentbench.records.wandb_records import wandb_api, wandb_errors_explained
 from latentbench.reporting import study
 
 # Loss terms; every method logs some of them.
@@ -34,10 +34,10 @@ class Panel(NamedTuple):
 
 
 def make_dashboard(config: DictConfig, *, dry_run: bool) -> None:
-    """Make a study's workspace, or print what it would hold. Raises: UserError if the config or W&B cannot be used."""
+    """Make a study's workspace, or print its panels. Raises: UserError if the config or W&B cannot be used."""
     check(config)
     if "project" not in config.logger:
-        raise UserError("a dashboard is of runs in W&B: logger=wandb")
+        raise UserError("a dashboard shows runs in W&B: set logger=wandb")
     if not config.logger.project:
         raise UserError("project= is empty: name the W&B project that the runs are in")
     sections = panels(config)
@@ -72,7 +72,7 @@ def panels(config: DictConfig) -> dict[str, list[Panel]]:
         for term in CURVES
     ]
     drawn = [key for key in (study.names(config, "table.samples") or []) if key not in LATENTS]
-    media = [Panel("media", key, [f"images/{key}"]) for key in (*drawn, *LATENTS)]
+    media = [Panel("media", key, [wandb_keys.image_key(key)]) for key in (*drawn, *LATENTS)]
     return {"Results": bars, "Figures": points, "Curves": curves, "Samples": media}
 
 
@@ -90,14 +90,14 @@ def save(config: DictConfig, sections: dict[str, list[Panel]]) -> str:
 
 
 def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str, project: str) -> Any:
-    """The workspace in W&B's classes: the study's runs, grouped with those that differ only in their seed."""
-    import wandb_workspaces.reports.v2 as reports  # not at the top: it is an extra
+    """The workspace as an object of W&B's library; runs that differ only in the seed are grouped."""
+    import wandb_workspaces.reports.v2 as reports  # not at the top: an optional package
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces import expr
 
     chosen = choices(config, config.hydra.runtime.choices)
 
-    def in_wandb(panel: Panel) -> Any:
+    def to_wandb_panel(panel: Panel) -> Any:
         if panel.kind == "bar":
             seeds = {
                 "groupby": reports.Config(wandb_keys.VARIANT),
@@ -119,7 +119,7 @@ def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str,
         project=project,
         name=title(config),
         sections=[
-            workspaces.Section(name=name, panels=[in_wandb(panel) for panel in section], is_open=True)
+            workspaces.Section(name=name, panels=[to_wandb_panel(panel) for panel in section], is_open=True)
             for name, section in sections.items()
             if section
         ],

@@ -1,8 +1,8 @@
-"""A study's table in words: which row is the best, which may be, and which differ significantly from a baseline.
+"""The findings of a study in sentences: the best rows, rows that may be the best, and differences from the baseline.
 
-Differences from the baseline are those that the table marks: paired by seed, with Holm's correction. Which rows may be
-the best is decided by Welch's t on their seeds: pairs of three seeds could rule out almost nothing. A row whose number
-has a caveat, such as a loose bound, is not judged: it is listed beside the others.
+Significant differences from the baseline are those that the table marks: paired t tests with Holm's correction. Which
+rows may be the best is decided by Welch's t test: with three seeds, a paired test could rule out almost no row. A row
+whose number has a caveat, such as a loose bound, is not judged, only listed.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from latentbench.reporting.columns import Column
 from latentbench.reporting.significance import LEVEL, welch_interval
 from latentbench.reporting.summary import Row, Scale, Summary
 
-# What a reader wants to know first, and the column that says it.
-MAIN = {
+# Main column -> its title. These come first on the page.
+MAIN_TITLES = {
     "fid/prior": "Samples of the prior",
     "fid/gmm": "Samples of a mixture fitted to the latents",
     "fid/reconstruction": "Reconstructions",
     "coverage/prior": "Real images with a prior sample nearby",
     "nll/test": "Likelihood of test images",
 }
-# The question that a quantity, or its ratio to that of real images, answers.
+# Question -> the quantities that answer it; their ratios to real images answer it, too.
 QUESTIONS = {
     "How good are the images?": ("fid", "fid_infinity", "kid", "parzen", "parzen_bandwidth"),
     "How many samples look real, and how much of the variety of real images do they cover?": (
@@ -44,11 +44,12 @@ QUESTIONS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a column says on one scale.
+    """The finding in one column and scale.
 
-    best: rows with the best mean; candidates: rows that cannot be ruled out as the best, those included
-    ruled_out: the other rows that were judged; with_caveat: rows that were not, since a run has a caveat
-    differences: row -> its mean less its baseline's, for every judged row with a baseline
+    best: rows with the best mean
+    candidates: judged rows that may be the best, including `best`; ruled_out: all other judged rows
+    with_caveat: rows that were not judged, since one of their runs has a caveat
+    differences: row -> its mean minus the mean of its baseline, for every judged row with a judged baseline
     better, worse: rows that differ significantly from their baseline
     """
 
@@ -72,13 +73,13 @@ def find(summary: Summary) -> list[Finding]:
 
 
 def baseline_name(summary: Summary) -> str:
-    """The baseline in words; empty if nothing is tested."""
+    """The name of the baseline, or "their baseline" if there are several; empty if nothing is tested."""
     names = {row.baseline.name for row in summary.rows if row.baseline}
     return names.pop() if len(names) == 1 else "their baseline" if names else ""
 
 
 def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
-    """What the findings say together, in sentences."""
+    """A summary of all findings, in sentences."""
     if not findings:
         return ["Nothing to compare: no measure with a better direction has numbers in two rows."]
     single = [
@@ -110,10 +111,10 @@ def _join(words: Sequence[str]) -> str:
 
 
 def main_columns(summary: Summary) -> list[Column]:
-    """The columns of `MAIN` that the table has; if it has none, the first columns with a direction."""
-    ranking = [column for column in summary.columns if column.ranks]
+    """The columns of `MAIN_TITLES` that the table has; if it has none, the first columns with a direction."""
+    ranking = [column for column in summary.columns if column.is_ranked]
     by_key = {column.key: column for column in ranking}
-    return [by_key[key] for key in MAIN if key in by_key] or ranking[: len(MAIN)]
+    return [by_key[key] for key in MAIN_TITLES if key in by_key] or ranking[: len(MAIN_TITLES)]
 
 
 def sections(summary: Summary) -> dict[str, list[Column]]:
@@ -139,8 +140,8 @@ def _finding(scale: Scale, column: Column) -> Finding:
     gains = {row: sign * difference for row, difference in differences.items() if row.cells[key].differs}
     better = [row for row, gain in gains.items() if gain > 0]
     worse = [row for row, gain in gains.items() if gain < 0]
-    # The true best is ruled out only if another row wrongly beats it, and each does so with probability `tail` at most:
-    # whichever row it is, the candidates hold it with 95 % confidence. A row that the table marks as worse is not it.
+    # The true best row is ruled out only if another row wrongly beats it, which each does with probability `tail` at
+    # most. So the candidates include it with 95 % confidence. A row that the table marks as worse is ruled out, too.
     tail = LEVEL / max(1, len(judged) - 1)
     beaten = {*worse, *(row.baseline for row in better)}
     ruled_out = [
@@ -153,7 +154,7 @@ def _finding(scale: Scale, column: Column) -> Finding:
     return Finding(
         column=column,
         scale=scale.name,
-        title=MAIN.get(key, key),
+        title=MAIN_TITLES.get(key, key),
         best=[row for row, mean in means.items() if sign * mean == highest and len(judged) > 1],
         candidates=[row for row in judged if row not in ruled_out],
         ruled_out=ruled_out,

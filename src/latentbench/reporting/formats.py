@@ -11,19 +11,19 @@ from tabulate import tabulate
 from latentbench.reporting.summary import Row, Summary, format_value
 
 FLOOR_LABEL = "real images (floor)"
-SKIPPED = "\N{EN DASH}"
+SKIPPED_MARK = "\N{EN DASH}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 RANK = "mean rank"
-DIFFERS = "\N{DAGGER}"  # from the baseline
+DIFFERS = "\N{DAGGER}"  # mark of a significant difference from the baseline
 CAPTION = (
     f"Mean {PLUS_MINUS} half-width of its 95 % confidence interval over seeds (Student's t, n - 1 degrees of "
-    f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED}: skipped, for the "
-    "reason below; empty: not measured."
+    f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED_MARK}: skipped, "
+    "for the reason below; empty: not measured."
 )
-LATEX = {
+LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", SKIPPED: "--", PLUS_MINUS: r"$\pm$",
+    ">": r"\textgreater{}", "|": r"\textbar{}", SKIPPED_MARK: "--", PLUS_MINUS: r"$\pm$",
     "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$", DIFFERS: r"$^{\dagger}$",
 }  # fmt: skip
 
@@ -80,12 +80,12 @@ def to_latex(summary: Summary) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    """Backslashes before what Markdown would read as markup; an underscore within a word is not."""
+    """Escape Markdown's markup; an underscore within a word is none."""
     return re.sub(r"([\\`*|<])|(?<![^\W_])(_)|(_)(?![^\W_])", r"\\\g<0>", text)
 
 
 def _escape_latex(text: str) -> str:
-    text = "".join(LATEX.get(character, character) for character in text)
+    text = "".join(LATEX_ESCAPES.get(character, character) for character in text)
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)  # a hyphen before a number is its minus sign
 
 
@@ -96,7 +96,7 @@ def _one_line_notes(summary: Summary) -> list[str]:
 def grid(
     summary: Summary, escape: Callable[[str], str], mark_best: Callable[[str], str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the table as texts, all passed through `escape`, and the best then through `mark_best`."""
+    """The header and the cells of the table, passed through `escape`; the best cells also through `mark_best`."""
     lines = summary.lines
     header = [*summary.keys, "seeds"]
     columns = []
@@ -127,7 +127,7 @@ def _key_texts(summary: Summary, row: Row) -> list[str]:
 
 
 def _cell_texts(lines: Sequence[Row], metric: str) -> list[str]:
-    """A metric's column, with as many decimals as its intervals (or else its means) call for."""
+    """The cells of a metric's column; their decimals fit its intervals, or its means if there are none."""
     rows = [row for row in lines if not row.is_floor and not math.isnan(row.cells[metric].mean)]
     own_decimals = [decimals(row.cells[metric].mean, row.cells[metric].interval) for row in rows]
     usual = statistics.median_high(own_decimals) if own_decimals else 0
@@ -153,13 +153,13 @@ def _empty_text(row: Row, metric: str) -> str:
     """The text where no run has the metric: the status of a row that did not finish, or a dash if it was skipped."""
     if not row.is_floor and row.status != "finished":
         return row.status
-    return SKIPPED if any(metric in run.skipped for run in row.runs) else ""
+    return SKIPPED_MARK if any(metric in run.skipped for run in row.runs) else ""
 
 
 def decimals(mean: float, interval: float) -> int:
-    """Decimals that show an interval to one digit (two if the first is a 1), or a bare mean to three digits.
+    """Decimals that show an interval to one digit (two if the first is a 1), or a mean without interval to three.
 
-    Negative where digits before the point are noise already.
+    Negative if digits before the decimal point are already noise.
     """
     value, digits = (abs(mean), 3) if math.isnan(interval) or interval == 0 else (interval, 1)
     if value == 0:

@@ -1,4 +1,4 @@
-"""Which runs make one row of a table, and which rows may be compared, told from their choices and configs alone."""
+"""Groups runs into the rows of a table, and rows into comparable scales, by their choices and configs alone."""
 
 import dataclasses
 import functools
@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration.catalogue import GROUPS, LISTED, SCALARS, preset
+from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, SCALARS, preset
 from latentbench.configuration.identity import WITHOUT_EFFECT
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 
-MISSING = "\N{EN DASH}"  # the value of a setting that a run does not have
-# Runs whose images, features or metrics were set up differently are not measured on one scale...
+MISSING = "\N{EN DASH}"  # shown for a setting that a run does not have
+# Runs with different settings of data, features or metrics are on different scales: their numbers cannot be compared...
 SCALE_GROUPS = ("data", "features", "metric")
-# ...but the batch size belongs to training, and the list of metrics changes no metric.
+# ...except that the batch size only affects training, and the list of metrics does not affect their values.
 NOT_SCALE = ("data.batch_size", "metric")
 # Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
 SHARED_SETTINGS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
@@ -30,7 +30,7 @@ class Grouping:
     """The runs of a study by table row.
 
     keys: the row keys; runs with equal values of all of them differ in the seed alone
-    scale_keys: those row keys that tell scales apart
+    scale_keys: the row keys that differ between scales
     runs: row -> its runs, one per seed, lowest seed first; a row is named by its values of `keys`
     repeats: a note on each run that is not counted because it repeats another
     """
@@ -42,7 +42,7 @@ class Grouping:
 
 
 def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
-    """Group the runs into rows by `rows` and whatever else they differ in, the seed aside.
+    """Group the runs into rows by the keys `rows` and by every other difference except the seed.
 
     Raises: UserError if a key of `rows` is in no record.
     """
@@ -99,8 +99,10 @@ def _flatten(content: dict[str, Any], into: Settings, prefix: str = "") -> None:
 @functools.cache  # the records of a study have the same keys
 def _has_effect(key: str) -> bool:
     """Whether a setting can change a recorded number."""
-    # The lists of samplers and metrics decide which numbers are recorded, not what they are.
-    return key not in LISTED and not any(key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT)
+    # The lists of samplers and metrics decide which numbers are recorded, but not their values.
+    return key not in MULTI_OPTION_GROUPS and not any(
+        key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT
+    )
 
 
 def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Sequence[Record]) -> None:
@@ -116,10 +118,10 @@ def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Se
 def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
-    Row keys are, in this order: `rows`; the scale keys; what some run sets otherwise than its method's preset; shared
-    settings that differ; and the fewest other settings that leave the seed as the only difference within a row.
+    Row keys are, in this order: `rows`; the scale keys; settings in which a run departs from its method's preset;
+    shared settings that differ; and as many other settings as needed for runs of a row to differ in the seed alone.
     """
-    # Apart from their seeds most runs are alike: one of each kind is enough.
+    # Most runs differ in their seeds alone: one run per setting is enough.
     unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
     every_settings = list(unique.values())
     every_key = list(dict.fromkeys(key for values in every_settings for key in values if key != "seed"))
@@ -135,12 +137,12 @@ def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list
 
 
 def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
-    """The values of `key`, leaving out null: a run without such a part does not differ in it."""
+    """The values of `key` without null: a run that has no such part does not differ in it."""
     return {values[key] for values in every_settings if values.get(key) is not None}
 
 
 def _overrides_preset(key: str, values: Settings, presets: dict[Any, Settings]) -> bool:
-    """Whether a run sets `key` otherwise than its method's preset."""
+    """Whether a run's value of `key` differs from its method's preset."""
     usual = presets.get(values.get("method"), {})
     return values.get(key) is not None and key in usual and values[key] != usual[key]
 
@@ -150,12 +152,12 @@ def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:
 
 
 def _scale_keys(every_settings: list[Settings], every_key: list[str]) -> list[str]:
-    """The settings that tell scales apart: data sets, features, metrics.
+    """The settings of data, features and metrics that differ between scales.
 
-    They are row keys even where no row holds several of their values: rows of two scales share no floor and no best.
+    They are always row keys, since each scale has its own floor and best row.
     """
     candidates = [key for key in every_key if key.split(".")[0] in SCALE_GROUPS and key not in NOT_SCALE]
-    # A run that did not measure a metric has no settings of it: that makes no other scale.
+    # A run that did not measure a metric lacks its settings, but is not on another scale for that.
     varying = [key for key in candidates if len({values[key] for values in every_settings if key in values}) > 1]
     return _separating_keys([], every_settings, varying)
 

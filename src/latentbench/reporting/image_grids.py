@@ -1,4 +1,4 @@
-"""The images that a run saved, as pictures with captions."""
+"""Makes pictures with captions from the images that a run saved."""
 
 import dataclasses
 import io
@@ -24,7 +24,7 @@ NOT_SAMPLES = ("real", "original", "reconstruction", "interpolation", "traversal
 class Picture:
     """An image grid or a plot. Shape: pixels (height, width, C + 1), the last channel is opacity.
 
-    width, height: as shown, in CSS pixels
+    width, height: the size on the page, in CSS pixels
     """
 
     pixels: NDArray[np.uint8]
@@ -34,7 +34,10 @@ class Picture:
 
 
 def load_arrays(folder: Path, run: Record) -> dict[str, NDArray[Any]]:
-    """The image sets and latents that a run saved; nothing if the file is missing or damaged. folder: the study's."""
+    """The image sets and latents that a run saved; empty if the file is missing or damaged.
+
+    folder: the folder of the study
+    """
     try:
         with np.load(images_of(folder, run), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -43,7 +46,10 @@ def load_arrays(folder: Path, run: Record) -> dict[str, NDArray[Any]]:
 
 
 def pictures(arrays: Mapping[str, NDArray[Any]], *, lines: int) -> dict[str, Picture]:
-    """The pictures of a run, by what they show. lines: how many lines of eight images to show of an image set."""
+    """Key -> picture of a run, such as `prior` or `reconstruction`.
+
+    lines: the largest number of lines, of eight images each, for an image set
+    """
     images = only_images(arrays)
     shown = {}
     for key in sorted(images.keys() - set(NOT_SAMPLES), key=lambda key: (key != "prior", key)):
@@ -70,7 +76,7 @@ def pictures(arrays: Mapping[str, NDArray[Any]], *, lines: int) -> dict[str, Pic
 
 
 def only_images(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Images]:
-    """Those arrays that are image sets (N, C, H, W)."""
+    """The arrays that are image sets (N, C, H, W)."""
     return {name: array for name, array in arrays.items() if array.ndim == 4 and array.dtype == np.uint8}
 
 
@@ -104,7 +110,10 @@ def _traversal_caption(coordinates: Sequence[int], *, of_codes: bool) -> str:
 
 
 def _latent_plot(codes: NDArray[Any], labels: NDArray[Any], shares: NDArray[Any] | None) -> Picture:
-    """Latents in the plane. shares: of the variance, if these are principal components."""
+    """A plot of latents in the plane.
+
+    shares: explained shares of the variance, if the axes are principal components
+    """
     coloured = ", coloured by label" if len(np.unique(labels)) > 1 else ""
     caption, names = f"latents of {len(codes)} test images{coloured}", ("coordinate 0", "coordinate 1")
     if shares is not None:

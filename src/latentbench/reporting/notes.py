@@ -24,7 +24,7 @@ def features_and_counts(records: Sequence[Record]) -> list[str]:
 
 
 def ranks(counts: set[int]) -> list[str]:
-    """What mean ranks are means over. counts: the numbers of columns, one per scale."""
+    """The columns that mean ranks average over. counts: their numbers, one per scale."""
     columns = " or ".join(map(str, sorted(counts)))
     return [
         f"mean rank: over the {columns} columns with a direction and a number in every row; 1 is best. Columns that "
@@ -33,7 +33,7 @@ def ranks(counts: set[int]) -> list[str]:
 
 
 def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
-    """What the mark of a difference means, or why nothing was tested."""
+    """The meaning of the mark for a significant difference, or why nothing was tested."""
     if summary.baseline is None:
         return []
     if tests is None:
@@ -41,8 +41,8 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
         return [f"no row matches the baseline {summary.baseline} (table.baseline) in {keys}: no difference was tested"]
     if not tests.max_tests:
         return [f"no difference from {tests.baseline} was tested: a test needs two or more common seeds"]
-    n, m = max(tests.seeds), tests.max_tests
-    counts = " or ".join(map(str, sorted(tests.seeds)))
+    n, m = max(tests.seed_counts), tests.max_tests
+    counts = " or ".join(map(str, sorted(tests.seed_counts)))
     return [
         f"\N{DAGGER}: differs from {tests.baseline} by a two-sided paired t test over common seeds (n = {counts}), "
         f"p < {LEVEL:g} after Holm's correction over the rows of a column (at most {m}). With n = {n}, the clearest of "
@@ -51,7 +51,7 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
 
 
 def unfinished(summary: Summary) -> list[str]:
-    """A line per method and reason of the runs that were refused or failed."""
+    """A line per status, method and reason of runs that were refused or failed."""
     runs = [run for run in summary.runs if run.status != "finished"]
     counts = Counter((run.status, run.choices.get("method"), run.reason or "no reason given") for run in runs)
     return [
@@ -61,7 +61,7 @@ def unfinished(summary: Summary) -> list[str]:
 
 
 def skipped(summary: Summary) -> list[str]:
-    """A line per reason and rows, with the metrics that these rows do not have."""
+    """A line for all metrics that were skipped in the same rows for the same reason."""
     labels: dict[tuple[str, str], dict[str, None]] = {}
     for column in summary.columns:
         for row in summary.rows:
@@ -75,7 +75,7 @@ def skipped(summary: Summary) -> list[str]:
 
 
 def caveats(summary: Summary) -> list[str]:
-    """A line per column with caveats: the rows that have one, and the first run's text."""
+    """A line per column with caveats: the rows that have one, and the first caveat's text."""
     notes = []
     for column in summary.columns:
         texts: dict[str, str] = {}
@@ -89,7 +89,7 @@ def caveats(summary: Summary) -> list[str]:
 
 
 def _join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:
-    """Labels of rows as a list; one value of the first row key stands for all rows that have it."""
+    """Join labels of rows; all rows with the same value of the first row key are abbreviated to this value."""
     groups: dict[str, list[str]] = {}
     for row in rows:
         groups.setdefault(row.first_label, []).append(row.label)
@@ -101,7 +101,7 @@ def _join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:
 
 
 def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
-    """Which row keys were added to those of table.rows."""
+    """A line with the row keys that were added to table.rows."""
     added = summary.keys[len(rows) :]
     if not added:
         return []
@@ -109,7 +109,7 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
 
 
 def versions(records: Sequence[Record]) -> list[str]:
-    """A line where the records come from several versions of latentbench or of its source."""
+    """A line if the records come from several versions of latentbench, and one if from several git commits."""
     commits = [str(record.environment.get("git_commit") or "unknown")[:10] for record in records]
     packages = [str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records]
     notes = []
@@ -122,7 +122,10 @@ def versions(records: Sequence[Record]) -> list[str]:
 
 
 def unequal_floors(summary: Summary) -> list[str]:
-    """Runs of one scale and seed saw the same real images: if their floors differ, their setups did."""
+    """A line per quantity whose floor differs between runs of the same scale and seed.
+
+    They measured the same real images, so that a difference means that their setups differ.
+    """
     quantities = {column.key.split("/")[0] for column in summary.columns}
     floors: dict[tuple[str, str, int], list[float]] = {}
     for scale in summary.scales:

@@ -1,4 +1,4 @@
-"""A study as one HTML page that needs nothing else, from its records and their images alone."""
+"""Writes a study as one self-contained HTML page, from its records and their images."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from latentbench import __version__
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 from latentbench.reporting.columns import ARROWS
 from latentbench.reporting.findings import Finding, baseline_name, find, headline
 from latentbench.reporting.formats import CAPTION
@@ -60,7 +60,7 @@ class StudyPage:
 
     @property
     def baseline(self) -> str:
-        """The baseline in words; empty if nothing is tested."""
+        """The name of the baseline, or "their baseline" if there are several; empty if nothing is tested."""
         return baseline_name(self.summary)
 
     @property
@@ -75,7 +75,7 @@ class StudyPage:
 
     @functools.cached_property
     def seeds(self) -> set[int]:
-        """The seeds that occur."""
+        """The seeds of all runs."""
         return {run.choices["seed"] for run in self.summary.runs}
 
 
@@ -84,7 +84,7 @@ def write_page(config: DictConfig) -> None:
     study = read_records(config)
     summary, figures = summarize_study(config, study)
     page = to_html(summary, figures, study.folder, title=config.study, question=OmegaConf.select(config, "question"))
-    write_whole(study.folder / FILE_NAME, page.encode())
+    write_atomically(study.folder / FILE_NAME, page.encode())
     print(f"written: {study.folder / FILE_NAME} ({len(page.encode()) / 1e6:.1f} MB)")
 
 
@@ -121,7 +121,7 @@ def _caption(name: str) -> str:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """A figure as SVG within a page: text stays text, in the page's colours; the same bytes every time."""
+    """A figure as SVG to embed in a page: text stays text, black becomes the page's text colour; reproducible."""
     content = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -24,7 +24,10 @@ class KeyCell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricCell:
-    """A metric: its text, the unrounded number to sort by, its difference from the baseline, and better or worse."""
+    """A metric: its text, the unrounded number to sort by, its difference from the baseline and the verdict on that.
+
+    verdict: `better` or `worse` if the difference is significant, else empty
+    """
 
     text: str
     value: float | None
@@ -55,7 +58,7 @@ class PageTable:
 class PageTables:
     """The tables of a page.
 
-    headings: of the first cells of every table: row keys, seeds and, where rows have one, the mean rank
+    headings: headings of the columns before the metrics: row keys, seeds and, if rows are ranked, the mean rank
     texts: row -> metric -> the text of the cell
     """
 
@@ -107,16 +110,16 @@ def _metric_cells(
 
 
 def _key_cells(summary: Summary, texts: Sequence[Sequence[str]]) -> list[list[KeyCell]]:
-    """The first cells of every line. texts: line -> theirs."""
+    """The cells before the metrics, line by line. texts: the texts of these cells."""
     lines = summary.lines
     values = [[row.values.get(key) for row in lines] for key in summary.keys]
     values += [[row.seeds for row in lines], [None if math.isnan(row.rank) else row.rank for row in lines]]
     columns = []
-    for of_column, texts_of_column in zip(values, zip(*texts, strict=True), strict=False):
-        is_number = all(isinstance(value, int | float) for value in of_column if value not in (None, MISSING))
-        cells = zip(of_column, texts_of_column, strict=True)
+    for column_values, column_texts in zip(values, zip(*texts, strict=True), strict=False):
+        is_number = all(isinstance(value, int | float) for value in column_values if value not in (None, MISSING))
+        cells = zip(column_values, column_texts, strict=True)
         columns.append([_key_cell(value, text, is_number) for value, text in cells])
-    return [list(of_line) for of_line in zip(*columns, strict=True)]
+    return [list(line) for line in zip(*columns, strict=True)]
 
 
 def _key_cell(value: object, text: str, is_number: bool) -> KeyCell:

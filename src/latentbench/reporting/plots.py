@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart, without yellow, which is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -62,7 +62,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What was measured on one scale, and the floor, what real images score, on either axis (None: unknown)."""
+    """The lines of one scale, and on either axis the floor, what real images score (None: unknown)."""
 
     title: str
     lines: Sequence[Line]
@@ -98,7 +98,7 @@ def sample_grid(rows: Sequence[SampleRow], headings: Mapping[str, str], *, per_b
 
 
 def _strip(axes: Axes, images: Images, columns: int) -> None:
-    """Images side by side from the left, in room for `columns` of them, with white gaps."""
+    """Draw images side by side, with white gaps; if there are fewer than `columns`, the rest stays white."""
     channels, height, width = images.shape[1:]
     margin = max(1, round(0.06 * width))
     canvas = np.full((height, columns * (width + margin), channels), 255, dtype=np.uint8)
@@ -119,7 +119,7 @@ def plot(
     Broken lines show what real images score.
 
     joined_key: the row key along which the points of a line are joined
-    is_setting: whether x was set rather than measured, and has no interval: a band takes the place of the bars
+    is_setting: whether x is a setting, which has no interval; then a band shows the intervals of y instead of bars
     """
     labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
     room = 1.5 if len(labels) > NAMES_PER_COLUMN else 1.0  # many points need more room
@@ -175,7 +175,7 @@ def _set_range(
     spread = max(high - low, 0.1 * abs(high)) or 1.0
     bottom = max(min(low, *(end for end, _ in ends)), low - spread) - 0.08 * spread
     top = min(max(high, *(end for _, end in ends)), high + spread) + 0.08 * spread
-    set_limits(max(bottom, -0.03 * spread) if low >= 0 else bottom, top)  # so that a marker at 0 is not cut
+    set_limits(max(bottom, -0.03 * spread) if low >= 0 else bottom, top)  # low enough that a marker at 0 is not cut off
 
 
 def _setting_axis(axes: Axes, values: Sequence[float]) -> None:
@@ -215,7 +215,7 @@ def _draw(axes: Axes, line: Line, style: dict[str, Any], *, band: bool) -> None:
     if band and len(x) > 1:
         half = np.nan_to_num(y_interval)
         axes.plot(x, y, markersize=4, linewidth=1.2, alpha=0.9, **style)
-        # A logarithmic axis has no place for 0 or less: the band ends at the lower limit instead.
+        # A logarithmic axis cannot show 0 or less: the band ends at the lower limit of the axis.
         low = y - half if axes.get_yscale() == "linear" else np.maximum(y - half, axes.get_ylim()[0])
         axes.fill_between(x, low, y + half, color=style["color"], alpha=0.15, linewidth=0)
         return
@@ -255,11 +255,11 @@ def scatter(points: NDArray[Any], labels: NDArray[Any], *, names: tuple[str, str
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `<stem>.png` and `<stem>.pdf`, the same bytes every time. Returns: their paths."""
+    """Write `<stem>.png` and `<stem>.pdf`, reproducibly to the byte. Returns: their paths."""
     paths = []
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
         content = io.BytesIO()
         figure.savefig(content, format=suffix[1:], dpi=300, metadata=metadata, bbox_inches="tight")
         paths.append(stem.with_name(stem.name + suffix))
-        write_whole(paths[-1], content.getvalue())
+        write_atomically(paths[-1], content.getvalue())
     return paths

@@ -1,4 +1,4 @@
-"""What a study's page shows of each run: images, measures and settings."""
+"""The part of a study's page about each run: images, measures and settings."""
 
 import base64
 import dataclasses
@@ -14,12 +14,12 @@ from latentbench.reporting.grouping import settings
 from latentbench.reporting.image_grids import Picture, load_arrays, pictures
 from latentbench.reporting.summary import Row, format_value
 
-LINES = 4  # of images in a picture
+LINES = 4  # lines of images in a picture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunCard:
-    """A run.
+    """A run as shown on the page.
 
     set_names: the image sets (`prior`, `test`, ...) of its metrics
     measures: quantity -> set name -> the number with its standard error

@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit  # of Student's t; scipy.stats takes a second longer to import
+from scipy.special import (
+    stdtr,
+    stdtrit,
+)  # the CDF of Student's t and its inverse; importing scipy.stats takes a second longer
 
 CONFIDENCE = 0.95
-LEVEL = 0.05  # of significance: the probability of calling a difference real where there is none
+LEVEL = 0.05  # significance level: the probability of calling a difference significant if there is none
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (n - 1) of two values or more; ten times as fast as numpy for so few."""
+    """Mean and sample standard deviation (n - 1) of two values or more; ten times as fast as numpy for a few values."""
     n = len(values)
     mean = math.fsum(values) / n
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
@@ -34,11 +37,11 @@ def paired_p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -
     """Two-sided p value of a paired t test over the n seeds that `values` and `baseline` share, and n.
 
     t = mean(d) / (s / sqrt(n)) with n - 1 degrees of freedom, d the differences and s their standard deviation. nan
-    with fewer than two pairs, or differences that do not vary. Source: Student (1908).
+    if there are fewer than two pairs or the differences do not vary. Source: Student (1908).
     """
     differences = [values[seed] - baseline[seed] for seed in values.keys() & baseline.keys()]
     n = len(differences)
-    if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):  # equal but for rounding
+    if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):  # equal up to rounding
         return math.nan, n
     mean, deviation = mean_and_deviation(differences)
     return 2 * float(stdtr(n - 1, -abs(mean / (deviation / math.sqrt(n))))), n
@@ -47,7 +50,7 @@ def paired_p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -
 def welch_interval(values: Sequence[float], others: Sequence[float], tail: float) -> float:
     """Half-width of the confidence interval of a difference of two means, with probability `tail` beyond either end.
 
-    The variances may differ. nan with fewer than two of either, or if neither varies.
+    The variances may differ. nan if either has fewer than two values, or if neither varies.
     Source: Welch (1947), The generalization of Student's problem.
     """
     if min(len(values), len(others)) < 2:
@@ -62,7 +65,7 @@ def welch_interval(values: Sequence[float], others: Sequence[float], tail: float
 def holm(p_values: Sequence[float]) -> list[float]:
     """p values adjusted for several tests: the probability of any wrong rejection stays below the level.
 
-    Sorted upwards, the i-th of m becomes max over j <= i of min(1, (m - j + 1) p_j); nan stand for no test and stay.
+    Sorted upwards, the i-th of m becomes max over j <= i of min(1, (m - j + 1) p_j); nan means no test and stays nan.
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
     adjusted = [math.nan] * len(p_values)
@@ -75,12 +78,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def min_standard_errors(n: int, tests: int) -> float:
-    """How many of its standard errors the clearest of `tests` differences must be from 0 to pass Holm's first step."""
+    """The smallest |mean| / standard error of n differences that passes Holm's first step among `tests` tests."""
     return float(stdtrit(n - 1, 1 - LEVEL / (2 * tests)))
 
 
 def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over columns of each row's rank in it; rank 1 is the highest score, and ties share their mean rank.
+    """The rank of each row, averaged over columns; rank 1 is the highest score, and ties share their mean rank.
 
     Shape: scores (rows, columns), without nan; returns (rows,).
     """

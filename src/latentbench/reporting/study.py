@@ -1,4 +1,4 @@
-"""A study as its config describes it: its records, its table and its figures."""
+"""Reads the records of a study, and makes the table and the figures that its config describes."""
 
 import dataclasses
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.validation import check
+from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.records.store import load_records
-from latentbench.records.wandb import load_wandb_records
+from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting.study_figures import make_figures
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Summary
@@ -21,8 +21,8 @@ from latentbench.reporting.summary import Summary
 class StudyRecords:
     """The records of a study.
 
-    folder: the study's, with its runs' images
-    left_out: a line on each record that cannot be used
+    folder: the folder of the study, with the images of its runs
+    left_out: a message for each record that cannot be used
     """
 
     folder: Path
@@ -81,7 +81,7 @@ def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, d
 
 
 def names(config: DictConfig, key: str) -> list[str] | None:
-    """A list of names, which a user may give as a single name."""
+    """A list of names in the config; a single name counts as a list of one."""
     value = OmegaConf.select(config, key)
     if value is None:
         return None

@@ -30,7 +30,7 @@ def make_figures(
     headings = {key: "reconstructions" if key == RECONSTRUCTION else f"samples, {key}" for key in samples}
     headings = {key: heading for key, heading in headings.items() if any(key in row.images for row in rows)}
     if headings:
-        per_block = 8 if len(headings) <= 4 else 4  # as much as fits a page
+        per_block = 8 if len(headings) <= 4 else 4  # so that the figure fits on a page
         figures["samples"] = plots.sample_grid(rows, headings, per_block=per_block)
     for name, of_figure in axes.items():
         x, y = of_figure["x"], of_figure["y"]
@@ -51,7 +51,7 @@ def shown_run(row: Row) -> Record | None:
 
 
 def _axis(summary: Summary, key: str) -> plots.Axis:
-    """A metric or a setting on an axis. Nats are logarithms already, and shares end at 1: no logarithmic axis."""
+    """The axis of a metric or a setting. It is never logarithmic for nats, which are logarithms, nor for shares."""
     if key in summary.keys:
         return plots.Axis(key)
     column = describe_column(summary.runs, key)
@@ -60,7 +60,7 @@ def _axis(summary: Summary, key: str) -> plots.Axis:
 
 
 def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> tuple[list[SampleRow], list[str]]:
-    """Scale by scale, real images and below them those of each row's shown run; notes on what is missing."""
+    """For each scale, real images and below them the images of each row; also notes on what is missing."""
     rows: list[SampleRow] = []
     notes: list[str] = []
     for scale in summary.scales:
@@ -74,7 +74,7 @@ def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> t
                 notes.append(f"figure samples: no images of {run.run_id}")
         originals = next((images["original"] for images in images_of_row.values() if "original" in images), None)
         for name, images in images_of_row.items():
-            # A reconstruction must not stand below other originals than its own.
+            # Reconstructions are only shown below their own originals.
             differ = not np.array_equal(images.get("original", []), originals if originals is not None else [])
             if differ and images.pop(RECONSTRUCTION, None) is not None:
                 notes.append(f"figure samples: reconstructions of {name} are not shown: they are of other images")
@@ -89,9 +89,9 @@ def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> t
 
 
 def _joined_key(summary: Summary, x: str) -> str | None:
-    """The row key along which points are joined: `x` if it is one, else the first that has several numbers."""
-    free = [x] if x in summary.keys else [key for key in summary.keys if key not in summary.scale_keys]
-    for key in free:
+    """The row key along which points are joined: `x` or, if that is a metric, the first key with several numbers."""
+    candidates = [x] if x in summary.keys else [key for key in summary.keys if key not in summary.scale_keys]
+    for key in candidates:
         values_of_scale = [{row.values[key] for row in scale.rows} for scale in summary.scales]
         are_numbers = all(isinstance(v, int | float) for values in values_of_scale for v in values if v is not None)
         if are_numbers and any(len(values) > 1 for values in values_of_scale):
@@ -129,7 +129,7 @@ def _end_labels(rows: Sequence[Row], joined_key: str | None) -> tuple[str, str]:
 
 
 def _point(row: Row, x: str, y: str) -> plots.Point | None:
-    """A row in a plot; None if it lacks either quantity."""
+    """The point of a row in a plot; None if the row does not have both x and y."""
     if x in row.values:
         setting = row.values[x]
         values = [run.metrics[y] for run in row.finished if y in run.metrics]

@@ -1,6 +1,6 @@
-"""From records to a study's table: one row per setting, mean and confidence interval over its seeds.
+"""Makes the table of a study from its records: a row per setting, with means and confidence intervals over its seeds.
 
-Nothing but the seed is ever averaged over: whatever else differs between runs of one row becomes a row key.
+Only seeds are averaged over: anything else that differs between runs becomes a row key.
 """
 
 import math
@@ -27,8 +27,8 @@ def summarize(
     """The table of a study: a row per value of `rows`, a column per metric (None: every metric that was recorded).
 
     order: row key -> its values in the order in which rows are shown, as the study's grid lists them; others are sorted
-    baseline: a value of a row key; every row is tested against the row that has it, alike in all else if several have
-        it (None: no tests)
+    baseline: a value of a row key; every row is tested against the row with this value or, if there are several,
+        against the one whose other row keys are equal (None: no tests)
 
     Raises: UserError if a key of `rows` is in no record.
     """
@@ -58,17 +58,19 @@ def _make_scales(grouping: Grouping, columns: Sequence[Column], order: Mapping[s
     """Rows sorted by scale, then by row keys, each scale headed by its floor."""
     positions = {(key, value): position for key, values in order.items() for position, value in enumerate(values)}
 
-    def place(row: RowValues) -> list[Any]:
+    def sort_key(row: RowValues) -> list[Any]:
         items = zip(grouping.keys, row, strict=True)
-        return [(positions.get((key, str(value)), math.inf), _sorts_as(value)) for key, value in items]
+        return [(positions.get((key, str(value)), math.inf), _value_sort_key(value)) for key, value in items]
 
-    scale_at = [grouping.keys.index(key) for key in grouping.scale_keys]
+    scale_positions = [grouping.keys.index(key) for key in grouping.scale_keys]
     rows_of_scale: dict[RowValues, list[RowValues]] = {}
-    for row in sorted(grouping.runs, key=place):
-        rows_of_scale.setdefault(tuple(row[i] for i in scale_at), []).append(row)
+    for row in sorted(grouping.runs, key=sort_key):
+        rows_of_scale.setdefault(tuple(row[i] for i in scale_positions), []).append(row)
     scales: list[Scale] = []
     index = 0
-    for of_scale, settings in sorted(rows_of_scale.items(), key=lambda item: [_sorts_as(value) for value in item[0]]):
+    for of_scale, settings in sorted(
+        rows_of_scale.items(), key=lambda item: [_value_sort_key(value) for value in item[0]]
+    ):
         scale_values = dict(zip(grouping.scale_keys, of_scale, strict=True))
         runs = [run for row in settings for run in grouping.runs[row]]
         floor = _make_floor(index, scale_values, runs, columns)
@@ -82,8 +84,8 @@ def _make_scales(grouping: Grouping, columns: Sequence[Column], order: Mapping[s
     return scales
 
 
-def _sorts_as(value: Any) -> tuple[bool, float, str]:
-    """Numbers before words, and each among themselves."""
+def _value_sort_key(value: Any) -> tuple[bool, float, str]:
+    """Sort numbers before texts."""
     number = isinstance(value, int | float)
     return not number, float(value) if number else 0.0, "" if number else str(value)
 

@@ -19,7 +19,7 @@ FLOOR = "floor"  # the status of a row of real images
 class Cell:
     """A metric of a row: mean over its finished runs, half-width of the 95 % confidence interval, number of runs.
 
-    p: of no difference from the baseline, after Holm's correction; nan where nothing was tested
+    p: p value of the test against the baseline, after Holm's correction; nan if there was no test
     is_best: whether no row of the scale has a better mean
     differs: whether the row differs significantly from its baseline
     """
@@ -34,12 +34,12 @@ class Cell:
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class Row:
-    """A setting of the study, with its runs; or a floor, what real images score, which has none.
+    """A setting of the study with its runs, or a floor, what real images score, which has no runs.
 
     index: its position in the table
-    values: row key -> value; a floor has its scale's alone
-    status: finished if some run is; floor; else what became of its runs
-    seeds: number of finished runs; of a floor, of seeds behind it
+    values: row key -> value; a floor has values of scale keys only
+    status: `finished` if any run is finished, else the statuses of its runs; `floor` for real images
+    seeds: number of finished runs; for a floor, number of seeds that it averages over
     runs: one per seed, lowest seed first
     cells: metric -> cell
     rank: mean rank over metrics; nan if it has none
@@ -63,16 +63,16 @@ class Row:
 
     @functools.cached_property
     def label(self) -> str:
-        """Its values of all row keys; numbers with their key."""
+        """Its values of all row keys, such as `vae, beta=1`."""
         return label_of(self.values)
 
     @functools.cached_property
     def name(self) -> str:
-        """Its name beside other rows of its scale."""
+        """Its name among the rows of its scale: the label without the scale keys."""
         return self.name_without(None)
 
     def name_without(self, key: str | None) -> str:
-        """Its name beside rows that differ from it in `key` alone or belong to its scale."""
+        """Its name without the scale keys and `key`."""
         own = {k: value for k, value in self.values.items() if k not in self.scale_keys and k != key}
         return label_of(own or self.values)
 
@@ -87,13 +87,13 @@ class Row:
         return [run for run in self.runs if run.status == "finished"]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """A metric of its finished runs."""
+        """Seed -> value of a metric in its finished runs."""
         return {run.choices["seed"]: run.metrics[metric] for run in self.finished if metric in run.metrics}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scale:
-    """Rows that may be compared: same data, features and settings of metrics. A study with one scale has no name."""
+    """Rows that may be compared: same data, features and settings of metrics. The only scale of a study has no name."""
 
     name: str
     rows: list[Row]
@@ -105,7 +105,7 @@ class Scale:
         return [*([self.floor] if self.floor else []), *self.rows]
 
     def floor_of(self, metric: str) -> float | None:
-        """What real images score in any metric, whether it is a column or not; None if unknown."""
+        """What real images score in a metric, even if it is not a column; None if unknown."""
         floors = floors_of([run for row in self.rows for run in row.finished], [metric])
         return floors[metric].mean if metric in floors else None
 
@@ -114,7 +114,7 @@ class Scale:
 class Summary:
     """A study's table, and notes on what its numbers mean, what is missing and why, and what may not be compared.
 
-    keys, scale_keys: the row keys and, of these, those that tell scales apart
+    keys, scale_keys: the row keys, and the row keys that differ between scales
     baseline: the value that names the row which the others are tested against; None: no tests
     """
 
@@ -148,7 +148,7 @@ class Summary:
         <metric>.ci95 (half-width), <metric>.n and, where there is a baseline, <metric>.p (adjusted).
         """
         lines = self.lines
-        # dtype object keeps whole numbers whole beside the empty cells of a floor
+        # with dtype object the empty cells of a floor do not turn whole numbers into floats
         content: dict[str, Any] = {
             key: pd.Series([r.values.get(key) for r in lines], dtype=object) for key in self.keys
         }
@@ -169,7 +169,7 @@ class Summary:
 
 
 def floors_of(finished: Sequence[Record], metrics: Sequence[str]) -> dict[str, Cell]:
-    """What real images score where a model scores each of `metrics`, as far as it is known.
+    """Metric -> what real images score in it; metrics without a known floor are left out.
 
     The mean over runs of `<quantity>/real`; 1 for a ratio to what real images score.
     """
@@ -190,12 +190,12 @@ def floors_of(finished: Sequence[Record], metrics: Sequence[str]) -> dict[str, C
 
 
 def label_of(values: Mapping[str, Any]) -> str:
-    """Values of row keys in words; whatever is not text with its key."""
+    """Values of row keys, joined by commas; values that are not text follow their key, such as `beta=1`."""
     return ", ".join(v if isinstance(v, str) else f"{key}={format_value(v)}" for key, v in values.items())
 
 
 def format_value(value: Any) -> str:
-    """A row key's value as a reader sees it."""
+    """A value of a row key as shown in tables."""
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)

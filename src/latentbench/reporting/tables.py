@@ -1,4 +1,4 @@
-"""A study's table and figures, printed and written; nothing is trained.
+"""Prints and writes the table and the figures of a study.
 
 In a notebook:
     >>> records, unreadable = load_records(Path("outputs/quick"))  # doctest: +SKIP
@@ -13,9 +13,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
-from latentbench.records.record import Record, write_whole
+from latentbench.records.record import Record, write_atomically
 from latentbench.records.store import load_records, publish, published_ids
-from latentbench.records.wandb import load_wandb_records
+from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from latentbench.reporting.grouping import frame
@@ -68,7 +68,7 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
         "table.tex": to_latex(summary),
     }
     for name, text in texts.items():
-        write_whole(target / name, text.encode())
+        write_atomically(target / name, text.encode())
     written = [target / name for name in texts]
     for name, figure in figures.items():
         written += plots.save(figure, target / name)

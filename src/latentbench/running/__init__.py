@@ -1,1 +1,1 @@
-"""A composed run: its parts built, trained, evaluated, recorded, logged; and its locks, checkpoints, subprocesses."""
+"""Executes a composed run: builds its parts, trains, evaluates and records it; locks, checkpoints and subprocesses."""

@@ -1,4 +1,4 @@
-"""The parts of a run, built from its config."""
+"""Builds the parts of a run from its config."""
 
 import os
 from typing import Any
@@ -32,18 +32,18 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 
 
 def build_data(config: DictConfig) -> ImageData:
-    """The data set; sets the number of threads first."""
+    """Set the number of threads and prepare the data set."""
     torch.set_num_threads(config.threads)
-    threadpool_limits(limits=config.threads)  # of the libraries that scikit-learn and numpy call
+    threadpool_limits(limits=config.threads)  # for the libraries that scikit-learn and numpy call
     data: ImageData = build(config.data, seed=config.seed)
     data.setup()
     return data
 
 
 def build_seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
-    """The model; the run's random numbers start here."""
+    """Seed all random numbers of the run, then build the model."""
     pl.seed_everything(config.seed, verbose=False)
-    os.environ.pop("PL_GLOBAL_SEED", None)  # with it Lightning's other processes would seed again
+    os.environ.pop("PL_GLOBAL_SEED", None)  # otherwise processes that Lightning starts would seed again
     return build_model(config, data)
 
 

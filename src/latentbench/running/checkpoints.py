@@ -1,4 +1,4 @@
-"""The state from which an interrupted run continues."""
+"""Checkpoints, from which interrupted runs resume."""
 
 import contextlib
 import logging
@@ -22,9 +22,9 @@ class PeriodicCheckpoint(Checkpoint):
 
     It holds weights, optimizers, progress and the states of the random number generators, so that an interrupted run
     ends with the same numbers as one that was not interrupted. Lightning calls this kind of callback after all others,
-    when nothing of the epoch is left to do.
+    when the epoch is complete.
 
-    code: a digest of the code that trains; other code does not continue from the checkpoint
+    code: a digest of the training code; a checkpoint of other code is not resumed
     """
 
     def __init__(self, run_dir: Path, *, seconds: float, code: str) -> None:
@@ -40,7 +40,7 @@ class PeriodicCheckpoint(Checkpoint):
         return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the states until training starts: what Lightning does before may draw random numbers."""
+        """Remember the states until training starts, since Lightning may draw random numbers before."""
         self.resumed_state = state_dict
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -52,11 +52,11 @@ class PeriodicCheckpoint(Checkpoint):
             self.resumed_state = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save if it is time. A crash leaves the previous checkpoint or the new one, never a part."""
+        """Save if a checkpoint is due. A crash leaves either the previous or the new checkpoint."""
         is_due = time.monotonic() - self.last_save >= self.seconds or trainer.current_epoch + 1 == trainer.max_epochs
         if not trainer.strategy.broadcast(is_due):  # the first process's clock decides for all
             return
-        part = _part(self.path)
+        part = _partial_path(self.path)
         try:
             trainer.save_checkpoint(part)
             self.last_save = time.monotonic()
@@ -78,7 +78,7 @@ def find_checkpoint(run_dir: Path) -> Path | None:
 
 
 def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
-    """The checkpoint of an interrupted run; None unless there is one that can be read and is of the same code."""
+    """The checkpoint of an interrupted run; None if there is none, it cannot be read, or other code wrote it."""
     path = find_checkpoint(run_dir)
     if path is None:
         return None
@@ -95,12 +95,12 @@ def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
 
 
 def remove_checkpoint(run_dir: Path) -> None:
-    """Delete the checkpoint, and what a crash left of one."""
+    """Delete the checkpoint and any incomplete one that a crash left."""
     path = run_dir / CHECKPOINT
-    for file in (path, _part(path)):
+    for file in (path, _partial_path(path)):
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
 
 
-def _part(path: Path) -> Path:
+def _partial_path(path: Path) -> Path:
     return path.with_suffix(".part")

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import PARTS
 from latentbench.configuration.identity import choices, run_id
-from latentbench.configuration.validation import check
+from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records.record import status_of
 
@@ -26,12 +26,12 @@ Outcome = Literal["finished", "finished before", "locked by another process", "f
 
 
 class Job(NamedTuple):
-    """A composed run."""
+    """A composed run, before it is resolved."""
 
     config: DictConfig
     options: dict[str, Any]  # Hydra's `runtime.choices`: the chosen option of every group
     overrides: list[str]  # as given on the command line
-    is_alone: bool  # not part of a sweep; in a sweep a refused pair is a result like any other
+    is_alone: bool  # not part of a sweep; a refused run is an error if alone, and a result like any other in a sweep
 
     @property
     def command(self) -> str:
@@ -48,7 +48,7 @@ class ResolvedRun(NamedTuple):
 
     @property
     def is_done(self) -> bool:
-        """Whether it is finished and `force` does not ask for it again."""
+        """Whether the run is finished, and `force` is not set."""
         return not self.config.force and status_of(self.folder) == "finished"
 
 
@@ -74,7 +74,7 @@ def resolve(config: DictConfig, options: Mapping[str, Any]) -> ResolvedRun:
 
 
 def resolve_or_none(job: Job) -> ResolvedRun | None:
-    """The resolved run; None if a value is invalid, which running the job reports."""
+    """The resolved run; None if a value is invalid, which `run_job` reports."""
     try:
         return resolve(job.config, job.options)
     except (UserError, OmegaConfBaseException):
@@ -82,5 +82,13 @@ def resolve_or_none(job: Job) -> ResolvedRun | None:
 
 
 def log_finished_before(run: ResolvedRun) -> None:
-    """Say that the run is not run again."""
     log.info("%s is finished already (force=true runs it again)", run.folder)
+
+
+def log_killed(job: Job, cause: object) -> Outcome:
+    """Log that the process of a run died and return this outcome.
+
+    The operating system has released its lock, and its last checkpoint is in its folder, so that it can be resumed.
+    """
+    log.error("killed (%s): %s; the same command resumes it", cause, job.command)
+    return "killed"

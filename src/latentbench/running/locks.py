@@ -12,7 +12,7 @@ from filelock import Timeout, UnixFileLock
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # between two checks for a free device
+POLL_SECONDS = 1.0  # between checks for free devices
 
 
 @contextlib.contextmanager
@@ -22,8 +22,8 @@ def try_lock(path: Path, *, timeout: float = 0) -> Iterator[bool]:
     timeout: how long to wait for the other process, in seconds
     On a file system without locks (some network ones) it warns and yields True.
     """
-    path.open("a").close()  # an error here is not one of locking
-    # The file is only what the lock hangs on: a lock that is held as long as its file exists would outlive its holder.
+    path.open("a").close()  # outside of the `try` below: an error here has nothing to do with locks
+    # A lock of the operating system. A soft lock, held as long as its file exists, would outlive a killed process.
     lock = UnixFileLock(path, timeout=timeout, poll_interval=0.1, fallback_to_soft=False, preserve_lock_file=True)
     try:
         lock.acquire()
@@ -63,7 +63,7 @@ def leased_devices(
     folder.mkdir(mode=0o700, exist_ok=True)
     has_waited = False
     while True:
-        with contextlib.ExitStack() as locks:  # all n or none: two runs that hold a part each would deadlock
+        with contextlib.ExitStack() as locks:  # all n or none: two runs that each hold some would wait for each other
             leased = _lease(names, n, runs_per_device, folder, locks)
             if len(leased) == n:
                 yield leased

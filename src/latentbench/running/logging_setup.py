@@ -1,4 +1,4 @@
-"""How a command and the processes that it starts write log messages and warnings."""
+"""Sets up log messages and warnings, for a command and for the processes that it starts."""
 
 import logging
 import logging.config
@@ -16,7 +16,7 @@ IGNORED_WARNINGS = {
 }
 
 
-class BarFriendlyHandler(logging.Handler):
+class ProgressBarHandler(logging.Handler):
     """Writes messages to standard error above progress bars instead of through them."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -29,7 +29,7 @@ def set_up_logging() -> None:
         {
             "version": 1,
             "formatters": {"plain": {"format": "%(message)s"}},
-            "handlers": {"console": {"()": BarFriendlyHandler, "formatter": "plain"}},
+            "handlers": {"console": {"()": ProgressBarHandler, "formatter": "plain"}},
             "loggers": {
                 "latentbench": {"level": "INFO"},
                 "pytorch_lightning": {"level": "WARNING"},

@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 
 class EpochBar(pl.Callback):
-    """One bar for the whole training, in epochs; hidden where standard error is no terminal."""
+    """One bar for the whole training, in epochs; hidden if standard error is not a terminal."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         disable = None if trainer.is_global_zero else True  # None: tqdm checks for a terminal

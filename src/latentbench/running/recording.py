@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: weights, images and its record."""
+"""The files that a run writes to its folder: weights, images and its record."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ from latentbench.errors import Refused, UserError
 from latentbench.evaluation.evaluate import Evaluation
 from latentbench.loggers.base import RunInfo
 from latentbench.records.provenance import Clock, environment
-from latentbench.records.record import Record, Status, write_whole
+from latentbench.records.record import Record, Status, write_atomically
 from latentbench.records.store import IMAGES_NAME
 from latentbench.running.job import ResolvedRun
 
@@ -22,7 +22,7 @@ WEIGHTS_NAME = "model.safetensors"
 
 
 class RecordDraft:
-    """Collects during a run what its record says, whether it finishes or not."""
+    """Collects the content of a run's record while it runs, and makes the record whether it finishes or fails."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self.run = run
@@ -31,7 +31,7 @@ class RecordDraft:
         self.clock = Clock()
 
     def info(self, *, resumed: bool) -> RunInfo:
-        """What a logger shows of the run from its start."""
+        """What a logger needs when the run starts."""
         return RunInfo(
             run_id=self.run.folder.name,
             study=self.run.config.study,
@@ -75,14 +75,13 @@ class RecordDraft:
 
 
 def save_weights(run_dir: Path, model: nn.Module) -> None:
-    """Write the model's weights."""
     weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_whole(run_dir / WEIGHTS_NAME, save(weights))
+    write_atomically(run_dir / WEIGHTS_NAME, save(weights))
 
 
 def save_images(run_dir: Path, images: dict[str, np.ndarray]) -> None:
-    """Write the images of every set, and the numbers that plots of the latents are drawn from."""
+    """Write the images of every set, and the arrays for plots of the latents."""
     archive = io.BytesIO()
-    # The stubs take the keys for savez_compressed's own options.
+    # The type stubs mistake the keys for options of savez_compressed.
     np.savez_compressed(archive, **images)  # type: ignore[arg-type]
-    write_whole(run_dir / IMAGES_NAME, archive.getvalue())
+    write_atomically(run_dir / IMAGES_NAME, archive.getvalue())

@@ -31,7 +31,7 @@ from latentbench.running.train import fit
 
 log = logging.getLogger(__name__)
 
-LOCK_TIMEOUT = 1.0  # seconds; latentbench-status holds a run's lock for a moment
+LOCK_TIMEOUT = 1.0  # seconds; latentbench-status holds the lock of a run for a moment to see if it is free
 
 
 def run_job(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
@@ -49,7 +49,7 @@ def run_job(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
 
 
 def needs_subprocess(job: Job) -> bool:
-    """Whether the job trains on several devices. Not if it is done or invalid, which this process can tell."""
+    """Whether the job trains on several devices; False if it is finished or invalid and so trains nothing."""
     if job.config.trainer.get("strategy") != STRATEGY:
         return False
     run = resolve_or_none(job)
@@ -79,10 +79,10 @@ def run_in_this_process(job: Job, *, devices: Sequence[int] | None) -> Outcome:
 
 
 def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int] | None = None) -> Outcome:
-    """Train and evaluate one model and leave its record, unless it is finished or locked by another process.
+    """Train and evaluate one model and write its record, unless it is finished or locked by another process.
 
     options: as in Job
-    Raises: Refused, UserError or whatever failed, after writing a record of it.
+    Raises: any error of the run, after writing a record with its reason; UserError if a value is invalid.
     """
     resolved = resolve(config, options)
     make_writable(resolved.folder)
@@ -99,7 +99,10 @@ def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int
 
 
 def remove_outdated_files(run_dir: Path) -> None:
-    """Before a run starts again: a finished run, repeated with `force`, keeps its record but has no checkpoint."""
+    """Before a run starts, delete the record of its last failure.
+
+    If it is a finished run repeated with `force`, its record stays until a new one replaces it, and a checkpoint that
+    it left is deleted."""
     if status_of(run_dir) == "finished":
         remove_checkpoint(run_dir)
     else:
@@ -107,18 +110,18 @@ def remove_outdated_files(run_dir: Path) -> None:
 
 
 def train_and_evaluate(run: ResolvedRun, *, devices: Sequence[int] | None) -> None:
-    """Train, from a checkpoint if the run was interrupted, evaluate, save and log. Raises: as `run`."""
+    """Train, evaluate, save and log; an interrupted run resumes from its checkpoint. Raises: as `run`."""
     draft = RecordDraft(run)
     logger: RunLogger = build(run.config.logger)
     has_finished = False
     try:
         checkpoint = checkpoint_to_resume(run.folder)
-        # Before anything can be refused, so that the logger shows the same runs as the records.
+        # Started before any part can be refused, so that the logger shows refused runs as well.
         curves = logger.start(draft.info(resumed=checkpoint is not None))
 
         data = build_data(run.config)
         evaluation_parts = build_evaluation_parts(run.config, data)  # before training, so that errors show at once
-        # After them, so that no choice of features or metrics changes the model's random numbers.
+        # After the evaluation parts, so that no choice of features or metrics changes the model's random numbers.
         model = build_seeded_model(run.config, data)
         draft.n_parameters = sum(parameter.numel() for parameter in model.parameters())
         draft.clock.lap("setup")
@@ -130,7 +133,7 @@ def train_and_evaluate(run: ResolvedRun, *, devices: Sequence[int] | None) -> No
         draft.clock.lap("evaluate")
 
         record = draft.finished(evaluation)
-        save_weights(run.folder, model)  # before the record, which says that they are there
+        save_weights(run.folder, model)  # before the record: a finished record implies that they exist
         save_images(run.folder, evaluation.images)
         record.save(run.folder)
         logger.finish(record, evaluation.images)
@@ -147,7 +150,10 @@ def train_and_evaluate(run: ResolvedRun, *, devices: Sequence[int] | None) -> No
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:
-    """The checkpoint of an interrupted run. Removes an unusable one, so that all processes of a run start alike."""
+    """The checkpoint of an interrupted run.
+
+    An unusable one is removed, so that all processes of a run start from the same state.
+    """
     checkpoint = resumable_checkpoint(run_dir, code=code_digest())
     if checkpoint is None:
         remove_checkpoint(run_dir)
@@ -157,7 +163,9 @@ def checkpoint_to_resume(run_dir: Path) -> Path | None:
 def evaluate_model(
     config: DictConfig, model: GenerativeModel, data: ImageData, parts: Mapping[str, Any], *, device: torch.device
 ) -> Evaluation:
-    """Every metric of a trained model; parts: as from `build_evaluation_parts`."""
+    """Measure every metric of a trained model.
+
+    parts: samplers, metrics and features, from `build_evaluation_parts`"""
     if config.trainer.precision == "64-true":
         model.float()  # the images are in single precision
     # Apple's GPUs have no float64, which sums of moments and likelihoods need.

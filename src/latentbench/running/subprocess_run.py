@@ -1,6 +1,5 @@
-"""A job in a subprocess, which Lightning may start again once per device."""
+"""Runs a job on several devices in a subprocess, from which Lightning starts a further process per device."""
 
-import logging
 import os
 import pickle
 import signal
@@ -12,9 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from latentbench.running.job import Job, Outcome
-
-log = logging.getLogger(__name__)
+from latentbench.running.job import Job, Outcome, log_killed
 
 OUTCOME_SUFFIX = ".outcome"
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -23,10 +20,10 @@ DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", 
 
 
 def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
-    """Run a job in `latentbench.running.worker`.
+    """Run a job in `latentbench.running.subprocess_main`.
 
-    Lightning starts the processes of the other devices with the command line of the first: with that of the Hydra app
-    each would start the whole sweep again.
+    Lightning starts the processes of the other devices with the command line of the first. With the command line of
+    `latentbench` each would start the whole sweep again.
     Raises: OSError if the subprocess cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
@@ -35,7 +32,9 @@ def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
         environment = {name: value for name, value in os.environ.items() if name not in DISTRIBUTED_VARIABLES}
         # torch warns if every network takes part in a step, for which the strategy is slower than it could be.
         environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        process = subprocess.Popen([sys.executable, "-m", "latentbench.running.worker", str(path)], env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "latentbench.running.subprocess_main", str(path)], env=environment
+        )
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -46,8 +45,7 @@ def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
             raise KeyboardInterrupt
         if path.with_suffix(OUTCOME_SUFFIX).is_file():
             return cast(Outcome, path.with_suffix(OUTCOME_SUFFIX).read_text())
-    log.error("killed (exit code %s): %s; the same command resumes it", code, job.command)
-    return "killed"
+    return log_killed(job, f"exit code {code}")
 
 
 def is_main_process() -> bool:
@@ -56,7 +54,7 @@ def is_main_process() -> bool:
 
 
 def exit_with_parent(parent: int) -> None:
-    """Wait until the parent process has ended, then end this one: nothing reads its result any more."""
+    """Wait until the parent process has ended, then end this process, since nothing would read its result."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

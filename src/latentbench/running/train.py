@@ -1,4 +1,4 @@
-"""Training: a model and its data through a Lightning trainer."""
+"""Training of a model with Lightning's trainer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def fit(
     checkpoint: Path | None = None,
     devices: Sequence[int] | None = None,
 ) -> pl.Trainer:
-    """Train for `trainer.max_epochs` epochs, or from the checkpoint of an interrupted run to their end.
+    """Train for `trainer.max_epochs` epochs in total, starting from the checkpoint if one is given.
 
     devices: numbers of the devices to use; None leaves the choice to Lightning
     Raises: UserError if the trainer's settings cannot be used.
@@ -53,7 +53,7 @@ def build_trainer(
     Raises: UserError for weights in half precision, several machines, or several devices without trainer=ddp.
     """
     if config.trainer.precision in ("bf16-true", "16-true"):
-        raise UserError(f"trainer.precision={config.trainer.precision}: weights in half precision; take bf16-mixed")
+        raise UserError(f"trainer.precision={config.trainer.precision} rounds the weights, too: take bf16-mixed")
     uses_ddp = config.trainer.get("strategy") == STRATEGY
     checkpoints = PeriodicCheckpoint(run_dir, seconds=config.checkpoint_seconds, code=code_digest())
     trainer: pl.Trainer = build(
@@ -64,12 +64,12 @@ def build_trainer(
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=1,  # losses are logged once an epoch anyway; a larger value warns of short epochs
+        log_every_n_steps=1,  # losses are logged once an epoch; a larger value only causes warnings
         **({} if devices is None else {"devices": list(devices)}),
         # Otherwise Lightning would look for processes that a cluster's scheduler started.
         **({"plugins": LightningEnvironment()} if uses_ddp else {}),
     )
-    if trainer.num_nodes > 1:  # it would wait for the other machines forever
+    if trainer.num_nodes > 1:  # Lightning would wait for the other machines forever
         raise UserError(f"trainer.num_nodes={trainer.num_nodes}: a run uses devices of one machine; leave it at 1")
     if trainer.world_size > 1 and not uses_ddp:
         raise UserError(f"trainer.devices={config.trainer.devices}: take trainer=ddp for a run on several devices")
@@ -77,7 +77,7 @@ def build_trainer(
 
 
 def join_training(job: Job, *, devices: Sequence[int] | None) -> None:
-    """Train as one of the further processes of a run on several devices; the main process does the rest."""
+    """Train in a further process of a run on several devices; the main process evaluates and saves."""
     run = resolve(job.config, job.options)
     data = build_data(run.config)
     model = build_seeded_model(run.config, data)

@@ -1,4 +1,4 @@
-"""A study's records read back from a Weights & Biases project, where `logger=wandb` put them."""
+"""Reads the records of a study from a Weights & Biases project, to which `logger=wandb` wrote them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from latentbench.errors import UserError
 from latentbench.records import wandb_keys
 from latentbench.records.record import Record, parse
-from latentbench.records.store import left_out_line, validate
+from latentbench.records.store import left_out_message, validate
 
 if TYPE_CHECKING:
     import wandb
 
-TIMEOUT = 20  # seconds, for an answer
+TIMEOUT = 20  # seconds to wait for a response
 
 
 def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[list[Record], list[str]]:
-    """The records of a study's W&B runs, and a line on each that cannot be used.
+    """The records of a study's W&B runs, and a message for each unusable one.
 
-    Of a run that was logged more than once it takes the last finished one, or the last one if none finished.
+    If a run was logged more than once, the last finished record counts, or the last record if none is finished.
 
     Raises: UserError if W&B cannot be reached, rejects the key or has no such project.
     """
@@ -31,7 +31,7 @@ def load_wandb_records(entity: str | None, project: str, study: str) -> tuple[li
                 raise UserError(f"{run.url} has no record: it has not ended, or an older version logged it")
             record = validate(parse(text, run.url), run.url)
         except UserError as error:
-            unusable.append(left_out_line(error))
+            unusable.append(left_out_message(error))
             continue
         earlier = records.get(record.run_id)
         if earlier is None or record.status == "finished" or earlier.status != "finished":
@@ -48,8 +48,8 @@ def _runs(entity: str | None, project: str, study: str) -> list[Any]:
 
 
 def wandb_api() -> "wandb.Api":
-    """W&B's API, logged in. Raises: UserError without a key, and what W&B raises."""
-    import wandb  # not at the top: it takes half a second, which tables from records need not wait for
+    """W&B's API, logged in. Raises: UserError if there is no key; errors of W&B pass through."""
+    import wandb  # not at the top: the import takes half a second, and most tables do not need it
 
     wandb.setup(wandb.Settings(silent=True))
     if not wandb.login(prompt=False, verify=True):
@@ -59,7 +59,7 @@ def wandb_api() -> "wandb.Api":
 
 @contextlib.contextmanager
 def wandb_errors_explained(context: str) -> Iterator[None]:
-    """Raises: UserError for any error (W&B raises those of many packages), one line that starts with the context."""
+    """Turn any error (W&B raises those of many packages) into a UserError of one line that starts with `context`."""
     try:
         yield
     except Exception as error:

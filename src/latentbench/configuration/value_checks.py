@@ -1,4 +1,6 @@
-"""Whether the values of a composed config are valid, as far as the values alone can tell."""
+"""Checks of the single values in a composed config.
+
+Whether the chosen parts fit together is checked when the model is built: by `Regularizer.refuses`, for example."""
 
 import math
 import re
@@ -9,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 
-# Whole numbers: smallest and largest value.
+# Whole numbers: smallest and largest valid value.
 BOUNDS = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
 
 

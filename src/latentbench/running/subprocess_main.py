@@ -1,4 +1,4 @@
-"""The process of a run on several devices: `python -m latentbench.running.worker FILE`."""
+"""The processes of a run on several devices: `python -m latentbench.running.subprocess_main FILE`."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from latentbench.errors import Diverged, UserError
-from latentbench.records.record import write_whole
+from latentbench.records.record import write_atomically
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_in_this_process
 from latentbench.running.subprocess_run import INTERRUPTED, OUTCOME_SUFFIX, exit_with_parent, is_main_process
@@ -18,7 +18,7 @@ from latentbench.running.train import join_training
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 60.0  # in which the main process can report its own error after another process has failed
+GRACE_SECONDS = 60.0  # time for the main process to report its own error after another process has failed
 
 
 def main() -> None:
@@ -31,14 +31,14 @@ def main() -> None:
     try:
         if is_main_process():
             outcome = run_in_this_process(job, devices=devices)
-            write_whole(path.with_suffix(OUTCOME_SUFFIX), outcome.encode())
+            write_atomically(path.with_suffix(OUTCOME_SUFFIX), outcome.encode())
             return
-        warnings.simplefilter("ignore")  # the main process shows the same ones
+        warnings.simplefilter("ignore")  # the main process shows the same warnings
         join_training(job, devices=devices)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if not isinstance(error, UserError | Diverged):  # those the main process raises and reports too
+        if not isinstance(error, UserError | Diverged):  # the main process reports these
             log.exception("process %s of the run failed", os.environ["LOCAL_RANK"])
         time.sleep(GRACE_SECONDS)  # when this process ends, Lightning kills the main process at once
         sys.exit(1)
