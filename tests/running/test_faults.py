@@ -53,5 +53,7 @@ def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(
     for path in small_disk.glob("adhoc/*/record.json"):
         load(path)  # whole
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
-    assert start_sweep(small_disk).wait() == 0
+    with start_sweep(small_disk) as again:
+        again.communicate()
+    assert again.returncode == 0
     assert metrics_of_runs(small_disk) == metrics_of_a_whole_sweep

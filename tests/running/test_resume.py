@@ -130,7 +130,7 @@ def test_every_change_of_the_code_is_other_code(tmp_path: Path, monkeypatch: pyt
         (tmp_path / "models" / "autoencoder.py").write_text(text)
         digests.add(code_digest.__wrapped__())
     assert len(digests) == 2
-    monkeypatch.setattr(torch, "__version__", "0.0")
+    monkeypatch.setattr("latentbench.records.provenance.version", lambda package: "0.0")
     assert code_digest.__wrapped__() not in digests
 
 
@@ -168,8 +168,8 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     holder = lock_holder(tmp_path / "lock")
     with try_lock(tmp_path / "lock") as acquired:
         assert not acquired
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.communicate()
     assert (tmp_path / "lock").exists(), "a file that is left behind is no lock"
     with try_lock(tmp_path / "lock") as acquired:
         assert acquired
@@ -184,8 +184,8 @@ def test_a_run_that_is_locked_by_another_process_is_not_run(tmp_path: Path) -> N
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
     assert (finished.code, "is locked by another process" in finished.err) == (0, True)
     assert not (of_run / "record.json").exists()
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    holder.kill()
+    holder.communicate()
     assert not is_locked(of_run / "lock"), "the operating system releases it"
     assert trained("vae", tmp_path) == whole
 
@@ -259,11 +259,12 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_
     moments = random.Random(0)
     for kill in range(KILLS):
         launcher = ("launcher=serial",) if kill % 2 else ("launcher=local", "launcher.n_jobs=2")
-        process = start_sweep(tmp_path, *launcher)
-        time.sleep(moments.uniform(6, 14))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start_sweep(tmp_path).wait() == 0
+        with start_sweep(tmp_path, *launcher) as process:
+            time.sleep(moments.uniform(6, 14))
+            os.killpg(process.pid, signal.SIGKILL)
+    with start_sweep(tmp_path) as last:
+        last.communicate()
+    assert last.returncode == 0
     assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep
 
 
@@ -285,15 +286,13 @@ def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
 
 
 def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
-    process = start_sweep(
-        tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0"
-    )
-    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
-        time.sleep(0.05)
-    (lock,) = tmp_path.glob("adhoc/*/lock")
-    assert is_locked(lock)
-    process.terminate()
-    process.wait()
+    endless = ("launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0")
+    with start_sweep(tmp_path, *endless) as process:
+        while not list(tmp_path.glob("adhoc/*/last.ckpt")):
+            time.sleep(0.05)
+        (lock,) = tmp_path.glob("adhoc/*/lock")
+        assert is_locked(lock)
+        process.terminate()
     until = time.monotonic() + 30
     while is_locked(lock):
         assert time.monotonic() < until, "the worker is still running"

@@ -39,7 +39,8 @@ def load_arrays(folder: Path, run: Record) -> dict[str, NDArray[Any]]:
     folder: the folder of the study
     """
     try:
-        with np.load(images_of(folder, run), allow_pickle=False) as file:
+        # Opened here, since numpy leaves a damaged archive open.
+        with images_of(folder, run).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
