@@ -99,5 +99,5 @@ def test_the_errors_of_scores_of_codes(option: str) -> None:
         metric.update(factors.float() @ mixed + torch.randn(1500, 3), factors)
         made.append(metric.compute())
     for name in metric.quantities:
-        numbers, errors = ([getattr(one[name], part).item() for one in made] for part in ("value", "error"))
+        numbers, errors = ([getattr(one[name], part).item() for one in made] for part in ("value", "standard_error"))
         assert_right(numbers, errors, at_most=2.0)  # with 20 sets, and of halves
