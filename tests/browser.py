@@ -44,6 +44,7 @@ class Browser:
         finally:
             self.driver.terminate()
             self.driver.wait(timeout=30)
+            self.driver.stdout.close()
 
     def open(self, url: str) -> None:
         self._post("/url", url=url)
