@@ -125,7 +125,7 @@ def workspace(config: DictConfig, sections: dict[str, list[Panel]], entity: str,
         ],
         settings=workspaces.WorkspaceSettings(x_axis=wandb_keys.EPOCH, max_runs=MAX_RUNS),
         runset_settings=workspaces.RunsetSettings(
-            filters=[expr.Metric("Group") == config.study],
+            filters=expr.And(expr.Metric("Group") == config.study),
             groupby=[expr.Config(wandb_keys.VARIANT)],
             pinned_columns=[f"summary:{key}" for key in columns[:8]],
         ),
