@@ -8,7 +8,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.errors import UserError
@@ -29,9 +29,11 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             parser = OverridesParser.create(GlobalHydra.instance().config_loader())
             parsed = parser.parse_overrides(overrides)
             single_values = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-            config = compose("config", overrides=single_values, return_hydra_config=True)
+            config = _compose(single_values)
             if not is_multirun and config.hydra.mode != RunMode.MULTIRUN:
-                return [_compose_job(overrides, is_alone=True)]
+                if len(single_values) < len(overrides):
+                    config = _compose(overrides)  # Hydra refuses several values and says how to give them
+                return [_to_job(config, is_alone=True)]
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
                 raise UserError(f"sweep={study} has an empty grid: list the values to vary under hydra.sweeper.params")
@@ -39,7 +41,7 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
-            return [_compose_job(combination, is_alone=False) for combination in combinations]
+            return [_to_job(_compose(combination), is_alone=False) for combination in combinations]
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
@@ -65,8 +67,11 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [*([f"hydra.searchpath=[{','.join(folders)}]"] if folders else []), *overrides], is_multirun
 
 
-def _compose_job(overrides: Sequence[str], *, is_alone: bool) -> Job:
-    config = compose("config", overrides=list(overrides), return_hydra_config=True)
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def _to_job(config: DictConfig, *, is_alone: bool) -> Job:
     choices, words = dict(config.hydra.runtime.choices), list(config.hydra.overrides.task)
     with open_dict(config):
         del config.hydra
