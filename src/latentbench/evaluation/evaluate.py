@@ -16,7 +16,7 @@ from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
 from latentbench.metrics.base import Metric, describe_quantities
-from latentbench.metrics.inputs import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, not_finite
+from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
 from latentbench.samplers.base import Sampler
@@ -101,17 +101,16 @@ def make_metric_inputs(
         skipped[RECONSTRUCTION] = skipped[INTERPOLATION] = no_latents
     else:
         validation_images = data.images("validation")[:n].to(device)
-        codes = torch.cat([model.encode(batch) for batch in validation_images.split(CHUNK)])
-        images[RECONSTRUCTION] = _decode(model, codes)
+        codes = in_chunks(model.encode, validation_images)
+        images[RECONSTRUCTION] = in_chunks(model.decode, codes)
         if no_interpolation := model.cannot("interpolate", binary=data.is_binary):
             skipped[INTERPOLATION] = no_interpolation
         else:
-            images[INTERPOLATION] = _decode(model, model.interpolate(codes, codes.roll(1, 0)))
+            images[INTERPOLATION] = in_chunks(model.decode, model.interpolate(codes, codes.roll(1, 0)))
         no_latents = not_finite(codes, "codes")
         if not no_latents and any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
-                batches = data.images("train").split(CHUNK)
-                latents = torch.cat([model.posterior_distribution(x.to(device)).sample() for x in batches])
+                latents = in_chunks(lambda x: model.posterior_distribution(x.to(device)).sample(), data.images("train"))
             no_latents = not_finite(latents, "latents")
     for name, sampler in samplers.items():
         if sampler.needs_latents and no_latents:
@@ -122,7 +121,7 @@ def make_metric_inputs(
             continue
         with seeded(seed, f"sampler {name}"):
             sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
-            images[name] = _decode(model, sampler.draw(n))
+            images[name] = in_chunks(model.decode, sampler.draw(n))
     for name in list(images):
         if reason := not_finite(images[name], "pixels"):
             skipped[name] = reason
@@ -154,7 +153,3 @@ def figure_images(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
     with seeded(seed, "pictures of latents"):
         views = latent_views(inputs)
     return {name: to_uint8(images[:FIGURE_IMAGES]) for name, images in sets.items()} | views
-
-
-def _decode(model: GenerativeModel, latents: Tensor) -> Tensor:
-    return torch.cat([model.decode(z) for z in latents.split(CHUNK)])

@@ -1,6 +1,6 @@
 """What a metric gets: the trained model, the data, and the image sets of the run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -63,7 +63,7 @@ class MetricInputs:
         if set_name not in self._features_by_set:
             images = self.images[set_name]
             self._features_by_set[set_name] = (
-                self._extract_cached(images) if set_name == REAL else self._extract(images)
+                self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
             )
         return self._features_by_set[set_name]
 
@@ -75,16 +75,18 @@ class MetricInputs:
     @cached_property
     def codes(self) -> Tensor:
         """The code of each test image, (N, D). Only for models with an encoder."""
-        return torch.cat([self.model.encode(batch) for batch in self.test_images.split(CHUNK)])
-
-    def _extract(self, images: Tensor) -> Tensor:
-        return torch.cat([self.features(batch) for batch in images.split(CHUNK)])
+        return in_chunks(self.model.encode, self.test_images)
 
     def _extract_cached(self, images: Tensor) -> Tensor:
         """For images that are the same in every run: their features are stored and shared between runs."""
         content = [images, *self.features.state_dict().values()]
-        (features,) = cached(f"features {self.features.name}", content, lambda: [self._extract(images)])
+        (features,) = cached(f"features {self.features.name}", content, lambda: [in_chunks(self.features, images)])
         return features
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """The function of rows (N, ...), CHUNK rows at a time."""
+    return torch.cat([function(chunk) for chunk in rows.split(CHUNK)])
 
 
 def not_finite(rows: Tensor, kind: str) -> str | None:
