@@ -11,7 +11,7 @@ import torch
 
 from latentbench.configuration.compose import compose_config
 from latentbench.evaluation.evaluate import make_metric_inputs, seeded
-from latentbench.running.build import build, build_evaluation_parts, build_model
+from latentbench.evaluation.build import build, build_measuring_parts, build_model
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     config = compose_config(sys.argv[1:] or ["data=mnist", "latent_size=10"])
     data = build(config.data, seed=0)
     data.setup()
-    measures = build_evaluation_parts(config, data)
+    measures = build_measuring_parts(config, data)
     model = build_model(config, data).eval()
     device = torch.device("cpu")
     seconds = {}

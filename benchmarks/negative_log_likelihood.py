@@ -13,7 +13,7 @@ import torch
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
-from latentbench.running.build import build, build_model
+from latentbench.evaluation.build import build, build_model
 
 IMAGES, SAMPLES, LOOPED = 400, 1000, 2
 

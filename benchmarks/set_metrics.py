@@ -26,7 +26,7 @@ from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics.base import ImageMetric
 from latentbench.metrics.inputs import MetricInputs
-from latentbench.running.build import build
+from latentbench.evaluation.build import build
 
 IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
 

@@ -23,7 +23,7 @@ from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
-from latentbench.running.build import build, build_model
+from latentbench.evaluation.build import build, build_model
 from latentbench.running.train import fit
 
 ROUNDS = 3

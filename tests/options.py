@@ -28,7 +28,7 @@ from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Regularizer
-from latentbench.running.build import build, build_model
+from latentbench.evaluation.build import build, build_model
 from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -10,7 +10,7 @@ from torch import Tensor
 from latentbench.configuration.catalogue import CONF_DIR, option_description
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
-from latentbench.running.build import build
+from latentbench.evaluation.build import build
 from options import SPLITS, data_set, node_of, options, shown_to
 
 EVERY = [(option, binarize) for option in options("data") for binarize in BINARIZATIONS]

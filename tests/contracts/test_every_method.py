@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration.identity import identity
 from latentbench.data.base import ImageData
-from latentbench.running.build import build_model
+from latentbench.evaluation.build import build_model
 from latentbench.running.train import fit
 from options import composed, few_digits, node_of, noise_images, options
 

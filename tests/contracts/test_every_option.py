@@ -22,7 +22,7 @@ from latentbench.cli.help import help_text
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
-from latentbench.running.build import build_model
+from latentbench.evaluation.build import build_model
 from options import (
     ALL,
     SEVERAL,

@@ -12,7 +12,7 @@ from torch import Tensor
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import Ability
-from latentbench.running.build import build_model
+from latentbench.evaluation.build import build_model
 from options import autoencoder, composed, few_digits, options, plain, refusal_of, some_images
 
 DATA = few_digits()

@@ -9,7 +9,7 @@ from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
 from latentbench.configuration.value_checks import check
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
-from latentbench.running.build import build
+from latentbench.evaluation.build import build
 from options import composed, options, with_every_value
 
 

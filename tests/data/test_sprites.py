@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentbench.data.sprites import SIDE, Sprites, _load, paint
 from latentbench.errors import UserError
-from latentbench.running.build import build
+from latentbench.evaluation.build import build
 from options import SPLITS, composed, data_set, node_of
 
 SHAPES, SCALES, ORIENTATIONS, POSITIONS = 3, 6, 10, 12

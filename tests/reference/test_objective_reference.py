@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 from latentbench.annealing.base import Annealing
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
-from latentbench.running.build import build_model
+from latentbench.evaluation.build import build_model
 from latentbench.running.train import fit
 from options import autoencoder, composed, few_digits, linear_autoencoder, options, part_of, plain, some_images
 

@@ -25,7 +25,7 @@ from latentbench.errors import Refused
 from latentbench.launchers.local import usable_gpus
 from latentbench.records.record import load
 from latentbench.running import data_parallel
-from latentbench.running.build import build_seeded_model
+from latentbench.evaluation.build import build_seeded_model
 from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import CHECKPOINT, Job
 from latentbench.running.train import fit

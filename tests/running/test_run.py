@@ -561,14 +561,14 @@ def test_a_copied_run_is_still_that_run(vae: Path, tmp_path: Path) -> None:
 def test_the_choice_of_metrics_does_not_change_the_trained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_evaluation_parts = run.build_evaluation_parts
+    build_measuring_parts = run.build_measuring_parts
 
     def drawing(*arguments: Any) -> dict[str, Any]:
         torch.rand(7)
-        return build_evaluation_parts(*arguments)
+        return build_measuring_parts(*arguments)
 
     assert latentbench(*QUICK, f"output_dir={tmp_path / 'one'}").code == 0
-    monkeypatch.setattr(run, "build_evaluation_parts", drawing)
+    monkeypatch.setattr(run, "build_measuring_parts", drawing)
     assert latentbench(*QUICK, f"output_dir={tmp_path / 'two'}").code == 0
     one, two = (next((tmp_path / out).glob("*/*/model.safetensors")).read_bytes() for out in ("one", "two"))
     assert one == two

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-from collections import Counter
 from typing import NoReturn
 
 import hydra
@@ -12,19 +11,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentbench import __version__
 from latentbench.cli.jobs import compose_jobs
+from latentbench.cli.launch import launch
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.messages import explain
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.running.job import Job
-from latentbench.running.logging_setup import set_up_logging
 
 # Flags with which Hydra prints a config or its own help and runs nothing.
 HYDRA_FLAGS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
 
 def main() -> None:
-    """Exit code 0: no run failed; 1: one failed or was killed; 2: the command or a run is invalid; 130: interrupted."""
+    """Exit code 2: the command is invalid; otherwise as `launch`."""
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         from latentbench.cli.help import help_text
@@ -40,10 +39,10 @@ def main() -> None:
             _run_hydra_flag()
             return
         jobs = compose_jobs(arguments)
+        _exit_if_invalid(jobs)
+        sys.exit(launch(jobs))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _exit_with([explain(error)])
-    _exit_if_invalid(jobs)
-    _exit_with_code_of(_launch(jobs))
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
@@ -61,27 +60,6 @@ def _exit_if_invalid(jobs: list[Job]) -> None:
             problems.append(explain(error))
     if problems:
         _exit_with(list(dict.fromkeys(problems)))
-
-
-def _launch(jobs: list[Job]) -> Counter[str]:
-    """Run all jobs and count their outcomes."""
-    from latentbench.running.build import build  # not at the top: it imports torch, which --help and errors do not need
-
-    set_up_logging()
-    try:
-        outcomes: Counter[str] = build(jobs[0].config.launcher).launch(jobs)
-    except UserError as error:
-        _exit_with([explain(error)])
-    except KeyboardInterrupt:
-        print("latentbench: interrupted; the same command resumes the runs", file=sys.stderr)
-        sys.exit(130)
-    return outcomes
-
-
-def _exit_with_code_of(outcomes: Counter[str]) -> None:
-    if outcomes.total() > 1:
-        print("runs:", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), file=sys.stderr)
-    sys.exit(1 if outcomes["failed"] or outcomes["killed"] else 2 if outcomes["invalid"] else 0)
 
 
 def _exit_with(reasons: list[str]) -> NoReturn:

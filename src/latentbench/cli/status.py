@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(arguments: Sequence[str]) -> None:
     jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
-    folders = list(dict.fromkeys(resolve(job.config, job.options).folder for job in jobs))
+    folders = list(dict.fromkeys(resolve(job).folder for job in jobs))
     print("\n".join(status_lines(folders)))
 
 

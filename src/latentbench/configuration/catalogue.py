@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.errors import UserError
+
 PACKAGE = Path(__file__).parents[1]
 # conf/ is inside the package in a wheel, and at the root of a checkout.
 CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if folder.is_dir())
@@ -13,7 +15,9 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "co
 PARTS = ("backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing")
 # The groups that affect training, in the order in which names and tags list them.
 TRAINING_GROUPS = ("method", "data", "model", *PARTS)
-GROUPS = (*TRAINING_GROUPS, "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep")
+# The groups that only affect how a trained model is measured.
+MEASURING_GROUPS = ("sampler", "features", "metric")
+GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 
@@ -29,6 +33,17 @@ def option_description(path: Path) -> str:
         if line.startswith("# ") and not line.startswith("# @"):
             return line.removeprefix("# ")
     return ""
+
+
+def option_node(group: str, option: str) -> DictConfig:
+    """The config of an option of MULTI_OPTION_GROUPS, from its YAML. Raises: UserError if there is no such option."""
+    files = {path.stem: path for path in option_files(group)}
+    if option not in files:
+        raise UserError(f"{group}={option}: there is no such option; choose one of {', '.join(files)}")
+    content = OmegaConf.load(files[option])
+    assert isinstance(content, DictConfig)
+    node: DictConfig = content[option]
+    return node
 
 
 def preset(method: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The identity of a run: its choices and its id."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, SCALARS
+from latentbench.configuration.catalogue import GROUPS, MEASURING_GROUPS, MULTI_OPTION_GROUPS, SCALARS
 
 # Settings that cannot change a result: configs that differ only in these have the same run id.
 WITHOUT_EFFECT = (
@@ -35,11 +37,16 @@ def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return groups | {scalar: config[scalar] for scalar in SCALARS}
 
 
+def model_arguments(config: DictConfig) -> set[str]:
+    """Names of the arguments that the model's constructor takes. Imports the model."""
+    return set(inspect.signature(get_class(config.model._target_)).parameters)
+
+
 def identity(config: DictConfig) -> dict[str, Any]:
-    """The resolved config without the settings that cannot change a result."""
+    """The resolved config without the settings that cannot change a trained model."""
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
-    for path in WITHOUT_EFFECT:
+    for path in (*WITHOUT_EFFECT, *MEASURING_GROUPS):
         *parents, leaf = path.split(".")
         holder = content
         for parent in parents:
@@ -49,7 +56,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
 
 
 def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
-    """The id of a run: its main choices in readable form, and a hash of every setting that can change its result."""
+    """The id of a run: its main choices in readable form, and a hash of all settings that can change the model."""
     content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     weight = "" if config.beta is None else f"-b{config.beta:g}"

@@ -1,11 +1,11 @@
 """Evaluation of a trained model: generate the images of every set once, then measure every metric on them."""
 
 import contextlib
-import dataclasses
 import hashlib
+import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,26 +15,24 @@ from tqdm import tqdm
 from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
-from latentbench.metrics.base import Metric, describe_quantities
+from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describe_quantities
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
+from latentbench.records.measuring import TEST, Cells, Measured
 from latentbench.samplers.base import Sampler
+
+log = logging.getLogger(__name__)
 
 FIGURE_IMAGES = 64  # images of each set that are stored for figures and dashboards
 ORIGINAL = "original"  # the images whose reconstructions are stored
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The result of an evaluation; the keys of metrics are `quantity/set_name`."""
+class Evaluation(NamedTuple):
+    """The result of an evaluation."""
 
-    metrics: dict[str, float]
-    standard_errors: dict[str, float]
-    skipped: dict[str, str]  # why a key has no value
-    caveats: dict[str, str]
-    images: dict[str, np.ndarray]  # uint8 images (N, C, H, W) of every set, and the arrays of `latent_views`
-    facts: dict[str, Any]  # how it was measured: features, numbers of images, units; and the facts of the model
+    measured: Measured
+    images: dict[str, np.ndarray]  # uint8 images (N, C, H, W) of every new set, and the arrays of `latent_views`
 
 
 @torch.no_grad()
@@ -47,20 +45,39 @@ def evaluate(
     metrics: Mapping[str, Metric],
     seed: int,
     device: torch.device,
+    cells: Mapping[str, Cells] | None = None,
+    with_views: bool = True,
 ) -> Evaluation:
-    """Measure every metric: on the images of every sampler, on reconstructions and interpolations, and on test images.
+    """Measure metrics on the images of samplers, on reconstructions and interpolations, and on test images.
 
     Every set has min(validation images, test images) images. Each sampler and each metric draws with its own seed, so
-    that no value depends on which other samplers and metrics are evaluated.
+    that no value depends on which other samplers and metrics are evaluated. A metric that raises an error is skipped
+    with the error as its reason; the others are measured.
+
+    cells: the sets on which to measure each metric; None: every metric on every set
+    with_views: also generate the sets without a sampler, and the views of the latents, for figures
     """
     model.to(device).eval()
-    inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device)
+    cells = cells or {name: Cells(frozenset(samplers), True) for name in metrics}
+    with_other_sets = with_views or any(
+        cells[name].others and isinstance(m, ImageMetric) for name, m in metrics.items()
+    )
+    inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device, with_other_sets)
     measurements = Measurements()
+    failed: dict[str, str] = {}
     for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
         # Every process has all images. If they were combined across processes, they would count several times.
         metric.distributed_available_fn = lambda: False
-        with seeded(seed, f"metric {name}"):
-            measurements.merge(metric.to(device).measure(inputs))
+        metric_inputs = inputs.restricted_to(cells[name])
+        try:
+            with seeded(seed, f"metric {name}"):
+                measurements.merge(metric.to(device).measure(metric_inputs))
+        except Exception as error:
+            log.exception("metric %s failed; the others are measured", name)
+            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+            sets = [*metric_inputs.images, *metric_inputs.skipped] if isinstance(metric, ImageMetric) else [TEST]
+            for set_name in sets:
+                measurements.skip(metric.quantities, set_name, failed[name])
     values = measurements.values
     for key in [key for key, value in values.items() if not math.isfinite(value)]:
         measurements.skipped[key] = f"the value is {values.pop(key)}, not a finite number"
@@ -71,16 +88,19 @@ def evaluate(
         "metrics": describe_quantities(metrics),
         **model.facts(),
     }
-    return Evaluation(
+    measured = Measured(
         metrics=values,
         standard_errors={
             key: error for key, error in measurements.standard_errors.items() if key in values and math.isfinite(error)
         },
         skipped=measurements.skipped,
         caveats={key: caveat for key, caveat in measurements.caveats.items() if key in values},
-        images=figure_images(inputs, seed),
+        quantities={name: list(metric.quantities) for name, metric in metrics.items()},
+        uses_features={name: isinstance(metric, FeatureMetric) for name, metric in metrics.items()},
+        failed=failed,
         facts=facts,
     )
+    return Evaluation(measured, figure_images(inputs, seed, with_views=with_views))
 
 
 def make_metric_inputs(
@@ -90,23 +110,27 @@ def make_metric_inputs(
     features: Features,
     seed: int,
     device: torch.device,
+    with_other_sets: bool,
 ) -> MetricInputs:
-    """Generate the images of every set, or record why a set has none."""
+    """Generate the images of every set, or record why a set has none.
+
+    with_other_sets: also of those without a sampler
+    """
     n = min(data.size("validation"), data.size("test"))
-    images = {REAL: data.expected_images("validation")[:n].to(device)}
-    skipped = {}
+    images, skipped, no_latents = {}, {}, model.cannot("encode", binary=data.is_binary)
     latents = None
-    no_latents = model.cannot("encode", binary=data.is_binary)
-    if no_latents:
+    if with_other_sets:
+        images[REAL] = data.expected_images("validation")[:n].to(device)
+    if no_latents and with_other_sets:
         skipped[RECONSTRUCTION] = skipped[INTERPOLATION] = no_latents
-    else:
-        validation_images = data.images("validation")[:n].to(device)
-        codes = in_chunks(model.encode, validation_images)
-        images[RECONSTRUCTION] = in_chunks(model.decode, codes)
-        if no_interpolation := model.cannot("interpolate", binary=data.is_binary):
-            skipped[INTERPOLATION] = no_interpolation
-        else:
-            images[INTERPOLATION] = in_chunks(model.decode, model.interpolate(codes, codes.roll(1, 0)))
+    elif not no_latents:
+        codes = in_chunks(model.encode, data.images("validation")[:n].to(device))
+        if with_other_sets:
+            images[RECONSTRUCTION] = in_chunks(model.decode, codes)
+            if no_interpolation := model.cannot("interpolate", binary=data.is_binary):
+                skipped[INTERPOLATION] = no_interpolation
+            else:
+                images[INTERPOLATION] = in_chunks(model.decode, model.interpolate(codes, codes.roll(1, 0)))
         no_latents = not_finite(codes, "codes")
         if not no_latents and any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
@@ -145,11 +169,13 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
-def figure_images(inputs: MetricInputs, seed: int) -> dict[str, np.ndarray]:
+def figure_images(inputs: MetricInputs, seed: int, *, with_views: bool) -> dict[str, np.ndarray]:
     """Arrays for figures: the first images of every set, the originals of the reconstructions, and the latent views."""
     sets: dict[str, Tensor] = dict(inputs.images)
     if RECONSTRUCTION in sets:
         sets[ORIGINAL] = inputs.data.images("validation")
-    with seeded(seed, "pictures of latents"):
-        views = latent_views(inputs)
+    views = {}
+    if with_views:
+        with seeded(seed, "pictures of latents"):
+            views = latent_views(inputs)
     return {name: to_uint8(images[:FIGURE_IMAGES]) for name, images in sets.items()} | views

@@ -72,7 +72,7 @@ class WeightsAndBiases(RunLogger):
         self._run = wandb.init(
             mode=mode,
             id=self._resume_state.wandb_id,
-            resume="allow" if self._resume_state.last_epoch else None,
+            resume="allow",
             project=self.project,
             entity=self.entity,
             group=run.study,
@@ -83,6 +83,7 @@ class WeightsAndBiases(RunLogger):
             config=wandb_keys.start_config(run.run_id, run.choices, run.config),
             # Otherwise wandb would continue a run that was left open in this process.
             reinit="finish_previous",
+            allow_val_change=True,  # a run that is measured again has more settings of measuring
             settings=wandb.Settings(**QUIET, **TIMEOUTS),
         )
         # Lightning's step counts the steps of every optimizer, so that two methods would not share an axis.
@@ -96,10 +97,9 @@ class WeightsAndBiases(RunLogger):
         """Write the summary, with the direction of each metric, and the image grids."""
         if self._run is None:
             return
-        self._resume_state.delete()
         try:
             resolved = record.config.get(wandb_keys.RESOLVED, {})
-            self._run.config[wandb_keys.RESOLVED] = resolved
+            self._run.config.update(record.config, allow_val_change=True)
             for key in record.metrics:
                 facts = resolved.get("metrics", {}).get(key.split("/")[0], {})
                 self._run.define_metric(key, summary=SUMMARY_BY_DIRECTION[facts.get("higher_is_better")])
@@ -126,10 +126,10 @@ class WeightsAndBiases(RunLogger):
 
 
 class ResumeState:
-    """The id of a run's W&B run and the last epoch logged of each stage, in a file in the run folder until it ends.
+    """The id of a run's W&B run and the last epoch logged of each stage, in a file in the run folder.
 
-    A run that resumes from a checkpoint continues the same W&B run. Epochs that it repeats since the checkpoint have
-    the same losses again and are not logged twice.
+    A run that resumes from a checkpoint, or is measured again, continues the same W&B run. Epochs that it repeats since
+    the checkpoint have the same losses again and are not logged twice.
     """
 
     def __init__(self, run_dir: Path, *, resumed: bool) -> None:
@@ -141,18 +141,19 @@ class ResumeState:
                 content = json.loads(self.path.read_text())
                 self.wandb_id, self.last_epoch = content["id"], content["epochs"]
 
+        with contextlib.suppress(OSError):  # then the next part of the run is another W&B run
+            self._save()
+
     def is_logged(self, stage: str, epoch: int) -> bool:
         return epoch <= self.last_epoch.get(stage, -1)
 
     def set_logged(self, stage: str, epoch: int) -> None:
         self.last_epoch[stage] = epoch
+        self._save()
+
+    def _save(self) -> None:
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text(json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}))
-
-    def delete(self) -> None:
-        """Delete the file, so that the next run in this folder starts a new W&B run."""
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
 
 
 class _Curves(WandbLogger):

@@ -1,5 +1,6 @@
 """What a metric gets: the trained model, the data, and the image sets of the run."""
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from latentbench.data.base import ImageData
 from latentbench.features.base import Features
 from latentbench.features.cache import cached
 from latentbench.models.base import GenerativeModel
+from latentbench.records.measuring import Cells
 
 CHUNK = 1000  # images per forward pass
 
@@ -57,6 +59,20 @@ class MetricInputs:
     def samplers(self) -> list[str]:
         """Names of the samplers that produced images."""
         return [name for name in self.images if name not in (REAL, RECONSTRUCTION, INTERPOLATION)]
+
+    def restricted_to(self, cells: Cells) -> "MetricInputs":
+        """The same inputs with the image sets of some cells alone."""
+        names = {
+            name
+            for name in [*self.images, *self.skipped]
+            if (cells.others if name in (REAL, RECONSTRUCTION, INTERPOLATION) else name in cells.samplers)
+        }
+        if names == self.images.keys() | self.skipped.keys():
+            return self
+        restricted = copy.copy(self)  # shares the features that are computed already
+        restricted.images = {name: images for name, images in self.images.items() if name in names}
+        restricted.skipped = {name: reason for name, reason in self.skipped.items() if name in names}
+        return restricted
 
     def features_of(self, set_name: str) -> Tensor:
         """Features (N, F) of an image set."""

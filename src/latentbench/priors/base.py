@@ -47,6 +47,10 @@ class Prior(nn.Module, ABC):
         """Return the latents half-way from start to end, all (B, D), on a path that suits p: here, a straight line."""
         return (start + end) / 2
 
+    def interpolate(self, start: Tensor, end: Tensor, t: float) -> Tensor:
+        """Return the latents at t in [0, 1] of the same path, all (B, D)."""
+        return (1 - t) * start + t * end
+
     @abstractmethod
     def forward(self, encode: Encode | None) -> Distribution:
         """Return p(z).

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform
-from latentbench.distributions.spaces import SPHERE, Space, slerp_midpoint
+from latentbench.distributions.spaces import SPHERE, Space, slerp, slerp_midpoint
 from latentbench.priors.base import Encode, Prior
 
 
@@ -27,3 +27,6 @@ class HyperspherePrior(Prior):
     def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
         """On the great circle through both."""
         return slerp_midpoint(start, end)
+
+    def interpolate(self, start: Tensor, end: Tensor, t: float) -> Tensor:
+        return slerp(start, end, t)

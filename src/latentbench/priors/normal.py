@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from latentbench.distributions.spaces import slerp_midpoint
+from latentbench.distributions.spaces import slerp, slerp_midpoint
 from latentbench.priors.independent import IndependentPrior
 
 
@@ -17,3 +17,6 @@ class NormalPrior(IndependentPrior):
     def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
         """On the great circle: samples of N(0, I) have lengths of about sqrt(D), a straight line has shorter ones."""
         return slerp_midpoint(start, end)
+
+    def interpolate(self, start: Tensor, end: Tensor, t: float) -> Tensor:
+        return slerp(start, end, t)

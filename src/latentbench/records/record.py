@@ -1,9 +1,22 @@
 """The record of a run: one JSON file. Tables are made from records alone.
 
-Its top-level keys are public: schema, run_id, study, status (finished | failed | refused), choices (group or scalar ->
-option or value), metrics (key -> number), standard_errors (key -> standard error within the run), skipped (key ->
-reason), caveats (key -> why to be careful with the number), reason (of a failed or refused run), config (composed, with
-`resolved`: what the run determined itself), seconds (by phase), n_parameters, environment.
+Its top-level keys are public:
+
+    schema, run_id, study
+    status           finished | trained (not measured yet) | failed | refused
+    reason           why it failed, was refused, or could not be measured
+    choices          group or scalar -> option or value
+    preset           the parts and the beta that its method set when it was trained
+    config           composed, with `resolved`: what the run determined itself
+    metrics          `quantity/set` -> number
+    standard_errors  `quantity/set` -> standard error within the run
+    skipped          `quantity/set` -> why it has no number
+    caveats          `quantity/set` -> why to be careful with the number
+    measured         metric -> `uses_features`, and `sets`: set -> the number of the evaluation that measured it
+    evaluations      versions, hardware and seconds of every evaluation, from number 0 on
+    n_parameters     of the model
+    environment      versions and hardware of the training
+    seconds          by phase
 """
 
 import dataclasses
@@ -17,9 +30,9 @@ import orjson
 
 from latentbench.errors import UserError
 
-SCHEMA = 2
+SCHEMA = 3
 FILE_NAME = "record.json"
-Status = Literal["finished", "failed", "refused"]
+Status = Literal["finished", "trained", "failed", "refused"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,26 +43,34 @@ class Record:
     study: str
     status: Status
     choices: dict[str, Any]
+    preset: dict[str, Any]
     config: dict[str, Any]
     environment: dict[str, Any]
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     standard_errors: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     caveats: dict[str, str] = dataclasses.field(default_factory=dict)
+    measured: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     reason: str | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     n_parameters: int | None = None
     schema: int = SCHEMA
 
     def save(self, run_dir: Path) -> None:
-        """Write `record.json` atomically; a finished record is only replaced by another finished one.
+        """Write `record.json` atomically; a failure never replaces the record of a trained model.
 
         Raises: ValueError if a metric or a standard error is not finite, which JSON cannot express.
         """
-        if self.status != "finished" and status_of(run_dir) == "finished":
+        if not self.is_trained and is_trained(run_dir):
             return
         text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
         write_atomically(run_dir / FILE_NAME, text.encode() + b"\n")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the run folder holds the weights of a trained model."""
+        return self.status in ("finished", "trained")
 
     def to_line(self) -> str:
         """The record as one line of JSON, the form in results/ and W&B."""
@@ -109,12 +130,17 @@ def parse(text: str | bytes, source: str) -> Record:
         raise UserError(f"{source} has a missing or unknown key for schema {SCHEMA} ({error})") from error
 
 
-def status_of(run_dir: Path) -> Status | None:
-    """The status in the record of a run folder; None if there is no readable record."""
+def load_or_none(run_dir: Path) -> Record | None:
+    """The record of a run folder; None if there is no readable one."""
     try:
-        return load(run_dir / FILE_NAME).status
+        return load(run_dir / FILE_NAME)
     except UserError:
         return None
+
+
+def is_trained(run_dir: Path) -> bool:
+    record = load_or_none(run_dir)
+    return record is not None and record.is_trained
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, Status, load, parse, write_atomically
+from latentbench.records.run_folder import IMAGES_NAME
 
 PUBLISHED_NAME = "records.jsonl"
-IMAGES_NAME = "images.npz"
 MAX_NUMBER = 1e100  # larger numbers have no finite square, which standard deviations need
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latentbench.records.record import Record
+from latentbench.records.run_folder import load_images
 from latentbench.records.store import images_of
 from latentbench.reporting.plots import Images, scatter
 
@@ -33,17 +32,18 @@ class Picture:
     caption: str
 
 
+def to_png(picture: Picture) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture.pixels).save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
 def load_arrays(folder: Path, run: Record) -> dict[str, NDArray[Any]]:
     """The image sets and latents that a run saved; empty if the file is missing or damaged.
 
     folder: the folder of the study
     """
-    try:
-        # Opened here, since numpy leaves a damaged archive open.
-        with images_of(folder, run).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}
+    return load_images(images_of(folder, run))
 
 
 def pictures(arrays: Mapping[str, NDArray[Any]], *, lines: int) -> dict[str, Picture]:

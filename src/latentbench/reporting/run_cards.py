@@ -2,16 +2,13 @@
 
 import base64
 import dataclasses
-import io
 import math
 from pathlib import Path
-
-from PIL import Image
 
 from latentbench.records.record import Record
 from latentbench.reporting.formats import PLUS_MINUS
 from latentbench.reporting.grouping import settings
-from latentbench.reporting.image_grids import Picture, load_arrays, pictures
+from latentbench.reporting.image_grids import Picture, load_arrays, pictures, to_png
 from latentbench.reporting.summary import Row, format_value
 
 LINES = 4  # lines of images in a picture
@@ -57,9 +54,7 @@ def make_card(folder: Path, run: Record) -> RunCard:
 
 def data_uri(picture: Picture) -> str:
     """A picture as the data URI of a PNG."""
-    content = io.BytesIO()
-    Image.fromarray(picture.pixels).save(content, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(to_png(picture)).decode()}"
 
 
 def _measures(run: Record) -> dict[str, dict[str, str]]:

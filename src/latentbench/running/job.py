@@ -1,20 +1,18 @@
 """A composed run, the resolved run, and its outcome. Imports no torch, so that commands start quickly."""
 
-import inspect
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import PARTS
-from latentbench.configuration.identity import choices, run_id
+from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
-from latentbench.records.record import status_of
+from latentbench.records.measuring import Settings, cells_to_measure, settings_of
+from latentbench.records.record import load_or_none
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +20,16 @@ LOCK = "lock"  # file in a run folder, locked while a process works on the run
 CHECKPOINT = "last.ckpt"  # file in a run folder, from which an interrupted run continues
 
 # invalid: a setting, the data or the environment cannot be used; killed: the process of the run died.
-Outcome = Literal["finished", "finished before", "locked by another process", "failed", "refused", "invalid", "killed"]
+Outcome = Literal[
+    "finished",
+    "finished before",
+    "finished, but a metric failed",
+    "locked by another process",
+    "failed",
+    "refused",
+    "invalid",
+    "killed",
+]
 
 
 class Job(NamedTuple):
@@ -32,6 +39,7 @@ class Job(NamedTuple):
     options: dict[str, Any]  # Hydra's `runtime.choices`: the chosen option of every group
     overrides: list[str]  # as given on the command line
     is_alone: bool  # not part of a sweep; a refused run is an error if alone, and a result like any other in a sweep
+    stored: Path | None = None  # folder of a stored run, which is only measured; None: the run is trained if necessary
 
     @property
     def command(self) -> str:
@@ -45,24 +53,38 @@ class ResolvedRun(NamedTuple):
     config: DictConfig
     choices: dict[str, Any]
     folder: Path
+    is_only_measured: bool = False  # a stored run, which is not trained
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it needs no training: a trained model is stored, and `force` does not ask for another."""
+        if self.config.force and not self.is_only_measured:
+            return False
+        record = load_or_none(self.folder)
+        return record is not None and record.is_trained
 
     @property
     def is_done(self) -> bool:
-        """Whether the run is finished, and `force` is not set."""
-        return not self.config.force and status_of(self.folder) == "finished"
+        """Whether the run is trained and every number it asks for is recorded, and `force` is not set."""
+        record = load_or_none(self.folder)
+        if self.config.force or record is None or not record.is_trained:
+            return False
+        return record.status == "finished" and not cells_to_measure(record, self.requested)
+
+    @property
+    def requested(self) -> Settings:
+        """The settings with which the run is to be measured."""
+        return settings_of(OmegaConf.to_container(self.config, resolve=True))  # type: ignore[arg-type]
 
 
-def model_arguments(config: DictConfig) -> set[str]:
-    """Names of the arguments that the model's constructor takes."""
-    return set(inspect.signature(get_class(config.model._target_)).parameters)
-
-
-def resolve(config: DictConfig, options: Mapping[str, Any]) -> ResolvedRun:
+def resolve(job: Job) -> ResolvedRun:
     """Drop the parts that the model does not use: a GAN has no likelihood, even if a sweep sets one for other methods.
 
-    options: as in Job
     Raises: UserError if a value is invalid.
     """
+    config, options = job.config, job.options
+    if job.stored:
+        return ResolvedRun(config, options, job.stored, is_only_measured=True)
     check(config)
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
@@ -76,13 +98,14 @@ def resolve(config: DictConfig, options: Mapping[str, Any]) -> ResolvedRun:
 def resolve_or_none(job: Job) -> ResolvedRun | None:
     """The resolved run; None if a value is invalid, which `run_job` reports."""
     try:
-        return resolve(job.config, job.options)
+        return resolve(job)
     except (UserError, OmegaConfBaseException):
         return None
 
 
 def log_finished_before(run: ResolvedRun) -> None:
-    log.info("%s is finished already (force=true runs it again)", run.folder)
+    again = "measures" if run.is_only_measured else "trains and measures"
+    log.info("%s is finished already (force=true %s it again)", run.folder, again)
 
 
 def log_killed(job: Job, cause: object) -> Outcome:

@@ -1,87 +1,85 @@
-"""The files that a run writes to its folder: weights, images and its record."""
+"""The files of a trained run, and the content of its record."""
 
-import io
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save
-from torch import nn
 
+from latentbench import __version__
+from latentbench.configuration.catalogue import MEASURING_GROUPS, preset
+from latentbench.data.base import ImageData
 from latentbench.errors import Refused, UserError
-from latentbench.evaluation.evaluate import Evaluation
 from latentbench.loggers.base import RunInfo
-from latentbench.records.provenance import Clock, environment
-from latentbench.records.record import Record, Status, write_atomically
-from latentbench.records.store import IMAGES_NAME
+from latentbench.models.base import GenerativeModel
+from latentbench.records.provenance import environment, git_commit
+from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
+from latentbench.records.run_folder import WEIGHTS_NAME, save_config
 from latentbench.running.job import ResolvedRun
 
-WEIGHTS_NAME = "model.safetensors"
+
+def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
+    """What a logger needs when the run starts."""
+    return RunInfo(
+        run_id=run.folder.name,
+        study=run.config.study,
+        choices=run.choices,
+        config=_container(run),
+        folder=run.folder,
+        resumed=resumed,
+    )
 
 
-class RecordDraft:
-    """Collects the content of a run's record while it runs, and makes the record whether it finishes or fails."""
-
-    def __init__(self, run: ResolvedRun) -> None:
-        self.run = run
-        self.config: dict[str, Any] = OmegaConf.to_container(run.config, resolve=True)  # type: ignore[assignment]
-        self.n_parameters: int | None = None
-        self.clock = Clock()
-
-    def info(self, *, resumed: bool) -> RunInfo:
-        """What a logger needs when the run starts."""
-        return RunInfo(
-            run_id=self.run.folder.name,
-            study=self.run.config.study,
-            choices=self.run.choices,
-            config=self.config,
-            folder=self.run.folder,
-            resumed=resumed,
-        )
-
-    def finished(self, evaluation: Evaluation) -> Record:
-        """The record of a run that was trained and evaluated."""
-        self.config["resolved"] = evaluation.facts
-        return self._record(
-            "finished",
-            metrics=evaluation.metrics,
-            standard_errors=evaluation.standard_errors,
-            skipped=evaluation.skipped,
-            caveats=evaluation.caveats,
-        )
-
-    def failed(self, error: Exception) -> Record:
-        """The record of a run that ended with an error."""
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return self._record("refused" if isinstance(error, Refused) else "failed", reason=reason)
-
-    def _record(self, status: Status, **content: Any) -> Record:
-        return Record(
-            run_id=self.run.folder.name,
-            study=self.run.config.study,
-            status=status,
-            choices=self.run.choices,
-            config=self.config,
-            n_parameters=self.n_parameters,
-            seconds=self.clock.seconds,
-            environment=environment(
-                cpu_threads=torch.get_num_threads(),
-                gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            ),
-            **content,
-        )
-
-
-def save_weights(run_dir: Path, model: nn.Module) -> None:
+def save_trained_run(run: ResolvedRun, model: GenerativeModel, data: ImageData, seconds: dict[str, float]) -> None:
+    """Save config, weights and a record without numbers, which comes last: it implies that the others exist."""
+    facts = {"shape": list(data.shape), "train_images": data.size("train")}
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    record = _record(run, "trained", facts=facts, n_parameters=n_parameters, seconds=seconds)
+    (run.folder / FILE_NAME).unlink(missing_ok=True)  # of a model that this one replaces
+    save_config(run.folder, _container(run) | {"choices": run.choices, "resolved": facts})
     weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_atomically(run_dir / WEIGHTS_NAME, save(weights))
+    write_atomically(run.folder / WEIGHTS_NAME, save(weights))
+    record.save(run.folder)
 
 
-def save_images(run_dir: Path, images: dict[str, np.ndarray]) -> None:
-    """Write the images of every set, and the arrays for plots of the latents."""
-    archive = io.BytesIO()
-    # The type stubs mistake the keys for options of savez_compressed.
-    np.savez_compressed(archive, **images)  # type: ignore[arg-type]
-    write_atomically(run_dir / IMAGES_NAME, archive.getvalue())
+def failed_record(run: ResolvedRun, error: Exception, seconds: dict[str, float]) -> Record:
+    """The record of a run whose training ended with an error."""
+    status: Status = "refused" if isinstance(error, Refused) else "failed"
+    return _record(run, status, facts={}, reason=reason_of(error), seconds=seconds)
+
+
+def reason_of(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def _record(run: ResolvedRun, status: Status, *, facts: dict[str, Any], **content: Any) -> Record:
+    # Settings of measuring join the config with the numbers that they made.
+    config = {key: value for key, value in _container(run).items() if key not in MEASURING_GROUPS}
+    return Record(
+        run_id=run.folder.name,
+        study=run.config.study,
+        status=status,
+        choices=run.choices,
+        preset=preset(run.choices["method"]),
+        config=config | {"resolved": facts},
+        environment=environment(
+            cpu_threads=torch.get_num_threads(),
+            gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        ),
+        **content,
+    )
+
+
+def _container(run: ResolvedRun) -> dict[str, Any]:
+    return OmegaConf.to_container(run.config, resolve=True)  # type: ignore[return-value]
+
+
+def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
+    """What made the numbers of an evaluation, for the record."""
+    return {
+        "version": __version__,
+        "git_commit": git_commit(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "seconds": round(seconds, 3),
+    }

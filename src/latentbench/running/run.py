@@ -1,31 +1,30 @@
-"""One run, from its composed config to its outcome: resolve, lock, train, evaluate, save, log."""
+"""One run, from its composed config to its outcome: resolve, lock, train, save, measure, save, log."""
 
+import dataclasses
 import errno
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.messages import explain
 from latentbench.data.base import ImageData
 from latentbench.errors import Diverged, Refused, UserError
-from latentbench.evaluation.evaluate import Evaluation, evaluate
+from latentbench.evaluation.build import build, build_data, build_measuring_parts, build_seeded_model
+from latentbench.evaluation.stored_run import StoredRun, measuring_device
 from latentbench.loggers.base import RunLogger
-from latentbench.models.base import GenerativeModel
-from latentbench.records.provenance import code_digest
-from latentbench.records.record import FILE_NAME, describe, status_of
-from latentbench.running.build import build, build_data, build_evaluation_parts, build_seeded_model
+from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells
+from latentbench.records.provenance import Clock, code_digest
+from latentbench.records.record import FILE_NAME, describe, is_trained
+from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
 from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint
 from latentbench.running.data_parallel import STRATEGY
 from latentbench.running.job import LOCK, Job, Outcome, ResolvedRun, log_finished_before, resolve, resolve_or_none
 from latentbench.running.locks import try_lock
 from latentbench.running.logging_setup import ignore_known_warnings
-from latentbench.running.recording import RecordDraft, save_images, save_weights
+from latentbench.running.recording import failed_record, provenance, reason_of, run_info, save_trained_run
 from latentbench.running.subprocess_run import run_in_subprocess
 from latentbench.running.train import fit
 
@@ -49,18 +48,18 @@ def run_job(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
 
 
 def needs_subprocess(job: Job) -> bool:
-    """Whether the job trains on several devices; False if it is finished or invalid and so trains nothing."""
+    """Whether the job trains on several devices; False if it is trained or invalid and so trains nothing."""
     if job.config.trainer.get("strategy") != STRATEGY:
         return False
     run = resolve_or_none(job)
-    return run is not None and not run.is_done
+    return run is not None and not run.is_trained and not run.is_only_measured
 
 
 def run_in_this_process(job: Job, *, devices: Sequence[int] | None) -> Outcome:
     """Run a job; log an error as one line if the user can fix it, otherwise with its traceback."""
     ignore_known_warnings()
     try:
-        return run(job.config, job.options, devices=devices)
+        return run(job, devices=devices)
     except Refused as error:
         log.error("refused: %s", error)
         return "invalid" if job.is_alone else "refused"
@@ -78,13 +77,12 @@ def run_in_this_process(job: Job, *, devices: Sequence[int] | None) -> Outcome:
     return "failed"
 
 
-def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int] | None = None) -> Outcome:
-    """Train and evaluate one model and write its record, unless it is finished or locked by another process.
+def run(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
+    """Train the model of a run, then measure it; of both only what is not done yet.
 
-    options: as in Job
-    Raises: any error of the run, after writing a record with its reason; UserError if a value is invalid.
+    Raises: any error of the run, after recording its reason; UserError if a value is invalid.
     """
-    resolved = resolve(config, options)
+    resolved = resolve(job)
     make_writable(resolved.folder)
     with try_lock(resolved.folder / LOCK, timeout=LOCK_TIMEOUT) as acquired:
         if not acquired:
@@ -93,60 +91,100 @@ def run(config: DictConfig, options: Mapping[str, Any], *, devices: Sequence[int
         if resolved.is_done:
             log_finished_before(resolved)
             return "finished before"
-        remove_outdated_files(resolved.folder)
-        train_and_evaluate(resolved, devices=devices)
-    return "finished"
+        logger: RunLogger = build(resolved.config.logger)
+        has_finished = False
+        try:
+            if resolved.is_trained or resolved.is_only_measured:
+                data = None
+                logger.start(run_info(resolved, resumed=True))
+            else:
+                data = train(resolved, logger, devices=devices)
+            failed_metrics = measure(resolved, logger, data=data, devices=devices)
+            has_finished = not failed_metrics
+        finally:
+            logger.close(failed=not has_finished)
+    return "finished" if has_finished else "finished, but a metric failed"
+
+
+def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None) -> ImageData:
+    """Train the model and save it; an interrupted training resumes from its checkpoint. Returns the data.
+
+    Raises: any error of the training, after recording its reason.
+    """
+    clock = Clock()
+    try:
+        remove_outdated_files(run.folder)
+        checkpoint = checkpoint_to_resume(run.folder)
+        # Started before any part can be refused, so that the logger shows refused runs as well.
+        curves = logger.start(run_info(run, resumed=checkpoint is not None))
+
+        data = build_data(run.config)
+        build_measuring_parts(run.config, data)  # before training, so that errors show at once
+        # After the measuring parts, so that no choice of features or metrics changes the model's random numbers.
+        model = build_seeded_model(run.config, data)
+        clock.lap("setup")
+
+        fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
+        clock.lap("fit")
+
+        save_trained_run(run, model, data, clock.seconds)
+        remove_checkpoint(run.folder)
+    except Exception as error:
+        record = failed_record(run, error, clock.seconds)
+        record.save(run.folder)
+        logger.finish(record, {})
+        raise
+    return data
+
+
+def measure(
+    run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devices: Sequence[int] | None
+) -> dict[str, str]:
+    """Measure what the record of a trained run lacks, and add it. Returns the metrics that failed, with their errors.
+
+    data: the data of the run, if it is loaded already
+    Raises: any error outside of a metric; a record without numbers then has its reason.
+    """
+    clock = Clock()
+    stored = StoredRun.open(run.folder, data=data)
+    cells = cells_to_measure(stored.record, run.requested, force=run.config.force)
+    device = measuring_device(run.config, devices)
+    if data is None:
+        log.info("%s is trained already; measuring %s", run.folder, describe_cells(cells))
+    for change in changed_settings(stored.record, run.requested):
+        log.info("%s: what this affects is measured again", change)
+    try:
+        evaluation = stored.measure(cells, run.requested, device=device)
+    except Exception as error:
+        if stored.record.status == "trained":
+            dataclasses.replace(stored.record, reason=reason_of(error)).save(run.folder)
+        raise
+    clock.lap("evaluate")
+    record = add(
+        stored.record,
+        cells,
+        run.requested,
+        evaluation.measured,
+        features_choice=run.choices["features"],
+        provenance=provenance(device, clock.seconds["evaluate"]),
+    )
+    images = (load_images(run.folder / IMAGES_NAME) if stored.record.evaluations else {}) | evaluation.images
+    save_images(run.folder, images)
+    record.save(run.folder)
+    logger.finish(record, images)
+    log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
+    return evaluation.measured.failed
 
 
 def remove_outdated_files(run_dir: Path) -> None:
     """Before a run starts, delete the record of its last failure.
 
-    If it is a finished run repeated with `force`, its record stays until a new one replaces it, and a checkpoint that
+    If it is a trained run repeated with `force`, its record stays until a new model replaces it, and a checkpoint that
     it left is deleted."""
-    if status_of(run_dir) == "finished":
+    if is_trained(run_dir):
         remove_checkpoint(run_dir)
     else:
         (run_dir / FILE_NAME).unlink(missing_ok=True)  # it holds the reason of the last failure
-
-
-def train_and_evaluate(run: ResolvedRun, *, devices: Sequence[int] | None) -> None:
-    """Train, evaluate, save and log; an interrupted run resumes from its checkpoint. Raises: as `run`."""
-    draft = RecordDraft(run)
-    logger: RunLogger = build(run.config.logger)
-    has_finished = False
-    try:
-        checkpoint = checkpoint_to_resume(run.folder)
-        # Started before any part can be refused, so that the logger shows refused runs as well.
-        curves = logger.start(draft.info(resumed=checkpoint is not None))
-
-        data = build_data(run.config)
-        evaluation_parts = build_evaluation_parts(run.config, data)  # before training, so that errors show at once
-        # After the evaluation parts, so that no choice of features or metrics changes the model's random numbers.
-        model = build_seeded_model(run.config, data)
-        draft.n_parameters = sum(parameter.numel() for parameter in model.parameters())
-        draft.clock.lap("setup")
-
-        trainer = fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
-        draft.clock.lap("fit")
-
-        evaluation = evaluate_model(run.config, model, data, evaluation_parts, device=trainer.strategy.root_device)
-        draft.clock.lap("evaluate")
-
-        record = draft.finished(evaluation)
-        save_weights(run.folder, model)  # before the record: a finished record implies that they exist
-        save_images(run.folder, evaluation.images)
-        record.save(run.folder)
-        logger.finish(record, evaluation.images)
-        remove_checkpoint(run.folder)
-        has_finished = True
-    except Exception as error:
-        record = draft.failed(error)
-        record.save(run.folder)
-        logger.finish(record, {})
-        raise
-    finally:
-        logger.close(failed=not has_finished)
-    log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:
@@ -158,19 +196,6 @@ def checkpoint_to_resume(run_dir: Path) -> Path | None:
     if checkpoint is None:
         remove_checkpoint(run_dir)
     return checkpoint
-
-
-def evaluate_model(
-    config: DictConfig, model: GenerativeModel, data: ImageData, parts: Mapping[str, Any], *, device: torch.device
-) -> Evaluation:
-    """Measure every metric of a trained model.
-
-    parts: samplers, metrics and features, from `build_evaluation_parts`"""
-    if config.trainer.precision == "64-true":
-        model.float()  # the images are in single precision
-    # Apple's GPUs have no float64, which sums of moments and likelihoods need.
-    device = torch.device("cpu") if device.type == "mps" else device
-    return evaluate(model=model, data=data, seed=config.seed, device=device, **parts)
 
 
 def make_writable(run_dir: Path) -> None:

@@ -11,9 +11,9 @@ from pytorch_lightning.loggers import Logger
 
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
+from latentbench.evaluation.build import build, build_data, build_seeded_model
 from latentbench.models.base import GenerativeModel
 from latentbench.records.provenance import code_digest
-from latentbench.running.build import build, build_data, build_seeded_model
 from latentbench.running.checkpoints import PeriodicCheckpoint, find_checkpoint
 from latentbench.running.data_parallel import STRATEGY, SplitBatch
 from latentbench.running.job import Job, resolve
@@ -78,7 +78,7 @@ def build_trainer(
 
 def join_training(job: Job, *, devices: Sequence[int] | None) -> None:
     """Train in a further process of a run on several devices; the main process evaluates and saves."""
-    run = resolve(job.config, job.options)
+    run = resolve(job)
     data = build_data(run.config)
     model = build_seeded_model(run.config, data)
     fit(run.config, model, data, run.folder, checkpoint=find_checkpoint(run.folder), devices=devices)

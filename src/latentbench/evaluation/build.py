@@ -1,7 +1,7 @@
 """Builds the parts of a run from its config."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
 from latentbench.configuration.catalogue import PARTS
-from latentbench.data.base import ImageData
+from latentbench.configuration.identity import model_arguments
+from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.models.base import GenerativeModel
-from latentbench.running.job import model_arguments
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
@@ -47,7 +47,19 @@ def build_seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     return build_model(config, data)
 
 
-def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
+class DataFacts(NamedTuple):
+    """What a model needs to know of its data, for stored runs whose data is not here."""
+
+    shape: tuple[int, int, int]
+    train_images: int
+
+    def size(self, split: Split) -> int:
+        """Number of training images."""
+        assert split == "train"
+        return self.train_images
+
+
+def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeModel:
     """The model with the parts its constructor takes. Raises: Refused if one is missing or two do not fit together."""
     needed = model_arguments(config)
     for group in PARTS:
@@ -68,10 +80,13 @@ def build_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     return model
 
 
-def build_evaluation_parts(config: DictConfig, data: ImageData) -> dict[str, Any]:
-    """The samplers, metrics and features with which a trained model is evaluated."""
+def build_measuring_parts(settings: DictConfig, data: ImageData) -> dict[str, Any]:
+    """The samplers, metrics and features with which a trained model is measured.
+
+    settings: a config with the groups `sampler`, `metric` and `features`
+    """
     return {
-        "samplers": {name: build(node) for name, node in (config.get("sampler") or {}).items()},
-        "metrics": {name: build(node) for name, node in (config.get("metric") or {}).items()},
-        "features": build(config.features, data_name=data.name, shape=data.shape),
+        "samplers": {name: build(node) for name, node in (settings.get("sampler") or {}).items()},
+        "metrics": {name: build(node) for name, node in (settings.get("metric") or {}).items()},
+        "features": build(settings.features, data_name=data.name, shape=data.shape),
     }

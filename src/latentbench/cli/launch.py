@@ -1,0 +1,28 @@
+"""Hands runs to their launcher and sums up the outcomes."""
+
+import sys
+
+from latentbench.running.job import Job
+
+
+def launch(jobs: list[Job]) -> int:
+    """Run all jobs with the launcher of the first one.
+
+    Exit code: 0: no run failed; 1: a run or a metric failed, or a run was killed; 2: a run is invalid; 130: Ctrl-C.
+    Raises: UserError if the launcher cannot be used.
+    """
+    # Not at the top: it imports torch, which --help and errors do not need.
+    from latentbench.evaluation.build import build
+    from latentbench.running.logging_setup import set_up_logging
+
+    set_up_logging()
+    try:
+        outcomes = build(jobs[0].config.launcher).launch(jobs)
+    except KeyboardInterrupt:
+        print("latentbench: interrupted; the same command resumes the runs", file=sys.stderr)
+        return 130
+    if outcomes.total() > 1:
+        print("runs:", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), file=sys.stderr)
+    if any(outcomes[outcome] for outcome in ("failed", "killed", "finished, but a metric failed")):
+        return 1
+    return 2 if outcomes["invalid"] else 0

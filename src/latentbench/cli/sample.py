@@ -1,0 +1,56 @@
+"""`latentbench-sample`: draws images from a trained run."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentbench.cli.command import run_command
+from latentbench.errors import UserError, check_whole_number
+
+HELP = """latentbench-sample: draws images from a trained run, into one picture.
+
+Usage:
+  latentbench-sample outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d
+  latentbench-sample outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d n=64 sampler=gmm seed=0 out=samples.png
+
+n        number of images
+sampler  how the latents are drawn: an option of the group `sampler` (latentbench --help); all but `prior` are fitted
+         to the latents of the training images
+seed     of the random numbers
+out      the PNG to write
+"""
+DEFAULTS = {"n": "64", "sampler": "prior", "seed": "0", "out": "samples.png"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 2: the command or the run cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    return run_command("latentbench-sample", lambda: _sample(arguments))
+
+
+def _sample(arguments: Sequence[str]) -> None:
+    values = DEFAULTS | dict(word.split("=", 1) for word in arguments if "=" in word)
+    folders = [word for word in arguments if "=" not in word]
+    if unknown := sorted(values.keys() - DEFAULTS):
+        raise UserError(f"{unknown[0]}: there is no such key; the keys are {', '.join(DEFAULTS)}")
+    if len(folders) != 1:
+        raise UserError("name one run folder, such as outputs/adhoc/vae-digits-d8-b1-s0-1a2b3c4d")
+    n, seed = (_whole_number(key, values[key], minimum) for key, minimum in (("n", 1), ("seed", 0)))
+    out = Path(values["out"]).expanduser()
+
+    # Imported here, so that --help and errors are quick.
+    import latentbench
+    from latentbench.evaluation.latent_views import to_uint8
+    from latentbench.records.record import write_atomically
+    from latentbench.reporting.image_grids import image_grid, split_lines, to_png
+
+    images = latentbench.load(folders[0]).sample(n, sampler=values["sampler"], seed=seed)
+    write_atomically(out, to_png(image_grid(split_lines(to_uint8(images)), "")))
+    print(out)
+
+
+def _whole_number(key: str, text: str, minimum: int) -> int:
+    return check_whole_number(key, int(text) if text.isdecimal() else text, minimum=minimum)  # type: ignore[arg-type]
