@@ -22,13 +22,13 @@ from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import UserError
+from latentbench.evaluation.build import build, build_model
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Regularizer
-from latentbench.evaluation.build import build, build_model
 from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from latentbench.evaluation.evaluate import Evaluation, evaluate
+from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.metrics.measurements import Quantity
+from latentbench.records.measuring import Evaluation
 from options import brief_metric, brief_sampler, composed, few_digits, options, part_of, untrained
 
 PARTS = ("model", "posterior", "prior")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from latentbench.errors import Refused
+from latentbench.evaluation.build import build_model
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import Ability
-from latentbench.evaluation.build import build_model
 from options import autoencoder, composed, few_digits, options, plain, refusal_of, some_images
 
 DATA = few_digits()

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
 from latentbench.configuration.value_checks import check
-from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.evaluation.build import build
+from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from options import composed, options, with_every_value
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from latentbench.errors import UserError
-from latentbench.records.record import FILE_NAME, SCHEMA, Record, load, status_of, write_atomically
+from latentbench.records.record import FILE_NAME, SCHEMA, Record, load, load_or_none, write_atomically
 
 FINISHED = Record(
     run_id="vae-digits-s0",
@@ -32,6 +32,7 @@ FINISHED = Record(
 )
 FAILED = dataclasses.replace(FINISHED, status="failed", metrics={}, reason="RuntimeError: out of luck")
 REFUSED = dataclasses.replace(FAILED, status="refused")
+TRAINED = dataclasses.replace(FINISHED, status="trained", metrics={}, skipped={})
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -58,6 +59,9 @@ def test_a_number_that_json_does_not_have_is_not_written(value: float, tmp_path:
     [
         (FINISHED, FAILED, FINISHED),
         (FINISHED, REFUSED, FINISHED),
+        (TRAINED, FAILED, TRAINED),
+        (TRAINED, FINISHED, FINISHED),
+        (FINISHED, TRAINED, TRAINED),
         (FAILED, FINISHED, FINISHED),
         (REFUSED, FINISHED, FINISHED),
         (FAILED, REFUSED, REFUSED),
@@ -65,7 +69,7 @@ def test_a_number_that_json_does_not_have_is_not_written(value: float, tmp_path:
         (FINISHED, dataclasses.replace(FINISHED, n_parameters=8), dataclasses.replace(FINISHED, n_parameters=8)),
     ],
 )
-def test_only_a_finished_record_replaces_a_finished_one(
+def test_a_failure_never_replaces_the_record_of_a_trained_model(
     before: Record, after: Record, kept: Record, tmp_path: Path
 ) -> None:
     before.save(tmp_path)
@@ -97,18 +101,18 @@ def test_an_invalid_record_is_named_in_one_line_and_has_no_status(what: str, tmp
         load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert status_of(tmp_path) is None
+    assert load_or_none(tmp_path) is None
 
 
 def test_an_invalid_record_is_replaced_even_by_a_failed_one(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(INVALID_RECORDS["half"])
     FAILED.save(tmp_path)
-    assert status_of(tmp_path) == "failed"
+    assert load(tmp_path / FILE_NAME) == FAILED
 
 
 def test_a_folder_without_a_record_has_no_status(tmp_path: Path) -> None:
-    assert status_of(tmp_path) is None
-    assert status_of(tmp_path / "nowhere") is None
+    assert load_or_none(tmp_path) is None
+    assert load_or_none(tmp_path / "nowhere") is None
 
 
 # Written whole or not at all

@@ -22,10 +22,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from commands import latentbench
 from latentbench.errors import Refused
+from latentbench.evaluation.build import build_seeded_model
 from latentbench.launchers.local import usable_gpus
 from latentbench.records.record import load
 from latentbench.running import data_parallel
-from latentbench.evaluation.build import build_seeded_model
 from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import CHECKPOINT, Job
 from latentbench.running.train import fit

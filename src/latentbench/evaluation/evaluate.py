@@ -5,7 +5,6 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,20 +18,13 @@ from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describ
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
-from latentbench.records.measuring import TEST, Cells, Measured
+from latentbench.records.measuring import TEST, Cells, Evaluation
 from latentbench.samplers.base import Sampler
 
 log = logging.getLogger(__name__)
 
 FIGURE_IMAGES = 64  # images of each set that are stored for figures and dashboards
 ORIGINAL = "original"  # the images whose reconstructions are stored
-
-
-class Evaluation(NamedTuple):
-    """The result of an evaluation."""
-
-    measured: Measured
-    images: dict[str, np.ndarray]  # uint8 images (N, C, H, W) of every new set, and the arrays of `latent_views`
 
 
 @torch.no_grad()
@@ -88,7 +80,7 @@ def evaluate(
         "metrics": describe_quantities(metrics),
         **model.facts(),
     }
-    measured = Measured(
+    return Evaluation(
         metrics=values,
         standard_errors={
             key: error for key, error in measurements.standard_errors.items() if key in values and math.isfinite(error)
@@ -99,8 +91,8 @@ def evaluate(
         uses_features={name: isinstance(metric, FeatureMetric) for name, metric in metrics.items()},
         failed=failed,
         facts=facts,
+        images=figure_images(inputs, seed, with_views=with_views),
     )
-    return Evaluation(measured, figure_images(inputs, seed, with_views=with_views))
 
 
 def make_metric_inputs(

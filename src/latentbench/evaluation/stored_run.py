@@ -14,12 +14,12 @@ from latentbench.configuration.catalogue import option_node
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import UserError
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
-from latentbench.evaluation.evaluate import Evaluation, evaluate, seeded
+from latentbench.evaluation.evaluate import evaluate, seeded
 from latentbench.evaluation.image_input import as_images
 from latentbench.metrics.inputs import in_chunks
 from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
-from latentbench.records.measuring import Cells, Settings, merged_settings
+from latentbench.records.measuring import Cells, Evaluation, Settings, merged_settings
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.records.run_folder import WEIGHTS_NAME, load_config
 

@@ -99,7 +99,7 @@ class WeightsAndBiases(RunLogger):
             return
         try:
             resolved = record.config.get(wandb_keys.RESOLVED, {})
-            self._run.config.update(record.config, allow_val_change=True)
+            self._run.config.update(record.config, allow_val_change=True)  # type: ignore[no-untyped-call]
             for key in record.metrics:
                 facts = resolved.get("metrics", {}).get(key.split("/")[0], {})
                 self._run.define_metric(key, summary=SUMMARY_BY_DIRECTION[facts.get("higher_is_better")])

@@ -6,10 +6,13 @@ the features. A request with another setting therefore measures everything again
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from latentbench.configuration.catalogue import MEASURING_GROUPS
 from latentbench.records.record import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TEST = "test"  # the only set of a metric that measures the model on test images, whatever the samplers
 
@@ -23,7 +26,7 @@ class Cells(NamedTuple):
     others: bool  # also the sets without a sampler: real images, reconstructions, interpolations, test images
 
 
-class Measured(NamedTuple):
+class Evaluation(NamedTuple):
     """The result of measuring some cells of a run; the keys of `metrics` and of the like are `quantity/set_name`."""
 
     metrics: dict[str, float]
@@ -34,6 +37,7 @@ class Measured(NamedTuple):
     uses_features: dict[str, bool]  # by metric
     failed: dict[str, str]  # metric -> the error that it raised
     facts: dict[str, Any]  # how it was measured
+    images: dict[str, "NDArray[Any]"]  # uint8 images (N, C, H, W) of every new set, and arrays of latents for figures
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
@@ -120,7 +124,7 @@ def add(
     record: Record,
     cells: Mapping[str, Cells],
     requested: Settings,
-    measured: Measured,
+    evaluation: Evaluation,
     *,
     features_choice: str,
     provenance: dict[str, Any],
@@ -131,27 +135,19 @@ def add(
     provenance: the version and the hardware that made the numbers, and how long it took
     """
     settings = merged_settings(record, requested)
-    replaced = {
-        f"{quantity}/{name}"
-        for metric, (samplers, others) in cells.items()
-        for name in {key.partition("/")[2] for key in (*record.metrics, *record.skipped)}
-        if (name in samplers) or (others and name not in settings["sampler"])
-        for quantity in measured.quantities[metric]
-    }
-    index = len(record.evaluations)
-    sets: dict[str, dict[str, Any]] = {name: dict(content) for name, content in record.measured.items()}
-    metric_of = {quantity: metric for metric, quantities in measured.quantities.items() for quantity in quantities}
-    for metric in cells:
-        if metric in measured.failed:
-            sets.pop(metric, None)  # measured again with the next request
-            settings["metric"].pop(metric)
-            continue
-        old = sets.get(metric, {}).get("sets", {})
-        sets[metric] = {"uses_features": measured.uses_features[metric], "sets": dict(old)}
-    for key in (*measured.metrics, *measured.skipped):
-        quantity, _, name = key.partition("/")
-        if metric_of[quantity] not in measured.failed:
-            sets[metric_of[quantity]]["sets"][name] = index
+    replaced: set[str] = set()
+    measured = dict(record.measured)
+    for metric, (samplers, others) in cells.items():
+        old_sets = record.measured.get(metric, {}).get("sets", {})
+        sets = {name: i for name, i in old_sets.items() if name not in samplers and not others}
+        quantities = evaluation.quantities[metric]
+        replaced |= {f"{quantity}/{name}" for quantity in quantities for name in old_sets.keys() - sets.keys()}
+        if metric not in evaluation.failed:
+            keys = (key.split("/") for key in (*evaluation.metrics, *evaluation.skipped))
+            sets |= {name: len(record.evaluations) for quantity, name in keys if quantity in quantities}
+        measured[metric] = {"uses_features": evaluation.uses_features[metric], "sets": sets}
+        if not sets:  # the metric failed; the next request measures it again
+            del measured[metric], settings["metric"][metric]
     facts = record.config.get("resolved") or {}
     return dataclasses.replace(
         record,
@@ -161,12 +157,12 @@ def add(
         | {"metric": sorted(settings["metric"]), "sampler": sorted(settings["sampler"]), "features": features_choice},
         config=record.config
         | settings
-        | {"resolved": facts | measured.facts | {"metrics": facts.get("metrics", {}) | measured.facts["metrics"]}},
-        metrics=_replace(record.metrics, replaced, measured.metrics),
-        standard_errors=_replace(record.standard_errors, replaced, measured.standard_errors),
-        skipped=_replace(record.skipped, replaced, measured.skipped),
-        caveats=_replace(record.caveats, replaced, measured.caveats),
-        measured=sets,
+        | {"resolved": facts | evaluation.facts | {"metrics": facts.get("metrics", {}) | evaluation.facts["metrics"]}},
+        metrics=_replace(record.metrics, replaced, evaluation.metrics),
+        standard_errors=_replace(record.standard_errors, replaced, evaluation.standard_errors),
+        skipped=_replace(record.skipped, replaced, evaluation.skipped),
+        caveats=_replace(record.caveats, replaced, evaluation.caveats),
+        measured=measured,
         evaluations=[*record.evaluations, provenance],
         seconds=record.seconds | {"evaluate": round(record.seconds.get("evaluate", 0.0) + provenance["seconds"], 3)},
     )

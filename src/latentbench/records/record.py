@@ -43,9 +43,9 @@ class Record:
     study: str
     status: Status
     choices: dict[str, Any]
-    preset: dict[str, Any]
     config: dict[str, Any]
     environment: dict[str, Any]
+    preset: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     standard_errors: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)

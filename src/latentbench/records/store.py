@@ -78,12 +78,14 @@ def validate(record: Record, source: str) -> Record:
 def _has_valid_types(record: Record) -> bool:
     parts: tuple[Any, ...] = (
         record.choices, record.config, record.environment, record.metrics, record.standard_errors, record.skipped,
-        record.caveats, record.seconds,
+        record.caveats, record.seconds, record.preset, record.measured,
     )  # fmt: skip
     if not all(isinstance(part, dict) for part in parts) or record.status not in get_args(Status):
         return False
     resolved, packages = record.config.get("resolved") or {}, record.environment.get("packages") or {}
     if not isinstance(resolved, dict) or not isinstance(packages, dict) or type(record.choices.get("seed")) is not int:
+        return False
+    if not all(isinstance(metric, dict) for metric in record.measured.values()):
         return False
     facts, texts = resolved.get("metrics") or {}, [*record.skipped.values(), *record.caveats.values()]
     if not isinstance(facts, dict) or not all(isinstance(fact, dict) for fact in facts.values()):

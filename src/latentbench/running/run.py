@@ -164,7 +164,7 @@ def measure(
         stored.record,
         cells,
         run.requested,
-        evaluation.measured,
+        evaluation,
         features_choice=run.choices["features"],
         provenance=provenance(device, clock.seconds["evaluate"]),
     )
@@ -173,7 +173,7 @@ def measure(
     record.save(run.folder)
     logger.finish(record, images)
     log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
-    return evaluation.measured.failed
+    return evaluation.failed
 
 
 def remove_outdated_files(run_dir: Path) -> None:
