@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentbench.configuration.catalogue import preset
 from latentbench.records.record import Record
 from latentbench.reporting.formats import to_markdown
 from latentbench.reporting.plots import Images
@@ -52,6 +53,7 @@ def a_record(
         study="s",
         status="finished",
         choices=choices,
+        preset=preset(method),
         config=whole | (config or {}),
         environment={"git_commit": "c0ffee", "packages": {"latentbench": "0.1.0"}},
         metrics={"fid/prior": 10.0 + seed} if metrics is None else metrics,

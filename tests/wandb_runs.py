@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from latentbench.configuration.catalogue import preset
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record
@@ -22,6 +23,9 @@ CHOICES = {
     "beta": 1.0,
     "latent_size": 8,
 }
+
+
+PRESET = preset("vae")
 
 
 BETA = "\N{GREEK SMALL LETTER BETA}"
@@ -45,6 +49,7 @@ RECORD = Record(
     study="prior_choice",
     status="finished",
     choices=CHOICES,
+    preset=PRESET,
     config=CONFIG | {"resolved": {"metrics": DIRECTIONS}},
     environment={},
     metrics={"fid/prior": 1.5, "fid/gmm": 0.25, "sharpness/prior": 0.5, "rate/test": 3.0, "unheard_of": 7.0},
@@ -82,7 +87,12 @@ def logged(record: Record, run_dir: Path) -> Record:
     """Log the run of a record; returns the record."""
     logger = WeightsAndBiases(project="latentbench", entity=None)
     run = RunInfo(
-        run_id=record.run_id, study=record.study, choices=record.choices, config=record.config, folder=run_dir
+        run_id=record.run_id,
+        study=record.study,
+        choices=record.choices,
+        preset=record.preset,
+        config=record.config,
+        folder=run_dir,
     )
     logger.start(run)
     logger.finish(record, {})

@@ -15,7 +15,7 @@ from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records.record import Record, load
 from latentbench.running import checkpoints
-from wandb_runs import CHOICES, CONFIG, RECORD, a_logger, rows, summary, the_folder
+from wandb_runs import CHOICES, CONFIG, PRESET, RECORD, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -26,7 +26,7 @@ SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.ma
 
 def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
     logger = a_logger()
-    run = RunInfo(run_id="a", study="s", choices=CHOICES, config=CONFIG, folder=run_dir, resumed=resumed)
+    run = RunInfo(run_id="a", study="s", choices=CHOICES, preset=PRESET, config=CONFIG, folder=run_dir, resumed=resumed)
     return logger, logger.start(run)
 
 

@@ -17,14 +17,15 @@ from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
 from latentbench.records import wandb_keys
 from latentbench.records.record import parse
-from wandb_runs import BETA, CHOICES, CONFIG, NAME, RECORD, a_logger, rows, summary, the_folder
+from wandb_runs import BETA, CHOICES, CONFIG, NAME, PRESET, RECORD, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
 
 def start(logger: WeightsAndBiases, run_dir: Path, run_id: str = RECORD.run_id) -> Any:
-    return logger.start(RunInfo(run_id=run_id, study=RECORD.study, choices=CHOICES, config=CONFIG, folder=run_dir))
+    run = RunInfo(run_id=run_id, study=RECORD.study, choices=CHOICES, preset=PRESET, config=CONFIG, folder=run_dir)
+    return logger.start(run)
 
 
 def whole_run(run_dir: Path, images: dict[str, np.ndarray] | None = None, run_id: str = RECORD.run_id) -> None:

@@ -23,6 +23,7 @@ FINISHED = Record(
     study="adhoc",
     status="finished",
     choices={"method": "vae", "seed": 0, "sampler": ["gmm", "prior"]},
+    preset={"prior": "normal", "beta": 1.0},
     config={"beta": 1.0, "resolved": {"kl": "closed form"}},
     environment={"python": "3.11", "git_commit": None},
     metrics={"fid/prior": 0.1 + 0.2, "nll/test": -1e-300},

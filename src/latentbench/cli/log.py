@@ -54,6 +54,7 @@ def _log(arguments: Sequence[str]) -> None:
             run_id=record.run_id,
             study=record.study,
             choices=record.choices,
+            preset=record.preset,
             config=record.config,
             folder=folder,
             resumed=True,

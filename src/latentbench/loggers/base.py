@@ -13,7 +13,7 @@ from latentbench.records.record import Record
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What a logger knows about a run when it starts. The first four fields are as in the record.
+    """What a logger knows about a run when it starts. The first five fields are as in the record.
 
     resumed: whether training, and so the curves, continue from a checkpoint
     """
@@ -21,6 +21,7 @@ class RunInfo:
     run_id: str
     study: str
     choices: dict[str, Any]
+    preset: dict[str, Any]
     config: dict[str, Any]
     folder: Path
     resumed: bool = False

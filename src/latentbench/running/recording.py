@@ -24,6 +24,7 @@ def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
         run_id=run.folder.name,
         study=run.config.study,
         choices=run.choices,
+        preset=preset(run.choices["method"]),
         config=_container(run),
         folder=run.folder,
         resumed=resumed,
