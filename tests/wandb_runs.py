@@ -10,6 +10,7 @@ from typing import Any
 from latentbench.configuration.catalogue import preset
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
+from latentbench.records import wandb_keys
 from latentbench.records.record import Record
 
 CHOICES = {
@@ -28,13 +29,13 @@ CHOICES = {
 PRESET = preset("vae")
 
 
-BETA = "\N{GREEK SMALL LETTER BETA}"
-
-
-NAME = f"vae digits {BETA}=1 d=8 s0"
-
-
 CONFIG = {"beta": 1.0, "prior": {"_target_": "some.Prior"}, "table": None}
+
+
+VARIANT = wandb_keys.variant(CHOICES, CONFIG, PRESET)
+
+
+NAME = f"{VARIANT} s0"
 
 
 DIRECTIONS = {

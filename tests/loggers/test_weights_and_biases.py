@@ -15,9 +15,8 @@ from PIL import Image
 from latentbench.loggers import weights_and_biases
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
-from latentbench.records import wandb_keys
 from latentbench.records.record import parse
-from wandb_runs import BETA, CHOICES, CONFIG, NAME, PRESET, RECORD, a_logger, rows, summary, the_folder
+from wandb_runs import CHOICES, CONFIG, NAME, PRESET, RECORD, VARIANT, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -64,7 +63,7 @@ def test_an_offline_run_says_what_the_record_says(tmp_path: Path) -> None:
     assert read["summary"]["skipped/nll/test"] == "no likelihood"
     assert parse(read["summary"]["record"], "W&B") == RECORD
     assert read["config"] == RECORD.config | {
-        "choices": CHOICES, "run_id": RECORD.run_id, "variant": NAME.removesuffix(" s0"),
+        "choices": CHOICES, "preset": PRESET, "run_id": RECORD.run_id, "variant": VARIANT,
     }  # fmt: skip
     assert read["tags"] == ["method=vae", "data=digits", "posterior=gaussian", "prior=normal"]
     assert (read["name"], read["project"], read["state"]) == (NAME, "latentbench", "finished")
@@ -124,19 +123,6 @@ def test_every_image_set_becomes_an_image_grid_with_a_caption(tmp_path: Path, ch
     np.testing.assert_array_equal(picture[:5, :6, :-1], images[0].transpose(1, 2, 0))
     np.testing.assert_array_equal(picture[6:, 7:13, :-1], images[9].transpose(1, 2, 0))
     assert (picture[6:, 14:, -1] == 0).all()
-
-
-@pytest.mark.parametrize(
-    ("choices", "name"),
-    [
-        ({}, NAME),
-        ({"prior": "laplace", "beta": 0.5, "seed": 3}, f"vae prior=laplace digits {BETA}=0.5 d=8 s3"),
-        ({"method": "gan", "model": "gan", "posterior": None, "beta": None}, "gan digits d=8 s0"),
-        ({"method": "one_of_my_own"}, f"one_of_my_own digits {BETA}=1 d=8 s0"),
-    ],
-)
-def test_the_name_of_a_run_says_how_it_differs_from_its_preset(choices: dict[str, Any], name: str) -> None:
-    assert wandb_keys.run_name(CHOICES | choices) == name
 
 
 def test_two_runs_of_one_process_are_two_runs(tmp_path: Path) -> None:

@@ -84,6 +84,70 @@ def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:
     assert sorted(map(str, summary.table["prior.components"])) == ["10", "\N{EN DASH}"]
 
 
+def test_runs_that_differ_in_what_was_measured_are_one_row() -> None:
+    fid, nll = {"_target_": "a.FID"}, {"_target_": "a.NLL", "samples": 20}
+    gmm = {"_target_": "a.GMM", "components": 10}
+    records = [
+        a_record(seed=0, metrics={"fid/prior": 1.0}, config={"metric": {"fid": fid}}),
+        a_record(seed=1, metrics={"fid/prior": 3.0, "nll/test": 5.0}, config={"metric": {"fid": fid, "nll": nll}}),
+        a_record(seed=2, metrics={"nll/test": 7.0}, config={"metric": {"nll": nll}, "sampler": {"gmm": gmm}}),
+    ]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == ["method"]
+    cells = row(summary, method="vae")[["seeds", "fid/prior.mean", "fid/prior.n", "nll/test.mean", "nll/test.n"]]
+    assert cells.tolist() == [3, 2.0, 2, 6.0, 2]
+    assert "(n=2)" in to_text(summary)
+
+
+def measured_with(samples: int | None, method: str = "vae", seed: int = 0) -> Record:
+    """A run whose nll took `samples`; None: it was not measured."""
+    nll = {"nll": {"_target_": "a.NLL", "samples": samples}} if samples else {}
+    metrics = {"fid/prior": float(seed)} | ({"nll/test": float(samples)} if samples else {})
+    return a_record(method, seed, metrics, config={"metric": nll}, run_id=f"{method}-{samples}-s{seed}")
+
+
+def test_a_metric_measured_with_different_settings_is_never_averaged_over() -> None:
+    records = [measured_with(20), measured_with(5000, seed=1), measured_with(None, seed=2)]
+    summary = summarize(records, rows=["method"])
+    assert summary.keys == ["method", "metric.nll.samples"]
+    assert summary.table["nll/test.n"].tolist() == [1, 1, 0]  # with which the third would be averaged is not known
+    assert "runs also differ in metric.nll.samples" in to_text(summary)
+
+
+def test_a_setting_that_an_older_version_lacked_tells_rows_apart() -> None:
+    older = a_record(seed=1, config={"metric": {"nll": {"_target_": "a.NLL"}}})
+    assert summarize([measured_with(20), older], rows=["method"]).keys == ["method", "metric.nll.samples"]
+
+
+def test_a_run_without_a_metric_joins_the_other_seeds_of_its_row() -> None:
+    records = [measured_with(20), measured_with(None, seed=1), measured_with(5000, method="ae")]
+    summary = summarize(records, rows=["method"])
+    assert row(summary, method="vae")[["metric.nll.samples", "seeds", "fid/prior.n", "nll/test.n"]].tolist() == [
+        20, 2, 2, 1
+    ]  # fmt: skip
+
+
+def test_of_two_records_of_a_run_the_one_with_more_metrics_counts() -> None:
+    summary = summarize([measured_with(None), measured_with(20)], rows=["method"])
+    assert row(summary, method="vae")[["runs", "nll/test.n"]].tolist() == [1, 1]
+    assert any("vae-None-s0 (finished) has the settings and seed of vae-20-s0 (finished)" in n for n in summary.notes)
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [(("a.Mine", "a.Other"), ["Mine", "Other"]), (("a.Mine", "b.Mine"), ["a.Mine", "b.Mine"])],
+)
+def test_a_class_is_a_row_name_without_its_module(paths: tuple[str, str], names: list[str]) -> None:
+    records = [a_record(seed=seed, config={"prior": {"_target_": path}}) for seed, path in enumerate(paths)]
+    summary = summarize(records, rows=["method"])
+    assert [line.values["prior._target_"] for line in summary.rows] == names
+    named = [
+        dataclasses.replace(record, choices=record.choices | {"prior": f"option{seed}"})
+        for seed, record in enumerate(records)
+    ]
+    assert summarize(named, rows=["method"]).keys == ["method", "prior"]
+
+
 def test_settings_implied_by_a_row_key_are_not_added() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])  # the posteriors differ as well
     assert summary.keys == ["method"]
@@ -219,6 +283,12 @@ def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
     other = choosing(vae, prior="laplace")
     assert summarize([other, laplace_vae], rows=["method"]).keys == ["method", "prior"]
     assert summarize([a_record("vae"), a_record("beta_vae", beta=2.0)], rows=["method"]).keys == ["method", "beta"]
+
+
+def test_the_preset_is_that_of_the_record() -> None:
+    other = {"preset": {"posterior": "gaussian", "beta": 2.0}}
+    assert summarize([a_record("vae", beta=2.0, **other)], rows=["method"]).keys == ["method"]
+    assert summarize([a_record("vae", beta=1.0, **other)], rows=["method"]).keys == ["method", "beta"]
 
 
 def test_a_part_that_a_model_does_not_have_adds_no_row_key() -> None:

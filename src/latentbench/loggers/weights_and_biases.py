@@ -69,6 +69,7 @@ class WeightsAndBiases(RunLogger):
         return None
 
     def _open(self, run: RunInfo, mode: Any) -> "wandb.Run":
+        variant = wandb_keys.variant(run.choices, run.config, run.preset)
         self._run = wandb.init(
             mode=mode,
             id=self._resume_state.wandb_id,
@@ -77,10 +78,10 @@ class WeightsAndBiases(RunLogger):
             entity=self.entity,
             group=run.study,
             job_type=run.choices["method"],
-            name=wandb_keys.run_name(run.choices),
+            name=wandb_keys.run_name(variant, run.choices["seed"]),
             dir=run.folder,
             tags=wandb_keys.tags(run.choices),
-            config=wandb_keys.start_config(run.run_id, run.choices, run.config),
+            config=wandb_keys.start_config(run.run_id, run.choices, run.preset, run.config, variant),
             # Otherwise wandb would continue a run that was left open in this process.
             reinit="finish_previous",
             allow_val_change=True,  # a run that is measured again has more settings of measuring

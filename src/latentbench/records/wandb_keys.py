@@ -1,7 +1,8 @@
 """What `logger=wandb` writes to Weights & Biases, and under which keys. Tables and dashboards read by the same keys.
 
     run       group: the study · job type: the method · name: the variant and the seed · tags: `<group>=<option>`
-    config    the run's config; `run_id`, `choices` and `variant`; at the end `resolved`, what the run determined itself
+    config    the run's config; `run_id`, `choices`, `preset` and `variant`; at the end `resolved`, what the run
+              determined itself
     history   per epoch `train/<term>` and `validation/<term>`, the losses, over `epoch`
     summary   every metric under its own key; `standard_errors/<key>`, `skipped/<key>`, `caveats/<key>`;
               `status`, and `reason` unless it finished; `record`, the whole record as one line of JSON
@@ -10,13 +11,17 @@
 Tables are made from `record` alone; everything else is for W&B's own views.
 """
 
+import hashlib
+import json
 from typing import Any
 
-from latentbench.configuration.catalogue import TRAINING_GROUPS, preset
+from latentbench.configuration.catalogue import TRAINING_GROUPS
+from latentbench.configuration.defaults import default_settings
+from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
 from latentbench.records.record import Record
 
 # Config
-RUN_ID, CHOICES, VARIANT, RESOLVED = "run_id", "choices", "variant", "resolved"
+RUN_ID, CHOICES, PRESET, VARIANT, RESOLVED = "run_id", "choices", "preset", "variant", "resolved"
 # History
 STAGES, EPOCH = ("train", "validation"), "epoch"
 # Summary
@@ -25,24 +30,47 @@ STANDARD_ERRORS, SKIPPED, CAVEATS = "standard_errors", "skipped", "caveats"
 # Media
 IMAGES = "images"
 
+# What the name of a variant says whether it is usual or not; and the seed, which it never says.
+IN_EVERY_NAME = ("method", "data", "beta", "latent_size", "seed")
+
 
 def study_filter(study: str) -> dict[str, str]:
     """The filter that selects the runs of a study in W&B's API."""
     return {"group": study}
 
 
-def variant(choices: dict[str, Any]) -> str:
-    """The name of all runs that differ only in the seed: method, parts unlike its preset, data, beta, latent size."""
-    usual = preset(choices["method"])
-    parts = {part: choices[part] for part in TRAINING_GROUPS if choices.get(part) and usual.get(part)}
-    changed = [f"{part}={option}" for part, option in parts.items() if option != usual[part]]
+def variant(choices: dict[str, Any], config: dict[str, Any], preset: dict[str, Any]) -> str:
+    """The name of all runs that are the same but for the seed and are measured in the same way.
+
+    Method, data, beta, latent size, and what departs from the preset and the defaults; then a hash of all that tells
+    the runs apart, since the defaults of another version may differ.
+    """
+    values, usual = settings(choices, config), default_settings(choices, preset)
+    departures = {key: value for key, value in values.items() if key not in IN_EVERY_NAME and value != usual.get(key)}
+    shown = {key: value for key, value in departures.items() if _is_shown(key, value, usual)}
+    options = [f"{key}={value}" for key, value in shown.items() if key in choices]
+    others = [f"{key}={value}" for key, value in shown.items() if key not in choices]
     beta = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={choices['beta']:g}"]
-    return " ".join([choices["method"], *changed, choices["data"], *beta, f"d={choices['latent_size']}"])
+    measuring = {key: value for key, value in departures.items() if is_of_measuring(key)}
+    digest = f"({_digest(shared_by_seeds(values) | measuring)})"
+    return " ".join(
+        [choices["method"], *options, choices["data"], *beta, f"d={choices['latent_size']}", *others, digest]
+    )
 
 
-def run_name(choices: dict[str, Any]) -> str:
+def _is_shown(key: str, value: Any, usual: Settings) -> bool:
+    """Whether a departure is named: not a part that the model lacks, a class, or a value that follows from another."""
+    return value is not None and not key.endswith(CLASS) and "${" not in str(usual.get(key))
+
+
+def _digest(values: Settings) -> str:
+    alike = {key: float(value) if isinstance(value, int) else value for key, value in values.items()}  # 1 is 1.0
+    return hashlib.sha256(json.dumps(alike, sort_keys=True).encode()).hexdigest()[:6]
+
+
+def run_name(variant: str, seed: int) -> str:
     """The display name of a run."""
-    return f"{variant(choices)} s{choices['seed']}"
+    return f"{variant} s{seed}"
 
 
 def tags(choices: dict[str, Any]) -> list[str]:
@@ -50,9 +78,11 @@ def tags(choices: dict[str, Any]) -> list[str]:
     return [f"{group}={choices[group]}" for group in TRAINING_GROUPS if choices.get(group)]
 
 
-def start_config(run_id: str, choices: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def start_config(
+    run_id: str, choices: dict[str, Any], preset: dict[str, Any], config: dict[str, Any], variant: str
+) -> dict[str, Any]:
     """The config logged at the start of a run; `resolved` is added at its end."""
-    return config | {CHOICES: choices, RUN_ID: run_id, VARIANT: variant(choices)}
+    return config | {CHOICES: choices, PRESET: preset, RUN_ID: run_id, VARIANT: variant}
 
 
 def choice_key(name: str) -> str:

@@ -1,15 +1,13 @@
 """Groups runs into the rows of a table, and rows into comparable scales, by their choices and configs alone."""
 
 import dataclasses
-import functools
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, SCALARS, preset
-from latentbench.configuration.identity import WITHOUT_EFFECT
+from latentbench.configuration.catalogue import MULTI_OPTION_GROUPS
+from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 
@@ -21,7 +19,6 @@ NOT_SCALE = ("data.batch_size", "metric")
 # Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
 SHARED_SETTINGS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
 
-Settings = dict[str, Any]
 RowValues = tuple[Any, ...]
 
 
@@ -46,9 +43,11 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
 
     Raises: UserError if a key of `rows` is in no record.
     """
-    every_settings = [settings(record) for record in records]
+    every_settings = [settings(record.choices, record.config) for record in records]
     _check_rows(rows, every_settings, records)
-    keys, scale_keys = _row_keys(rows, every_settings)
+    _share_measuring(every_settings)
+    keys, scale_keys = _row_keys(rows, every_settings, records)
+    _shorten_classes(keys, every_settings)
     groups: dict[RowValues, list[Record]] = {}
     for record, values in zip(records, every_settings, strict=True):
         groups.setdefault(_values_of(values, keys), []).append(record)
@@ -71,38 +70,9 @@ def _frame_row(record: Record) -> dict[str, Any]:
         "status": record.status,
         "reason": record.reason,
     }
-    row |= settings(record) | {"n_parameters": record.n_parameters}
+    row |= settings(record.choices, record.config) | {"n_parameters": record.n_parameters}
     row |= {f"seconds.{phase}": seconds for phase, seconds in record.seconds.items()}
     return row | record.metrics
-
-
-def settings(record: Record) -> Settings:
-    """Everything that can change a run's result: its choices, then the keys of its config, joined by dots."""
-    order = [*GROUPS, *SCALARS]
-    chosen = sorted(record.choices, key=lambda key: order.index(key) if key in order else len(order))
-    values: Settings = {}
-    _flatten({key: record.choices[key] for key in chosen}, values)
-    _flatten({key: value for key, value in record.config.items() if key != "resolved"}, values)
-    return values
-
-
-def _flatten(content: dict[str, Any], into: Settings, prefix: str = "") -> None:
-    """Add the settings of nested `content` to `into`, without replacing any."""
-    for key, value in content.items():
-        path = prefix + key
-        if isinstance(value, dict) and value:
-            _flatten(value, into, f"{path}.")
-        elif path not in into and _has_effect(path):
-            into[path] = json.dumps(value) if isinstance(value, (list, dict)) else value
-
-
-@functools.cache  # the records of a study have the same keys
-def _has_effect(key: str) -> bool:
-    """Whether a setting can change a recorded number."""
-    # The lists of samplers and metrics decide which numbers are recorded, but not their values.
-    return key not in MULTI_OPTION_GROUPS and not any(
-        key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT
-    )
 
 
 def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Sequence[Record]) -> None:
@@ -115,7 +85,38 @@ def _check_rows(rows: Sequence[str], every_settings: list[Settings], records: Se
             raise UserError(f"table.rows: no record has '{key}'; choose from {choices}, or a key of the config")
 
 
-def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list[str], list[str]]:
+def _share_measuring(every_settings: list[Settings]) -> None:
+    """Complete the settings of measuring, so that runs which differ only in what was measured are one row.
+
+    A run without a metric or sampler gets its settings from the runs that are the same but for the seed, if they agree.
+    """
+    if len({frozenset(filter(is_of_measuring, values)) for values in every_settings}) == 1:
+        return  # the usual case, and the rest takes half a second for 10,000 runs
+    alike: dict[frozenset[tuple[str, Any]], list[Settings]] = {}
+    for values in every_settings:
+        alike.setdefault(frozenset(shared_by_seeds(values).items()), []).append(values)
+    for runs in alike.values():
+        measured = [_measured(values) for values in runs]
+        for option in {option for each in measured for option in each}:
+            found = [each[option] for each in measured if option in each]
+            if all(settings_of_option == found[0] for settings_of_option in found):
+                for values in runs:
+                    values.update(found[0])
+
+
+def _measured(values: Settings) -> dict[str, Settings]:
+    """Metric or sampler, such as `metric.nll`, or features -> the settings of it that a run has."""
+    options: dict[str, Settings] = {}
+    for key in filter(is_of_measuring, values):
+        group, *path = key.split(".")
+        option = f"{group}.{path[0]}" if group in MULTI_OPTION_GROUPS else group
+        options.setdefault(option, {})[key] = values[key]
+    return options
+
+
+def _row_keys(
+    rows: Sequence[str], every_settings: list[Settings], records: Sequence[Record]
+) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
     Row keys are, in this order: `rows`; the scale keys; settings in which a run departs from its method's preset;
@@ -123,17 +124,21 @@ def _row_keys(rows: Sequence[str], every_settings: list[Settings]) -> tuple[list
     """
     # Most runs differ in their seeds alone: one run per setting is enough.
     unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
-    every_settings = list(unique.values())
-    every_key = list(dict.fromkeys(key for values in every_settings for key in values if key != "seed"))
-    scale_keys = _scale_keys(every_settings, every_key)
+    distinct = list(unique.values())
+    every_key = list(dict.fromkeys(key for values in distinct for key in values if key != "seed"))
+    # The name of an option comes before its class path, which differs as well.
+    every_key.sort(key=lambda key: key.endswith(CLASS))
+    scale_keys = _scale_keys(distinct, every_key)
     shared = [key for key in every_key if key in SHARED_SETTINGS or key.split(".")[0] in SHARED_SETTINGS]
-    differing = [key for key in shared if len(_distinct_values(key, every_settings)) > 1]
-    unequal = _separating_keys([], every_settings, differing)
-    presets = {method: preset(str(method)) for method in _distinct_values("method", every_settings)}
-    in_presets = dict.fromkeys(key for values in presets.values() for key in values)
-    overridden = [key for key in in_presets if any(_overrides_preset(key, v, presets) for v in every_settings)]
+    differing = [key for key in shared if len(_distinct_values(key, distinct)) > 1]
+    unequal = _separating_keys([], distinct, differing)
+    in_presets = {key for record in records for key in record.preset}
+    pairs = list(zip(every_settings, records, strict=True))
+    overridden = [
+        key for key in every_key if key in in_presets and any(_overrides_preset(key, *pair) for pair in pairs)
+    ]
     keys = list(dict.fromkeys([*rows, *scale_keys, *overridden, *unequal]))
-    return keys + _separating_keys(keys, every_settings, every_key), scale_keys
+    return keys + _separating_keys(keys, distinct, every_key), scale_keys
 
 
 def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
@@ -141,10 +146,9 @@ def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
     return {values[key] for values in every_settings if values.get(key) is not None}
 
 
-def _overrides_preset(key: str, values: Settings, presets: dict[Any, Settings]) -> bool:
+def _overrides_preset(key: str, values: Settings, record: Record) -> bool:
     """Whether a run's value of `key` differs from its method's preset."""
-    usual = presets.get(values.get("method"), {})
-    return values.get(key) is not None and key in usual and values[key] != usual[key]
+    return values.get(key) is not None and key in record.preset and values[key] != record.preset[key]
 
 
 def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:
@@ -179,9 +183,23 @@ def _varies(key: str, group: list[Settings]) -> bool:
     return len({values.get(key, MISSING) for values in group}) > 1
 
 
+def _shorten_classes(keys: Sequence[str], every_settings: list[Settings]) -> None:
+    """Name classes without their modules, unless two of one key would have the same name."""
+    for key in (key for key in keys if key.endswith(CLASS)):
+        paths = _distinct_values(key, every_settings)
+        names = {path: str(path).rpartition(".")[2] for path in paths}
+        if len(set(names.values())) == len(paths):
+            for values in every_settings:
+                if values.get(key) is not None:
+                    values[key] = names[values[key]]
+
+
 def _one_run_per_seed(runs: list[Record]) -> tuple[list[Record], list[str]]:
-    """One run per seed, lowest seed first, a finished one if there is one; a note on each run that is left out."""
-    ordered = sorted(runs, key=lambda run: (run.choices["seed"], run.status != "finished"))
+    """One run per seed, lowest seed first; a note on each run that is left out.
+
+    A finished run counts before others, and the one with the most metrics before other finished ones.
+    """
+    ordered = sorted(runs, key=lambda run: (run.choices["seed"], run.status != "finished", -len(run.metrics)))
     counted: dict[int, Record] = {}
     notes = []
     for run in ordered:

@@ -5,9 +5,9 @@ import dataclasses
 import math
 from pathlib import Path
 
+from latentbench.configuration.settings import settings
 from latentbench.records.record import Record
 from latentbench.reporting.formats import PLUS_MINUS
-from latentbench.reporting.grouping import settings
 from latentbench.reporting.image_grids import Picture, load_arrays, pictures, to_png
 from latentbench.reporting.summary import Row, format_value
 
@@ -77,5 +77,5 @@ def _settings(run: Record) -> dict[str, str]:
     packages = run.environment.get("packages") or {}
     environment = {key: value for key, value in run.environment.items() if key != "packages"}
     environment |= {f"packages.{package}": version for package, version in packages.items()}
-    every = settings(run) | {"n_parameters": run.n_parameters} | seconds | environment
+    every = settings(run.choices, run.config) | {"n_parameters": run.n_parameters} | seconds | environment
     return {key: format_value(value) for key, value in every.items()}
