@@ -18,7 +18,7 @@ Run = tuple[dict[str, Any], dict[str, Any]]  # its choices and its config
 def usual() -> Run:
     """The run of `latentbench`, whose settings are all defaults."""
     (job,) = compose_jobs([])
-    run = resolve(job.config, job.options)
+    run = resolve(job)
     return run.choices, OmegaConf.to_container(run.config, resolve=True)  # type: ignore[return-value]
 
 

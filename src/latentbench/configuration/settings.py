@@ -21,7 +21,9 @@ Settings = dict[str, Any]
 def settings(choices: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
     """Everything that can change a run's result: its choices, then the keys of its config, joined by dots."""
     order = [*GROUPS, *SCALARS]
-    chosen = sorted(choices, key=lambda key: order.index(key) if key in order else len(order))
+    # The choice of features comes into the config with the numbers that they made.
+    used = [key for key in choices if key not in MEASURING_GROUPS or key in config]
+    chosen = sorted(used, key=lambda key: order.index(key) if key in order else len(order))
     values: Settings = {}
     _flatten({key: choices[key] for key in chosen}, values)
     _flatten({key: value for key, value in config.items() if key != "resolved"}, values)

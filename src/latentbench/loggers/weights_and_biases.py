@@ -100,7 +100,9 @@ class WeightsAndBiases(RunLogger):
             return
         try:
             resolved = record.config.get(wandb_keys.RESOLVED, {})
-            self._run.config.update(record.config, allow_val_change=True)  # type: ignore[no-untyped-call]
+            variant = wandb_keys.variant(record.choices, record.config, record.preset)
+            config = record.config | {wandb_keys.CHOICES: record.choices, wandb_keys.VARIANT: variant}
+            self._run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
             for key in record.metrics:
                 facts = resolved.get("metrics", {}).get(key.split("/")[0], {})
                 self._run.define_metric(key, summary=SUMMARY_BY_DIRECTION[facts.get("higher_is_better")])
