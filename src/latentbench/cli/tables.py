@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.configuration.catalogue import option_description, option_files
 
 HELP = """latentbench-tables: a study's table and figures, from its records alone.
@@ -34,6 +34,7 @@ Studies:
 FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
