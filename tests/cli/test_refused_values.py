@@ -228,3 +228,16 @@ def test_a_study_may_have_a_number_or_any_letters_as_its_name(tmp_path: Path) ->
     (tmp_path / "sweep" / "year.yaml").write_text("# @package _global_\nstudy: 2024")
     (job,) = compose_jobs(["--config-dir", str(tmp_path), "sweep=year"])
     assert job.config.study == "2024"
+
+
+def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "options").mkdir()
+    words = ["--config-dir", "~/options", "output_dir=~/o", "data=mnist", "data.root=~/d", "features=inception"]
+    (job,) = compose_jobs([*words, "features.weights=~/w", "launcher=slurm"])
+    assert resolve(job.config, job.options).folder.parent == tmp_path / "o" / "adhoc"
+    assert job.config.launcher.folder == f"{tmp_path}/o/adhoc/slurm"
+    assert (job.config.data.root, job.config.features.weights) == (f"{tmp_path}/d", f"{tmp_path}/w")
+    assert compose_config(["+to=~/t"]).to == f"{tmp_path}/t"
+    with pytest.raises(UserError, match="output_dir=~nobody-of-this-name/o: the system knows no such home folder"):
+        compose_config(["output_dir=~nobody-of-this-name/o"])

@@ -1,5 +1,6 @@
 """Composes the runs of a command line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
         if word in MULTIRUN_FLAGS:
             is_multirun = True
         elif flag in CONFIG_DIR_FLAGS:
-            folder = Path(value if equals else next(remaining, "")).absolute()
+            folder = Path(os.path.expanduser(value if equals else next(remaining, ""))).absolute()
             if not folder.is_dir():
                 raise UserError(f"--config-dir: there is no folder {folder}")
             folders.append(f"'file://{folder}'")

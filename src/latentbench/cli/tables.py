@@ -19,7 +19,7 @@ Usage:
 
 Reads  <output_dir>/<study>/*/record.json (by default output_dir=outputs, study=adhoc), and published
        records: <output_dir>/<study>/*/records.jsonl.
-Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf.
+Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf; to=DIR writes them there.
 
 table.rows      choices or config keys that make a row; only seeds are averaged over
 table.columns   metrics, as <quantity>/<set name>; null: every recorded metric
@@ -31,7 +31,7 @@ Studies:
 {studies}
 """
 # Overrides that add keys which the config of a run does not have.
-FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
+FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS = "+from=records", "+publish=false", "+to=null"
 
 
 @output_may_be_cut()
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP.format(studies=_studies()))
         return 0
-    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
+    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *arguments]))
 
 
 def _write(overrides: list[str]) -> None:
