@@ -21,7 +21,7 @@ from latentbench.reporting.findings import Finding, baseline_name, find, headlin
 from latentbench.reporting.formats import CAPTION
 from latentbench.reporting.page_tables import PageTables, make_tables, signed
 from latentbench.reporting.run_cards import RowCards, data_uri, make_card
-from latentbench.reporting.study import output_folder, read_records, summarize_study, writing_to
+from latentbench.reporting.study import TO_ANOTHER, output_folder, read_records, summarize_study, writing_to
 from latentbench.reporting.summary import Summary
 
 FILE_NAME = "report.html"
@@ -88,7 +88,7 @@ def write_page(config: DictConfig) -> None:
     folder = output_folder(config, study)
     summary, figures = summarize_study(config, study)
     page = to_html(summary, figures, study.folder, title=config.study, question=OmegaConf.select(config, "question"))
-    with writing_to(folder):
+    with writing_to(folder, otherwise=TO_ANOTHER):
         write_atomically(folder / FILE_NAME, page.encode())
     print(f"written: {folder / FILE_NAME} ({len(page.encode()) / 1e6:.1f} MB)")
 

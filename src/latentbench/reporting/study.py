@@ -67,6 +67,9 @@ def _no_records(config: DictConfig, folder: Path, some_unusable: bool) -> str:
     return f"{what} in {where}: run `latentbench {command}` first"
 
 
+TO_ANOTHER = "to=DIR writes to another folder"
+
+
 def output_folder(config: DictConfig, study: StudyRecords) -> Path:
     """Where to write what a study's records give: beside them, unless `to` names a folder. Raises: UserError."""
     if config.to is None:
@@ -77,12 +80,12 @@ def output_folder(config: DictConfig, study: StudyRecords) -> Path:
 
 
 @contextlib.contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Raises: UserError that names another way if the folder cannot be written, such as somebody else's results."""
+def writing_to(folder: Path, *, otherwise: str) -> Iterator[None]:
+    """Raises: UserError if the folder cannot be written, such as somebody else's results; otherwise: what to do then"""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): to=DIR writes to another folder") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}): {otherwise}") from error
 
 
 def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, dict[str, Figure]]:

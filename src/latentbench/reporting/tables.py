@@ -19,7 +19,14 @@ from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from latentbench.reporting.grouping import frame
-from latentbench.reporting.study import StudyRecords, output_folder, read_records, summarize_study, writing_to
+from latentbench.reporting.study import (
+    TO_ANOTHER,
+    StudyRecords,
+    output_folder,
+    read_records,
+    summarize_study,
+    writing_to,
+)
 from latentbench.reporting.study_figures import make_figures, shown_run
 from latentbench.reporting.summarize import summarize
 
@@ -71,8 +78,9 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
         "table.tex": to_latex(summary),
     }
     written = [target / name for name in texts]
+    otherwise = "start in a folder of your own" if config.publish else TO_ANOTHER
     try:
-        with writing_to(target):
+        with writing_to(target, otherwise=otherwise):
             for name, text in texts.items():
                 write_atomically(target / name, text.encode())
             for name, figure in figures.items():
