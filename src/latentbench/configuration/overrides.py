@@ -105,16 +105,16 @@ def _check_group(config: DictConfig, group: str) -> None:
         raise UserError(f"{group}={choice}: its YAML must begin with the line `# @package _global_`")
     if group in MULTI_OPTION_GROUPS:
         for name, option in node.items():
-            _check_class(f"{group}.{name}", option, _choose(group))
+            _check_class(f"{group}.{name}", option, group)
     elif choice is None:  # a list in a YAML
         raise UserError(f"{group}: a run has one {group}; {_choose(group)}")
     else:
-        _check_class(group, node, _choose(group))
+        _check_class(group, node, group)
 
 
-def _check_class(name: str, node: object, advice: str) -> None:
+def _check_class(name: str, node: object, group: str) -> None:
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        raise UserError(f"{name} has no class (`_target_`); {advice}")
+        raise UserError(f"{name} has no class (`_target_`); {_choose(group)}")
 
 
 def _expand(config: DictConfig, key: str) -> None:
