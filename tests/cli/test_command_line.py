@@ -44,7 +44,6 @@ WRONG = {
     "an unknown metric in a list": ("metric=[fid,nonsense]", ["metric=nonsense", NOT_AN_OPTION, "sharpness"]),
     "an unknown sampler in a list": ("sampler=[prior,nonsense]", ["sampler=nonsense", NOT_AN_OPTION, "gmm"]),
     "no data": ("data=null", ["data"]),
-    "no method": ("method=null", ["method"]),
     "a word for a learning rate": ("model.learning_rate=fast", ["model.learning_rate=fast", "number above 0"]),
     "a width for a list of widths": ("backbone.hidden=5", ["backbone.hidden=5", "such as [64, 64]"]),
     "half a component": ("prior=mixture prior.components=2.5", ["prior.components=2.5", "whole number"]),

@@ -222,6 +222,19 @@ def test_a_root_may_be_below_the_home_folder(
     assert_right(tiny(Path("~/given") if how == "given" else None))
 
 
+def test_without_a_home_folder_data_are_read_and_not_downloaded(
+    nothing_installed: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home(name: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(pooch, "os_cache", no_home)
+    with pytest.raises(UserError, match=r"data=tiny: .* no home folder .* set data.root=<folder>"):
+        tiny().setup()
+    put(nothing_installed["variable"])
+    assert_right(tiny())
+
+
 def test_nothing_is_downloaded_where_the_files_are(nothing_installed: dict[str, Path], mirror: Any) -> None:
     put(nothing_installed["debian"])
     server = mirror(FILES)

@@ -2,6 +2,8 @@
 
 import os
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pooch
 import pytest
@@ -120,6 +122,19 @@ def test_a_process_remembers_the_latest_and_not_everything(folder: Path, monkeyp
 def test_it_lies_in_the_cache_where_data_sets_lie_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     assert the_real_folder() == tmp_path / "latentbench" / "features"
+
+
+@pytest.mark.parametrize("cache_folder", [RuntimeError("no home"), Path("~/.cache/latentbench")])
+def test_without_a_home_folder_results_are_in_memory_alone(
+    cache_folder: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pooch, "os_cache", mock.Mock(side_effect=[cache_folder] * 2))
+    monkeypatch.setattr(cache, "folder", the_real_folder)
+    make, content = Maker(), [torch.rand(4, 3)]
+    assert cached("it", content, make)[0][0, 0] == 1
+    assert cached("it", content, make)[0][0, 0] == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def given() -> tuple[MetricInputs, list[int]]:

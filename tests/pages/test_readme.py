@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from latentbench.cli.compatibility import STORED_TABLE, compatibility_table
 from latentbench.cli.dashboard import to_overrides
-from latentbench.cli.tables import FROM_RECORDS, NOT_PUBLISHED
+from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS, NOT_PUBLISHED
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.value_checks import check
@@ -100,7 +100,7 @@ def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     each = with_every_value(BasicSweeper.split_arguments(parsed, None)[0]) if multirun else [overrides]
     for combination in each:
-        config = compose_config([FROM_RECORDS, NOT_PUBLISHED, *combination])
+        config = compose_config([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *combination])
         check(config)
         assert OmegaConf.to_container(config.model, resolve=True)
 

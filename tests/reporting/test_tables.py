@@ -15,6 +15,7 @@ import pytest
 import scipy.stats
 
 from example_records import a_record, broken_records, markdown_row, row
+from latentbench.cli import report
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record
@@ -513,6 +514,37 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["run"]
+
+
+def test_a_table_is_written_to_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_record().save(tmp_path / "s" / "run")
+    words = ["study=s", f"output_dir={tmp_path}", "table.samples=[]"]
+    for program in (main, report.main):
+        assert program([*words, f"to={tmp_path / 'mine'}"]) == 0
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {
+        "table.md",
+        "table.csv",
+        "table.tex",
+        "report.html",
+    }
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["run"]
+    assert main([*words, "to=mine", "publish=true"]) == 2
+    assert "leave out to=mine" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a_record().save(tmp_path / "s" / "run")
+    (tmp_path / "file").touch()
+    words = ["study=s", f"output_dir={tmp_path}", f"to={tmp_path / 'file'}"]
+    assert main(words) == 2
+    table, error = capsys.readouterr()
+    assert "vae" in table
+    assert "written" not in table
+    assert re.fullmatch(
+        r"latentbench-tables: \S+/file cannot be written \(.+\): to=DIR writes to another folder\n", error
+    )
+    assert report.main(words) == 2
+    assert "to=DIR writes to another folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("grid", ["null", "{}"])

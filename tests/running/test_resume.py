@@ -2,14 +2,17 @@
 
 import fcntl
 import os
+import pwd
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import pytorch_lightning as pl
@@ -18,6 +21,7 @@ import torch
 from commands import latentbench, metrics_of_runs, start_sweep
 from latentbench.cli.status import status_lines
 from latentbench.data.base import Batches
+from latentbench.errors import UserError
 from latentbench.launchers.local import Local
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import load
@@ -224,6 +228,35 @@ def test_runs_of_others_count_whatever_slots_they_lock(tmp_path: Path, monkeypat
         pass
     with leased_devices(named(1), 1, runs_per_device=2, folder=tmp_path) as devices:
         assert devices == [0]
+
+
+def test_locks_of_devices_need_no_user_name_and_say_where_they_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pwd, "getpwuid", mock.Mock(side_effect=KeyError))
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    with leased_devices(named(1), 1, runs_per_device=1) as devices:
+        assert devices == [0]
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with (
+        pytest.raises(UserError, match=r"file/latentbench-.* cannot be written .*: set TMPDIR"),
+        leased_devices(named(1), 1, runs_per_device=1),
+    ):
+        pass
+
+
+def test_a_lock_is_looked_at_without_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, opened = tmp_path / "lock", mock.Mock(side_effect=open)
+    assert not is_locked(lock)
+    assert not lock.exists()
+    with try_lock(lock):
+        monkeypatch.setattr(Path, "open", lambda path, mode: opened(path, mode))
+        assert is_locked(lock)
+    assert not is_locked(lock)
+    assert [call.args for call in opened.call_args_list] == [(lock, "rb")] * 2
 
 
 def test_several_devices_are_leased_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The command `latentbench`: composes runs and hands them to a launcher."""
 
-import contextlib
+import os
 import sys
 from typing import NoReturn
 
@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench import __version__
+from latentbench.cli.command import output_may_be_cut
 from latentbench.cli.jobs import compose_jobs
 from latentbench.cli.launch import launch
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.messages import explain
+from latentbench.configuration.overrides import translate
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.running.job import Job
@@ -22,20 +24,22 @@ from latentbench.running.job import Job
 HYDRA_FLAGS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
 
+@output_may_be_cut()
 def main() -> None:
     """Exit code 2: the command is invalid; otherwise as `launch`."""
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         from latentbench.cli.help import help_text
 
-        with contextlib.suppress(BrokenPipeError):  # the reader of a pipe may stop early
-            print(help_text(), flush=True)
+        print(help_text())
         return
-    if arguments == ["--version"]:
+    if "--version" in arguments:
         print(f"latentbench {__version__}")
         return
     try:
         if HYDRA_FLAGS & {word.partition("=")[0] for word in arguments}:
+            sys.argv[1:] = translate(arguments)
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, which are reported below
             _run_hydra_flag()
             return
         jobs = compose_jobs(arguments)

@@ -1,7 +1,10 @@
-"""The exit code and the error message of a command."""
+"""The exit code, the error message and the output of a command."""
 
+import contextlib
+import os
+import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from latentbench.errors import UserError
 
@@ -15,7 +18,23 @@ def run_command(name: str, work: Callable[[], int | None]) -> int:
     from latentbench.configuration.messages import explain
 
     try:
-        return work() or 0
+        with output_may_be_cut():
+            return work() or 0
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"{name}: {explain(error)}", file=sys.stderr)
         return 2
+    return 0
+
+
+@contextlib.contextmanager
+def output_may_be_cut() -> Iterator[None]:
+    """Whoever reads the output of a command may stop early, as `head` does: the rest is dropped."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        state = select.poll()
+        state.register(sys.stdout, 0)
+        if not state.poll(0):  # it was another pipe
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 
 HELP = """latentbench-dashboard: a study's Weights & Biases workspace, with panels of its logged runs.
 
@@ -11,7 +11,8 @@ Usage:
   latentbench-dashboard sweep=quick entity=me project=latentbench            saves it and prints its address
   latentbench-dashboard sweep=quick entity=me project=latentbench --dry-run  prints its panels, does not contact W&B
 
-entity, project  where the runs are logged (logger.entity, logger.project); default: your default entity, latentbench
+entity, project  where the runs are logged (logger.entity, logger.project); default: $WANDB_ENTITY and $WANDB_PROJECT,
+                 or else your default entity and latentbench
 table.columns    a bar panel for each fid/..., with one bar for all seeds of a setting
 table.figures    name -> {x: ..., y: ...}: a scatter panel each
 table.samples    a panel of images each
@@ -22,6 +23,7 @@ key (`wandb login`, or WANDB_API_KEY).
 DRY_RUN = "--dry-run"
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or W&B cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)

@@ -1,11 +1,12 @@
 """`latentbench-evaluate`: measures runs that are trained already."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ MEASURING_KEYS = ("metric", "sampler", "features", "launcher", "logger", "thread
 SELECTING_KEYS = ("study", "output_dir")
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or a run cannot be used; otherwise as `launch`."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -45,7 +47,7 @@ def _evaluate(arguments: list[str]) -> int:
     # Imported here, so that --help is quick.
     from latentbench.cli.launch import launch
 
-    folders = [Path(word).expanduser() for word in arguments if "=" not in word and not word.startswith("-")]
+    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word and not word.startswith("-")]
     overrides = [word for word in arguments if "=" in word or word.startswith("-")]
     is_sweep = "sweep" in _keys(overrides)
     return launch(_jobs_of_sweep(overrides) if is_sweep else _jobs_of_folders(folders, overrides))
@@ -79,7 +81,7 @@ def _jobs_of_folders(folders: list[Path], overrides: list[str]) -> "list[Job]":
             raise UserError(f"{key} is fixed once a run is trained: here you can set {', '.join(MEASURING_KEYS)}")
     (composed,) = compose_jobs(overrides)
     if not folders:
-        study = Path(composed.config.output_dir).expanduser() / composed.config.study
+        study = Path(composed.config.output_dir) / composed.config.study
         folders = sorted(path.parent for path in study.glob(f"*/{CONFIG_NAME}"))
         if not folders:
             raise UserError(f"{study} has no trained runs: name a run's folder, study=... or sweep=...")

@@ -1,16 +1,17 @@
 """Composes the runs of a command line."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.configuration.compose import compose_started, hydra_started
+from latentbench.configuration.overrides import translate
 from latentbench.errors import UserError
 from latentbench.running.job import Job
 
@@ -24,15 +25,16 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
     Raises: UserError if the grid is empty, and what Hydra raises for a config that cannot be composed.
     """
     overrides, is_multirun = _split_flags(arguments)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with hydra_started():
         try:
+            overrides = translate(overrides)
             parser = OverridesParser.create(GlobalHydra.instance().config_loader())
             parsed = parser.parse_overrides(overrides)
             single_values = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-            config = _compose(single_values)
+            config = compose_started(single_values)
             if not is_multirun and config.hydra.mode != RunMode.MULTIRUN:
                 if len(single_values) < len(overrides):
-                    config = _compose(overrides)  # Hydra refuses several values and says how to give them
+                    config = compose_started(overrides)  # Hydra refuses several values and says how to give them
                 return [_to_job(config, is_alone=True)]
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
@@ -41,7 +43,7 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
-            return [_to_job(_compose(combination), is_alone=False) for combination in combinations]
+            return [_to_job(compose_started(combination), is_alone=False) for combination in combinations]
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
@@ -56,7 +58,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
         if word in MULTIRUN_FLAGS:
             is_multirun = True
         elif flag in CONFIG_DIR_FLAGS:
-            folder = Path(value if equals else next(remaining, "")).absolute()
+            folder = Path(os.path.expanduser(value if equals else next(remaining, ""))).absolute()
             if not folder.is_dir():
                 raise UserError(f"--config-dir: there is no folder {folder}")
             folders.append(f"'file://{folder}'")
@@ -67,12 +69,9 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [*([f"hydra.searchpath=[{','.join(folders)}]"] if folders else []), *overrides], is_multirun
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    return compose("config", overrides=list(overrides), return_hydra_config=True)
-
-
 def _to_job(config: DictConfig, *, is_alone: bool) -> Job:
     choices, words = dict(config.hydra.runtime.choices), list(config.hydra.overrides.task)
     with open_dict(config):
         del config.hydra
+    OmegaConf.resolve(config.logger)  # a run on another machine is logged as this machine's environment says
     return Job(config, choices, words, is_alone)

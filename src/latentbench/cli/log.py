@@ -1,10 +1,11 @@
 """`latentbench-log`: shows recorded runs in a logger, such as Weights & Biases, after they have ended."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-log: logs runs that have ended, such as those made with logger=none or without a network.
@@ -20,6 +21,7 @@ Numbers, images and reasons of failures are logged; the curves of the training a
 """
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or a record cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -42,9 +44,9 @@ def _log(arguments: Sequence[str]) -> None:
 
     set_up_logging()
     config = compose_config([word for word in arguments if "=" in word])
-    folders = [Path(word).expanduser() for word in arguments if "=" not in word]
+    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word]
     if not folders:
-        study = Path(config.output_dir).expanduser() / config.study
+        study = Path(config.output_dir) / config.study
         folders = sorted(path.parent for path in study.glob(f"*/{FILE_NAME}"))
         if not folders:
             raise UserError(f"{study} has no runs: name a run's folder, or study=...")

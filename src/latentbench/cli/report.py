@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import run_command
-from latentbench.cli.tables import FROM_RECORDS
+from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS
 
 HELP = """latentbench-report: a study as one web page, from its records and their images alone.
 
@@ -14,20 +14,21 @@ Usage:
   latentbench-report sweep=quick from=wandb         the records in the W&B project logger.entity/logger.project
 
 Reads  the same records as latentbench-tables, with the same options.
-Writes <output_dir>/<study>/report.html, one file that needs no network: the question, a short answer, figures,
-       sortable tables, and every run with its images, measures and settings.
+Writes <output_dir>/<study>/report.html, or DIR/report.html with to=DIR: one file that needs no network, with the
+       question, a short answer, figures, sortable tables, and every run with its images, measures and settings.
 
 table.baseline  the value that names the baseline, such as vae; other rows are tested against it
 """
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-report", lambda: _write([FROM_RECORDS, *arguments]))
+    return run_command("latentbench-report", lambda: _write([FROM_RECORDS, BESIDE_RECORDS, *arguments]))
 
 
 def _write(overrides: list[str]) -> None:

@@ -1,10 +1,11 @@
 """`latentbench-sample`: draws images from a trained run."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.errors import UserError, check_whole_number
 
 HELP = """latentbench-sample: draws images from a trained run, into one picture.
@@ -22,6 +23,7 @@ out      the PNG to write
 DEFAULTS = {"n": "64", "sampler": "prior", "seed": "0", "out": "samples.png"}
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the run cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -39,7 +41,7 @@ def _sample(arguments: Sequence[str]) -> None:
     if len(folders) != 1:
         raise UserError("name one run folder, such as outputs/adhoc/vae-digits-d8-b1-s0-1a2b3c4d")
     n, seed = (_whole_number(key, values[key], minimum) for key, minimum in (("n", 1), ("seed", 0)))
-    out = Path(values["out"]).expanduser()
+    out = Path(os.path.expanduser(values["out"]))
 
     # Imported here, so that --help and errors are quick.
     import latentbench

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, load
@@ -30,6 +30,7 @@ not started   neither a record nor a checkpoint
 STATES = ("finished", "running", "interrupted", "failed", "refused", "not started")
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the progress; exit code 2 if the command is not valid."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)

@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.configuration.catalogue import option_description, option_files
 
 HELP = """latentbench-tables: a study's table and figures, from its records alone.
@@ -19,7 +19,7 @@ Usage:
 
 Reads  <output_dir>/<study>/*/record.json (by default output_dir=outputs, study=adhoc), and published
        records: <output_dir>/<study>/*/records.jsonl.
-Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf.
+Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf; to=DIR writes them there.
 
 table.rows      choices or config keys that make a row; only seeds are averaged over
 table.columns   metrics, as <quantity>/<set name>; null: every recorded metric
@@ -31,9 +31,10 @@ Studies:
 {studies}
 """
 # Overrides that add keys which the config of a run does not have.
-FROM_RECORDS, NOT_PUBLISHED = "+from=records", "+publish=false"
+FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS = "+from=records", "+publish=false", "+to=null"
 
 
+@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP.format(studies=_studies()))
         return 0
-    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, *arguments]))
+    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *arguments]))
 
 
 def _write(overrides: list[str]) -> None:

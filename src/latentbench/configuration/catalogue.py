@@ -1,5 +1,6 @@
 """The option groups and their YAML files. Imports no package but OmegaConf, so that --help is quick."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ MEASURING_GROUPS = ("sampler", "features", "metric")
 GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
+
+
+@functools.cache
+def config_keys() -> dict[str, Any]:
+    """The keys of config.yaml, which every run has beside its options, and their defaults."""
+    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "config.yaml"))
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items() if key != "defaults"}
 
 
 def option_files(group: str) -> list[Path]:

@@ -3,10 +3,10 @@
 import difflib
 import re
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, MULTI_OPTION_GROUPS, SCALARS, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, MULTI_OPTION_GROUPS, config_keys, option_files
 
 
 def explain(error: Exception) -> str:
@@ -18,18 +18,21 @@ def explain(error: Exception) -> str:
         group, _, option = str(cause.missing_cfg_file).rpartition("/")
         options = ", ".join(path.stem for path in option_files(group))
         return f"{group}={option}: there is no such option; choose one of {options}"
+    if isinstance(cause, OverrideParseException) and "LexerNoViableAlt" in str(cause):
+        key, _, value = cause.override.partition("=")
+        return f"{cause.override}: this needs quotes of its own inside those of the shell: \"{key}='{value}'\""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     unknown_key = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown_key:
-        return _explain_unknown_key(unknown_key[1])
+        return explain_unknown_key(unknown_key[1])
     return " ".join(lines) or type(cause).__name__
 
 
-def _explain_unknown_key(path: str) -> str:
+def explain_unknown_key(path: str) -> str:
     """The message for an unknown key, such as `metric.nll.samples`, with the key that was probably meant."""
     parent, _, key = path.rpartition(".")
     group, _, option = parent.partition(".")
-    known = [*GROUPS, *SCALARS]
+    known = [*GROUPS, *config_keys()]
     if parent in GROUPS:
         keys_of = {file.stem: [str(key) for key in OmegaConf.load(file)] for file in option_files(parent)}
         known = sorted({key for keys in keys_of.values() for key in keys})
@@ -40,7 +43,7 @@ def _explain_unknown_key(path: str) -> str:
         known = [str(name) for name in OmegaConf.select(OmegaConf.load(file), option)]
         if key in known:
             return f"{path}: {option} is not chosen; add it to {group}=[...]"
-    elif parent and OmegaConf.is_dict(node := OmegaConf.select(OmegaConf.load(CONF_DIR / "config.yaml"), parent)):
+    elif parent and OmegaConf.is_dict(node := OmegaConf.select(OmegaConf.create(config_keys()), parent)):
         known = [str(name) for name in node]  # such as table.figures
         if key in known:
             return f"{path} has no such key yet; add one by +{path}.<name>=..."

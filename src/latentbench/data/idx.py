@@ -21,6 +21,7 @@ from torch import Tensor
 from latentbench.data.base import ImageData, Splits
 from latentbench.errors import UserError
 from latentbench.records.record import write_atomically
+from latentbench.records.user_cache import user_cache
 
 DEBIAN = Path("/usr/share/datasets")
 N_VALIDATION = 10_000  # taken from the official training images
@@ -80,12 +81,12 @@ class IdxImages(ImageData):
     @property
     def _roots(self) -> list[Path]:
         if self.root:
-            return [Path(self.root).expanduser()]
-        variable = os.environ.get("LATENTBENCH_DATA")
+            return [Path(os.path.expanduser(self.root))]
+        variable, cache = os.environ.get("LATENTBENCH_DATA"), user_cache()
         return [
-            *([Path(variable).expanduser()] if variable else []),
+            *([Path(os.path.expanduser(variable))] if variable else []),
             DEBIAN,
-            Path(pooch.os_cache("latentbench")),
+            *([cache] if cache else []),
         ]
 
     def _find(self) -> Path | None:
@@ -93,7 +94,10 @@ class IdxImages(ImageData):
         return next((f for f in folders if all((f / f"{name}.gz").is_file() for name in self.sha256)), None)
 
     def _download(self) -> Path:
-        target = self._roots[-1] / self.folder
+        root = Path(os.path.expanduser(self.root)) if self.root else user_cache()
+        if root is None:
+            raise UserError(f"data={self.name}: there is no home folder for a download: set data.root=<folder>")
+        target = root / self.folder
         for name, digest in self.sha256.items():
             if not (target / f"{name}.gz").is_file():
                 self._download_file(f"{name}.gz", digest, target)

@@ -10,7 +10,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
-from latentbench.configuration.catalogue import PARTS
+from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
@@ -64,7 +64,10 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
     needed = model_arguments(config)
     for group in PARTS:
         if group in needed and config.get(group) is None:
-            raise Refused(f"{config.model._target_.rpartition('.')[2]} needs a {group}: name one")
+            options = ", ".join(path.stem for path in option_files(group))
+            raise Refused(
+                f"{group}=null: {config.model._target_.rpartition('.')[2]} needs one; choose one of {options}"
+            )
     parts = {"prior": build(config.prior, latent_size=config.latent_size, shape=data.shape)}
     coordinates = parts["prior"].coordinates
     if "posterior" in needed:

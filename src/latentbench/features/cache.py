@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import pooch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import write_atomically
+from latentbench.records.user_cache import user_cache
 
 MIN_SECONDS = 1.0  # results that take longer than this to compute are also written to disk
 MAX_IN_MEMORY = 16  # results
@@ -29,17 +29,17 @@ def cached(name: str, inputs: Iterable[Tensor], compute: Callable[[], Sequence[T
     The key is the SHA-256 of the name, of the bytes, shapes and dtypes of the inputs, and of latentbench's code and the
     versions of its libraries. It includes the type of the device, since results of different devices differ in their
     last digits, and a number must not depend on which run came first. An unreadable or wrong file is computed again. A
-    failure to write is ignored.
+    failure to write is ignored. Without a folder for files, results are in memory alone.
     """
     inputs = list(inputs)
     key = _digest(name, inputs)
     if key not in _memory:
-        path = folder() / f"{key}.safetensors"
-        result = _read(path, key)
+        path = files / f"{key}.safetensors" if (files := folder()) else None
+        result = _read(path, key) if path else None
         if result is None:
             started = time.monotonic()
             result = tuple(compute())
-            if time.monotonic() - started > MIN_SECONDS:
+            if path and time.monotonic() - started > MIN_SECONDS:
                 _write(path, key, result)
         _memory[key] = result
         while len(_memory) > MAX_IN_MEMORY:
@@ -49,9 +49,10 @@ def cached(name: str, inputs: Iterable[Tensor], compute: Callable[[], Sequence[T
     return tuple(tensor.to(device) for tensor in _memory[key])
 
 
-def folder() -> Path:
-    """The folder of the files on disk."""
-    return Path(pooch.os_cache("latentbench")) / "features"
+def folder() -> Path | None:
+    """The folder of the files on disk, if there can be one."""
+    cache = user_cache()
+    return cache / "features" if cache else None
 
 
 def _digest(name: str, inputs: Sequence[Tensor]) -> str:

@@ -7,13 +7,13 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import pooch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from latentbench.errors import UserError
 from latentbench.features.base import Features
+from latentbench.records.user_cache import user_cache
 
 FILE_NAME = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE_NAME}"
@@ -108,13 +108,14 @@ def network() -> nn.Sequential:
 
 def _find(weights: str | None) -> Path:
     if weights is not None:
-        path = Path(weights).expanduser()
+        path = Path(os.path.expanduser(weights))
         if not path.is_file():
             raise UserError(f"features.weights={weights}: there is no such file")
         return path
     variable = os.environ.get("LATENTBENCH_DATA")
-    folders = [Path(variable).expanduser()] if variable else []
-    folders += [Path(pooch.os_cache("latentbench")), Path(torch.hub.get_dir()) / "checkpoints"]
+    folders = [Path(os.path.expanduser(variable))] if variable else []
+    folders += [cache] if (cache := user_cache()) else []
+    folders.append(Path(torch.hub.get_dir()) / "checkpoints")
     for folder in folders:
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME

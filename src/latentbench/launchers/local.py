@@ -1,6 +1,7 @@
 """Several runs at a time on this machine."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import threading
@@ -13,13 +14,15 @@ from typing import Any
 import torch
 from omegaconf import ListConfig
 
-from latentbench.errors import check_whole_number
+from latentbench.errors import UserError, check_whole_number
 from latentbench.launchers.base import Launcher, SweepProgress
 from latentbench.running.job import Job, Outcome, log_killed
 from latentbench.running.locks import leased_devices
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_job
 from latentbench.running.subprocess_run import exit_with_parent
+
+log = logging.getLogger(__name__)
 
 
 class Local(Launcher):
@@ -95,8 +98,12 @@ def work(connection: Any, runs_per_device: int) -> None:
         while True:
             job = connection.recv()
             names, n = usable_gpus(job)
-            with leased_devices(names, n, runs_per_device=runs_per_device) as devices:
-                outcome = run_job(job, devices=devices)
+            try:
+                with leased_devices(names, n, runs_per_device=runs_per_device) as devices:
+                    outcome = run_job(job, devices=devices)
+            except UserError as error:  # of leasing; `run_job` raises none
+                log.error("latentbench: %s", error)
+                outcome = "invalid"
             connection.send(outcome)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return

@@ -1,7 +1,6 @@
 """Runs in the queue of a Slurm cluster."""
 
 import contextlib
-import getpass
 import io
 import logging
 import math
@@ -134,7 +133,7 @@ class Slurm(Launcher):
         """Ids of the tasks that wait or run; of all tasks if squeue fails."""
         if self.cluster == "local":
             return {task.job_id for task in tasks if not task.done()}
-        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
         listed = subprocess.run(command, capture_output=True, text=True, check=False)
         return set(listed.stdout.split()) if listed.returncode == 0 else {task.job_id for task in tasks}
 

@@ -21,7 +21,7 @@ from latentbench.reporting.findings import Finding, baseline_name, find, headlin
 from latentbench.reporting.formats import CAPTION
 from latentbench.reporting.page_tables import PageTables, make_tables, signed
 from latentbench.reporting.run_cards import RowCards, data_uri, make_card
-from latentbench.reporting.study import read_records, summarize_study
+from latentbench.reporting.study import TO_ANOTHER, output_folder, read_records, summarize_study, writing_to
 from latentbench.reporting.summary import Summary
 
 FILE_NAME = "report.html"
@@ -80,12 +80,17 @@ class StudyPage:
 
 
 def write_page(config: DictConfig) -> None:
-    """Write a study's page beside its records. Raises: UserError if the config or the records cannot be used."""
+    """Write a study's page, beside its records or to the folder `to`.
+
+    Raises: UserError if the config or the records cannot be used, or the folder cannot be written.
+    """
     study = read_records(config)
+    folder = output_folder(config, study)
     summary, figures = summarize_study(config, study)
     page = to_html(summary, figures, study.folder, title=config.study, question=OmegaConf.select(config, "question"))
-    write_atomically(study.folder / FILE_NAME, page.encode())
-    print(f"written: {study.folder / FILE_NAME} ({len(page.encode()) / 1e6:.1f} MB)")
+    with writing_to(folder, otherwise=TO_ANOTHER):
+        write_atomically(folder / FILE_NAME, page.encode())
+    print(f"written: {folder / FILE_NAME} ({len(page.encode()) / 1e6:.1f} MB)")
 
 
 def to_html(

@@ -1,7 +1,9 @@
 """Reads the records of a study, and makes the table and the figures that its config describes."""
 
+import contextlib
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -63,6 +65,27 @@ def _no_records(config: DictConfig, folder: Path, some_unusable: bool) -> str:
         command += f" output_dir={config.output_dir}"
     what = "no readable records" if some_unusable else "no records"
     return f"{what} in {where}: run `latentbench {command}` first"
+
+
+TO_ANOTHER = "to=DIR writes to another folder"
+
+
+def output_folder(config: DictConfig, study: StudyRecords) -> Path:
+    """Where to write what a study's records give: beside them, unless `to` names a folder. Raises: UserError."""
+    if config.to is None:
+        return study.folder
+    if type(config.to) is not str or not config.to:
+        raise UserError(f"to={config.to}: give the path of a folder")
+    return Path(config.to)
+
+
+@contextlib.contextmanager
+def writing_to(folder: Path, *, otherwise: str) -> Iterator[None]:
+    """Raises: UserError if the folder cannot be written, such as somebody else's results; otherwise: what to do then"""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): {otherwise}") from error
 
 
 def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, dict[str, Figure]]:

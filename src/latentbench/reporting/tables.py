@@ -19,7 +19,14 @@ from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from latentbench.reporting.grouping import frame
-from latentbench.reporting.study import StudyRecords, read_records, summarize_study
+from latentbench.reporting.study import (
+    TO_ANOTHER,
+    StudyRecords,
+    output_folder,
+    read_records,
+    summarize_study,
+    writing_to,
+)
 from latentbench.reporting.study_figures import make_figures, shown_run
 from latentbench.reporting.summarize import summarize
 
@@ -32,16 +39,19 @@ PUBLISHED = Path("results")
 
 
 def write_tables(config: DictConfig) -> None:
-    """Print and write a study's table and figures, beside its records or, with publish=true, below `results`.
+    """Print and write a study's table and figures, beside its records, to the folder `to`, or below `results`.
 
-    Raises: UserError if the config or the records cannot be used.
+    Raises: UserError if the config or the records cannot be used, or the folder cannot be written.
     """
     if type(config.publish) is not bool:
         raise UserError(f"publish={config.publish}: publish must be true or false")
     study = read_records(config)
+    folder = output_folder(config, study)
     if not config.publish:
-        _write(config, study, study.folder)
+        _write(config, study, folder)
         return
+    if config.to is not None:
+        raise UserError(f"publish=true writes to {PUBLISHED / config.study}: leave out to={config.to}")
     if study.left_out and config["from"] == "records":
         raise UserError("publish=true would lose the records that cannot be used: repair or delete them first")
     records_of_folder: dict[Path, list[Record]] = {}
@@ -67,13 +77,17 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
         "table.csv": to_csv(summary),
         "table.tex": to_latex(summary),
     }
-    for name, text in texts.items():
-        write_atomically(target / name, text.encode())
     written = [target / name for name in texts]
-    for name, figure in figures.items():
-        written += plots.save(figure, target / name)
-    if config.publish:
-        shown = [run for row in summary.rows if (run := shown_run(row))]
-        written.append(publish(study.records, shown, study.folder, target))
-    print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
+    otherwise = "start in a folder of your own" if config.publish else TO_ANOTHER
+    try:
+        with writing_to(target, otherwise=otherwise):
+            for name, text in texts.items():
+                write_atomically(target / name, text.encode())
+            for name, figure in figures.items():
+                written += plots.save(figure, target / name)
+            if config.publish:
+                shown = [run for row in summary.rows if (run := shown_run(row))]
+                written.append(publish(study.records, shown, study.folder, target))
+    finally:  # the table can be read even where nothing can be written
+        print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
     print("\nwritten:", *written, sep="\n  ")

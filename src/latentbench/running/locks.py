@@ -1,14 +1,17 @@
 """Locks on files, which the operating system releases when the process that holds them ends, even by SIGKILL."""
 
 import contextlib
-import getpass
+import fcntl
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import Timeout, UnixFileLock
+
+from latentbench.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +42,14 @@ def try_lock(path: Path, *, timeout: float = 0) -> Iterator[bool]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock."""
-    if not path.is_file():
-        return False
-    with try_lock(path) as acquired:
-        return not acquired
+    """Whether a process holds the lock. Writes nothing, so that it can be asked in somebody else's folder."""
+    # False if there is no lock, it may not be read, or the file system has no locks.
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file releases it
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextlib.contextmanager
@@ -53,14 +59,19 @@ def leased_devices(
     """Numbers of n devices, each used by fewer than `runs_per_device` runs; waits until there are n.
 
     Yields None if there are fewer than n devices in total. The least used devices are leased first.
+    Raises: UserError if the folder cannot be written.
     names: number -> a name that is the same in all processes of this machine, however they number the devices
     folder: where the lock files are; by default a temporary folder of the user
     """
     if not 0 < n <= len(names):
         yield None
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"latentbench-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = folder or Path(tempfile.gettempdir()) / f"latentbench-{os.getuid()}"  # a name it need not have
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{folder}, for locks of GPUs, cannot be written ({error.strerror}): set TMPDIR") from error
     has_waited = False
     while True:
         with contextlib.ExitStack() as locks:  # all n or none: two runs that each hold some would wait for each other

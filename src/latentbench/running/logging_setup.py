@@ -20,7 +20,10 @@ class ProgressBarHandler(logging.Handler):
     """Writes messages to standard error above progress bars instead of through them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except OSError:  # nobody reads the messages any more, which must not end a run
+            self.handleError(record)
 
 
 def set_up_logging() -> None:
