@@ -128,6 +128,9 @@ class ImageData(pl.LightningDataModule):
     - the official test split, if there is one, is the test split. It is never used for training or tuning;
     - if the factors of variation are known, every split has them, and `factor_names` names them.
 
+    An own data set counts by its content, so that a change of its files is another run: of its code, and of the files
+    that its settings name. A setting `root` is the folder of its files and of nothing else.
+
     name: identifies the data in records, and the weights of its classifier features.
     binarize: `none` keeps grey values; `threshold` cuts at 1/2; `dynamic` draws each pixel from a Bernoulli
         distribution with the grey value as its mean, anew in every epoch for training images, and once, with a fixed
