@@ -83,7 +83,7 @@ def test_factors_are_counted_from_0_with_a_name_each(monkeypatch: pytest.MonkeyP
     given(factors=by_split(*[torch.zeros(10, 1).long()] * 3)).setup()
     with pytest.raises(UserError, match="gives factors of no split: give train"):
         given().setup()
-    with pytest.raises(UserError, match="gives train factors down to -1: count values from 0"):
+    with pytest.raises(UserError, match="gives train factors below 0: count values from 0"):
         given(factors=by_split(*[-torch.ones(10, 1).long()] * 3)).setup()
 
 

@@ -154,5 +154,15 @@ def test_data_of_another_folder_or_a_changed_file_makes_another_run(place: Path)
     assert name("a") != first
 
 
+def test_weights_of_a_user_count_by_their_content(place: Path) -> None:
+    found = []
+    for content in ("1", "2"):
+        weights = write(place / "weights.pth", content)
+        config = with_own("features", "latentbench.features.inception.InceptionFeatures", weights=str(weights))
+        found.append(outside_digests(config, ["features"]))
+    assert found[0].keys() == found[1].keys() == {"features"}
+    assert found[0] != found[1]
+
+
 def test_runs_of_our_own_options_name_nothing_outside() -> None:
     assert "outside" not in resolve(with_own("data", "latentbench.data.idx.IdxImages", root="/"), {}).config

@@ -69,8 +69,8 @@ def check_splits(splits: Any, *, name: str, factor_names: Sequence[str]) -> Spli
         _check_numbers(splits.labels[split], (n,), named["labels"])
         if "factors" in content:
             _check_numbers(splits.factors[split], (n, len(factor_names)), named["factors"])
-            if splits.factors[split].min() < 0:
-                raise UserError(f"{named['factors']} down to {splits.factors[split].min()}: count values from 0")
+            if (splits.factors[split] < 0).any():
+                raise UserError(f"{named['factors']} below 0: count values from 0")
     _check_overlap(splits.images, name)
     return splits
 

@@ -1,7 +1,7 @@
 """What takes part in a run from outside the package: the source of its classes, and the files that they read.
 
-The settings of our own options say what they do: their code belongs to a version, and published data have checksums.
-Code and files of a user may change under the same settings, and so they count by their content.
+The code of our own options belongs to a version, and published data have checksums. Code and files of a user may
+change under the same settings, and so they count by their content.
 """
 
 import ast
@@ -30,7 +30,7 @@ Remembered = dict[str, tuple[list[int], str]]  # file -> its size and times, and
 
 
 def outside_digests(config: DictConfig, groups: Iterable[str] = (*TRAINING_GROUPS, "trainer")) -> dict[str, str]:
-    """A digest of the code and the files from outside the package, by group; groups of ours alone have none.
+    """A digest of the code and the files from outside the package, by group; a group without any has none.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
     `root`, and every other path that exists, a folder with all files below it.
@@ -41,8 +41,10 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = (*TRAINING_GROUP
     for group in groups:
         settings = list(_texts(content.get(group)))
         sources = [source_digest(value.rpartition(".")[0]) for key, value in settings if key == "_target_"]
-        if any(sources):
-            contents = [content_digest(path) for key, value in settings if (path := _existing_path(key, value))]
+        # Our own data sets check what is below their root by checksums.
+        files = [(key, value) for key, value in settings if any(sources) or key != "root"]
+        contents = [content_digest(path) for key, value in files if (path := _existing_path(key, value))]
+        if any(sources) or contents:
             digests[group] = hashlib.sha256(json.dumps([sources, contents]).encode()).hexdigest()[:16]
     return digests
 
