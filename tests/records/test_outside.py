@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 from latentbench.records import outside
-from latentbench.records.outside import content_digest, outside_digests, source_digest
-from latentbench.running.job import resolve
+from latentbench.records.outside import check_unchanged, content_digest, outside_digests, source_digest
+from latentbench.running.job import Job, resolve
 from options import composed
 
 
@@ -119,8 +119,12 @@ def with_own(group: str, target: str, **settings: str) -> DictConfig:
     return config
 
 
+def job_of(config: DictConfig) -> Job:
+    return Job(config, {"method": "vae", "data": "own"}, [], is_alone=True)
+
+
 def folder_name(config: DictConfig) -> str:
-    return resolve(config, {"method": "vae", "data": "own"}).folder.name
+    return resolve(job_of(config)).folder.name
 
 
 def test_an_edited_own_part_makes_another_run(place: Path) -> None:
@@ -130,9 +134,14 @@ def test_an_edited_own_part_makes_another_run(place: Path) -> None:
         source_digest.cache_clear()
         names.append(folder_name(config))
     assert names[0] == names[2] != names[1]
-    run = resolve(config, {"method": "vae", "data": "own"})
+    run = resolve(job_of(config))
     assert run.config.outside == outside_digests(config), "the record shows it, and tables tell the runs apart by it"
     assert list(run.config.outside) == ["regularizer"]
+    check_unchanged(run.config, ["regularizer", "prior"])
+    write(place / "own_regularizer.py", "weight = 3")
+    source_digest.cache_clear()
+    with pytest.raises(UserError, match="regularizer: its code or files have changed since this run was trained"):
+        check_unchanged(run.config, ["regularizer"])
 
 
 def test_data_of_another_folder_or_a_changed_file_makes_another_run(place: Path) -> None:
@@ -165,4 +174,4 @@ def test_weights_of_a_user_count_by_their_content(place: Path) -> None:
 
 
 def test_runs_of_our_own_options_name_nothing_outside() -> None:
-    assert "outside" not in resolve(with_own("data", "latentbench.data.idx.IdxImages", root="/"), {}).config
+    assert "outside" not in resolve(job_of(with_own("data", "latentbench.data.idx.IdxImages", root="/"))).config

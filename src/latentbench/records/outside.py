@@ -24,12 +24,21 @@ from latentbench.errors import UserError
 from latentbench.records.record import write_atomically
 
 WITH_VERSION = ("latentbench", "torch", "pytorch_lightning")  # packages that records and checkpoints name by version
+OUTSIDE_GROUPS = (*TRAINING_GROUPS, "trainer")  # that take part in training
 CLOCK_TICK = 2.0  # seconds; two changes of a file within it may have the same time on some file systems
 
 Remembered = dict[str, tuple[list[int], str]]  # file -> its size and times, and the SHA-256 of its content
 
 
-def outside_digests(config: DictConfig, groups: Iterable[str] = (*TRAINING_GROUPS, "trainer")) -> dict[str, str]:
+def check_unchanged(config: DictConfig, groups: Iterable[str]) -> None:
+    """Raises: UserError if code or files from outside the package are not those that a stored run was trained with."""
+    trained_with, now = config.get("outside") or {}, outside_digests(config, groups)
+    for group, digest in now.items():
+        if digest != trained_with.get(group):
+            raise UserError(f"{group}: its code or files have changed since this run was trained: train it again")
+
+
+def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) -> dict[str, str]:
     """A digest of the code and the files from outside the package, by group; a group without any has none.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
