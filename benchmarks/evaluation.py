@@ -10,8 +10,8 @@ import time
 import torch
 
 from latentbench.configuration.compose import compose_config
-from latentbench.evaluation.evaluate import make_metric_inputs, seeded
 from latentbench.evaluation.build import build, build_measuring_parts, build_model
+from latentbench.evaluation.evaluate import make_metric_inputs, seeded
 
 
 def main() -> None:

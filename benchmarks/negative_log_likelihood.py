@@ -12,8 +12,8 @@ import torch
 
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
-from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.evaluation.build import build, build_model
+from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 
 IMAGES, SAMPLES, LOOPED = 400, 1000, 2
 

@@ -22,11 +22,11 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from latentbench.configuration.catalogue import CONF_DIR, option_files
+from latentbench.evaluation.build import build
 from latentbench.features import cache
 from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics.base import ImageMetric
 from latentbench.metrics.inputs import MetricInputs
-from latentbench.evaluation.build import build
 
 IMAGES, SHAPE, SETS = 10_000, (1, 28, 28), 3
 

@@ -11,6 +11,7 @@ import wandb
 from commands import SWEEP_OF_SMALL_RUNS, latentbench, metrics_of_runs
 from latentbench.features import cache
 from latentbench.loggers import weights_and_biases
+from latentbench.records import outside
 from wandb_server import WandbServer
 
 torch.set_num_threads(1)
@@ -23,8 +24,9 @@ def _same_random_numbers() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.getbasetemp() / "features"
-    monkeypatch.setattr(cache, "folder", lambda: folder)
+    root = tmp_path_factory.getbasetemp()
+    monkeypatch.setattr(cache, "folder", lambda: root / "features")
+    monkeypatch.setattr(outside, "folder", lambda: root / "contents")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """What is made of real images is made once, and a cache that is spoilt or cannot be written changes no number."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +17,7 @@ from latentbench.features import cache
 from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder
 from latentbench.metrics.inputs import MetricInputs
+from latentbench.records.outside import source_digest
 from options import few_digits, inputs, part_of
 
 
@@ -170,6 +173,30 @@ def test_features_of_other_weights_are_not_taken_for_these(folder: Path) -> None
     second, _ = given()
     next(second.features.parameters()).add_(1)
     assert not torch.equal(before, second.reference_features)
+
+
+OWN = """
+from latentbench.features.pixels import PixelFeatures
+
+class Own(PixelFeatures):
+    def forward(self, images):
+        return images.flatten(1) * FACTOR
+"""
+
+
+def test_features_of_edited_code_are_not_taken_for_these(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    data, made = few_digits(), []
+    for factor in ("1", "2.0"):  # of another length, which Python notices within the same second
+        (tmp_path / "own_features.py").write_text(OWN.replace("FACTOR", factor))
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, "own_features", raising=False)
+        source_digest.cache_clear()
+        own = importlib.import_module("own_features").Own(data_name="digits", shape=data.shape)
+        made.append(inputs(data.images("test"), data=data, features=own).reference_features)
+    assert torch.equal(2 * made[0], made[1])
 
 
 def test_moments_kernels_and_radii_of_the_reference_are_made_once(folder: Path) -> None:

@@ -277,7 +277,8 @@ def test_black_and_white_images_and_a_batch_of_one_train_in_any_precision(
     method: str, backbone: str, precision: str, tmp_path: Path
 ) -> None:
     splits = copy.deepcopy(DATA.splits)
-    splits.images.update(dict.fromkeys(splits.images, EXTREMES))  # 17, in batches of 16 and 1
+    splits.images["train"] = EXTREMES  # 17, in batches of 16 and 1
+    splits.labels["train"] = splits.labels["train"][: len(EXTREMES)]
     data = GivenImages(splits, name="extremes")
     steps = [] if method == "gan" else ["model.critic_steps=1"]
     config = config_of(method, backbone, *steps, "trainer.max_epochs=2", f"trainer.precision={precision}")

@@ -260,10 +260,16 @@ def test_real_images_prepared_differently_share_no_floor() -> None:
         ({"data": {"name": "digits", "batch_size": 64}}, ["method", "data.batch_size"]),  # how to train
         ({"metric": {"fid": {"images": 100}, "nll": {"samples": 9}}}, ["method"]),  # one metric more
         ({"metric": {"fid": {"images": 999}}}, ["method", "metric.fid.images"]),
+        ({"outside": {"data": "b2"}}, ["method", "outside.data"]),  # own data, with other files
+        ({"outside": {"data": "a1", "prior": "c3"}}, ["method"]),
     ],
 )
 def test_rows_measured_differently_share_no_best(config: dict[str, Any], keys: list[str]) -> None:
-    usual = {"data": {"name": "digits", "batch_size": 32}, "metric": {"fid": {"images": 100}}}
+    usual = {
+        "data": {"name": "digits", "batch_size": 32},
+        "metric": {"fid": {"images": 100}},
+        "outside": {"data": "a1"},
+    }
     records = [a_record("ae", config=usual), a_record("vae", config=usual | config)]
     records[1].choices["metric"] = ["fid", "nll"]
     summary = summarize(records, rows=["method"])

@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+import itertools
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -15,7 +16,9 @@ from latentbench.errors import UserError, check_whole_number
 Split = Literal["train", "validation", "test"]
 BINARIZATIONS = ("none", "threshold", "dynamic")
 # Validation and test images are binarized once, with the same random numbers in every run.
-BINARIZATION_SEED = {"train": 1, "validation": 2, "test": 3}
+BINARIZATION_SEED: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
+# Splits may share some images, since a data set may contain an image twice. If they share more than half, it is a slip.
+MAX_SHARED = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +47,89 @@ def sort_by_content(splits: Splits, *names: Split) -> Splits:
     return Splits(images=images, labels=labels, factors=factors)
 
 
+def check_splits(splits: Any, *, name: str, factor_names: Sequence[str]) -> Splits:
+    """Return what a data set's `load` gave.
+
+    name: the class of the data set
+    Raises: UserError for the first thing that is not as `Splits` and `ImageData` say.
+    """
+    if not isinstance(splits, Splits):
+        raise UserError(f"{name}.load returns a {type(splits).__name__}: return Splits")
+    content: dict[str, Mapping[Split, Tensor]] = {"images": splits.images, "labels": splits.labels}
+    if splits.factors or factor_names:
+        content["factors"] = splits.factors
+    for kind, by_split in content.items():
+        if set(by_split) != set(BINARIZATION_SEED):
+            came = ", ".join(by_split) or "no split"
+            raise UserError(f"{name}.load gives {kind} of {came}: give {', '.join(BINARIZATION_SEED)}")
+    for split in BINARIZATION_SEED:
+        named = {kind: f"{name}.load gives {split} {kind}" for kind in content}
+        _check_images(splits.images[split], named["images"], like=splits.images["train"])
+        n = len(splits.images[split])
+        _check_numbers(splits.labels[split], (n,), named["labels"])
+        if "factors" in content:
+            _check_numbers(splits.factors[split], (n, len(factor_names)), named["factors"])
+            if (splits.factors[split] < 0).any():
+                raise UserError(f"{named['factors']} below 0: count values from 0")
+    _check_overlap(splits.images, name)
+    return splits
+
+
+def _check_images(images: Any, came: str, *, like: Tensor) -> None:
+    came, wanted = f"{came} {_describe(images)}", "give uint8 (N, C, H, W) on the CPU, with C = 1 or 3"
+    if not _is(images, torch.uint8) or images.dim() != 4:
+        raise UserError(f"{came}: {wanted} and grey values from 0 to 255")
+    if len(images) == 0:
+        raise UserError(f"{came}: give at least one image")
+    if images.shape[1] not in (1, 3):
+        last = "; these have the channels last: images.permute(0, 3, 1, 2)" if images.shape[3] in (1, 3) else ""
+        raise UserError(f"{came}: {wanted}{last}")
+    if images.shape[1:] != like.shape[1:]:
+        raise UserError(f"{came}, unlike the train images {_describe(like)}: give images of one shape")
+    if images.max() <= 1:
+        raise UserError(f"{came}, of which no value is above {images.max()}: give values from 0 to 255, 255 for white")
+
+
+def _check_numbers(numbers: Any, shape: tuple[int, ...], came: str) -> None:
+    """Check labels (N,), or factors (N, K)."""
+    if not _is(numbers, torch.int64) or numbers.shape != shape:
+        columns = ", a column for each of factor_names" if len(shape) == 2 else ""
+        raise UserError(f"{came} {_describe(numbers)}: give int64 {shape} on the CPU{columns}")
+
+
+def _check_overlap(images: Mapping[Split, Tensor], name: str) -> None:
+    rows = {split: [hash(row.tobytes()) for row in tensor.numpy()] for split, tensor in images.items()}
+    for other, one in itertools.combinations(BINARIZATION_SEED, 2):
+        seen = set(rows[other])
+        shared = sum(row in seen for row in rows[one])
+        if shared > MAX_SHARED * len(rows[one]):
+            raise UserError(
+                f"{name}: {shared} of {len(rows[one])} {one} images are {other} images, too: give splits that do not "
+                "overlap"
+            )
+
+
+def _is(content: Any, dtype: torch.dtype) -> bool:
+    return isinstance(content, Tensor) and content.dtype == dtype and content.device.type == "cpu"
+
+
+def _describe(content: Any) -> str:
+    if not isinstance(content, Tensor):
+        return f"as {type(content).__name__}"
+    return f"{str(content.dtype).removeprefix('torch.')} {tuple(content.shape)} on {content.device}"
+
+
 class ImageData(pl.LightningDataModule):
     """A data set with the splits train, validation and test, as batches of images (B, C, H, W) in [0, 1].
 
     To add one, subclass ImageData and implement `load`. Requirements:
+    - the splits are as `Splits` says, with 1 or 3 channels and values up to 255;
     - the splits are the same in every run, do not overlap, and do not depend on `seed`;
     - the official test split, if there is one, is the test split. It is never used for training or tuning;
     - if the factors of variation are known, every split has them, and `factor_names` names them.
+
+    An own data set counts by its content, so that a change of its files is another run: of its code, and of the files
+    that its settings name. A setting `root` is the folder of its files and of nothing else.
 
     name: identifies the data in records, and the weights of its classifier features.
     binarize: `none` keeps grey values; `threshold` cuts at 1/2; `dynamic` draws each pixel from a Bernoulli
@@ -78,7 +157,9 @@ class ImageData(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the images, if they are not loaded yet."""
-        self._splits = self._splits or sort_by_content(self.load(), "validation", "test")
+        if self._splits is None:
+            splits = check_splits(self.load(), name=type(self).__name__, factor_names=self.factor_names)
+            self._splits = sort_by_content(splits, "validation", "test")
 
     @property
     def splits(self) -> Splits:

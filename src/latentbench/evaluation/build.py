@@ -14,6 +14,7 @@ from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
+from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
 from latentbench.models.base import GenerativeModel
 
 
@@ -36,6 +37,7 @@ def build_data(config: DictConfig) -> ImageData:
     torch.set_num_threads(config.threads)
     threadpool_limits(limits=config.threads)  # for the libraries that scikit-learn and numpy call
     data: ImageData = build(config.data, seed=config.seed)
+    check_kind(data, ImageData)
     data.setup()
     return data
 
@@ -44,7 +46,9 @@ def build_seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     """Seed all random numbers of the run, then build the model."""
     pl.seed_everything(config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED", None)  # otherwise processes that Lightning starts would seed again
-    return build_model(config, data)
+    model = build_model(config, data)
+    check_model_at_first_use(model, data.shape)
+    return model
 
 
 class DataFacts(NamedTuple):
@@ -88,8 +92,10 @@ def build_measuring_parts(settings: DictConfig, data: ImageData) -> dict[str, An
 
     settings: a config with the groups `sampler`, `metric` and `features`
     """
-    return {
+    parts = {
         "samplers": {name: build(node) for name, node in (settings.get("sampler") or {}).items()},
         "metrics": {name: build(node) for name, node in (settings.get("metric") or {}).items()},
         "features": build(settings.features, data_name=data.name, shape=data.shape),
     }
+    check_measuring_parts(parts, data)
+    return parts

@@ -136,8 +136,9 @@ def make_metric_inputs(
             skipped[name] = f"this sampler needs at least {sampler.min_latents} latents, and there are {len(latents)}"
             continue
         with seeded(seed, f"sampler {name}"):
-            sampler.fit(prior=model.prior_distribution(), latents=latents, seed=seed)
-            images[name] = in_chunks(model.decode, sampler.draw(n))
+            prior = model.prior_distribution()
+            sampler.fit(prior=prior, latents=latents, seed=seed)
+            images[name] = in_chunks(model.decode, sampler.checked_draw(n, prior=prior, latents=latents))
     for name in list(images):
         if reason := not_finite(images[name], "pixels"):
             skipped[name] = reason

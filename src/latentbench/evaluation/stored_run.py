@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentbench.configuration.catalogue import option_node
+from latentbench.configuration.catalogue import PARTS, option_node
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import UserError
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
@@ -20,6 +20,7 @@ from latentbench.metrics.inputs import in_chunks
 from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.records.measuring import Cells, Evaluation, Settings, merged_settings
+from latentbench.records.outside import check_unchanged
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.records.run_folder import WEIGHTS_NAME, load_config
 
@@ -64,11 +65,13 @@ class StoredRun:
     @cached_property
     def data(self) -> ImageData:
         """The data set of the run."""
+        check_unchanged(self.config, ["data"])
         return build_data(self.config)
 
     @cached_property
     def model(self) -> GenerativeModel:
         """The trained model, in evaluation mode and single precision, on the CPU."""
+        check_unchanged(self.config, ["model", *PARTS])
         facts = self.config.resolved
         with torch.random.fork_rng():  # initial weights, which are replaced, are drawn at random
             model = build_model(self.config, DataFacts(tuple(facts.shape), facts.train_images))
@@ -100,8 +103,9 @@ class StoredRun:
             with seeded(seed, "training latents"):
                 latents = in_chunks(lambda x: self.model.posterior_distribution(x).sample(), self.data.images("train"))
         with seeded(seed, f"sampler {sampler}"):
-            drawer.fit(prior=self.model.prior_distribution(), latents=latents, seed=seed)
-            return in_chunks(self.model.decode, drawer.draw(n))
+            prior = self.model.prior_distribution()
+            drawer.fit(prior=prior, latents=latents, seed=seed)
+            return in_chunks(self.model.decode, drawer.checked_draw(n, prior=prior, latents=latents))
 
     @torch.no_grad()
     def encode(self, images: Any) -> Tensor:

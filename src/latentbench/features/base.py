@@ -13,7 +13,8 @@ class Features(nn.Module, ABC):
     - the features are fixed: in evaluation mode, without gradients to parameters, the same for every run;
     - the features of an image do not depend on the other images;
     - different features have different names: the name is recorded beside every number computed from them;
-    - weights come from files of the package or of the user and are never downloaded silently.
+    - weights come from files of the package or of the user and are never downloaded silently. They are parameters or
+      buffers: the features of real images are cached by these and by the source of the class.
     """
 
     name: str

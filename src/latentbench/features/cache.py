@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from latentbench.records.outside import source_digest
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import write_atomically
 from latentbench.records.user_cache import user_cache
@@ -26,13 +27,14 @@ def cached(name: str, inputs: Iterable[Tensor], compute: Callable[[], Sequence[T
     """Return compute(), or its cached result.
 
     name: identifies the computation. Different computations on the same inputs need different names.
-    The key is the SHA-256 of the name, of the bytes, shapes and dtypes of the inputs, and of latentbench's code and the
-    versions of its libraries. It includes the type of the device, since results of different devices differ in their
-    last digits, and a number must not depend on which run came first. An unreadable or wrong file is computed again. A
-    failure to write is ignored. Without a folder for files, results are in memory alone.
+    The key is the SHA-256 of the name, of the bytes, shapes and dtypes of the inputs, and of latentbench's code, the
+    versions of its libraries, and the source of `compute` if it comes from outside the package. It includes the type of
+    the device, since results of different devices differ in their last digits, and a number must not depend on which
+    run came first. An unreadable or wrong file is computed again. A failure to write is ignored. Without a
+    folder for files, results are in memory alone.
     """
     inputs = list(inputs)
-    key = _digest(name, inputs)
+    key = _digest(name + source_digest(compute.__module__), inputs)
     if key not in _memory:
         path = files / f"{key}.safetensors" if (files := folder()) else None
         result = _read(path, key) if path else None

@@ -18,7 +18,7 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-from latentbench.errors import check_whole_number
+from latentbench.errors import UserError, check_whole_number
 from latentbench.metrics.inputs import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, not_finite
 from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
@@ -37,6 +37,22 @@ class Metric(torchmetrics.Metric):
     @abstractmethod
     def measure(self, inputs: MetricInputs) -> Measurements:
         """Measure the run: every key gets a value or a reason why it has none."""
+
+    def checked_estimates(self) -> dict[str, Estimate]:
+        """What `compute` returns. Raises: UserError unless it has scalar estimates of declared quantities."""
+        estimates: Any = self.compute()
+        name, wanted = type(self).__name__, ", ".join(self.quantities)
+        if not isinstance(estimates, dict) or not estimates or not set(estimates) <= set(self.quantities):
+            came = ", ".join(map(str, estimates)) if isinstance(estimates, dict) else type(estimates).__name__
+            raise UserError(f"{name}.compute gives {came or 'an empty dict'}: give a dict with an Estimate of {wanted}")
+        for quantity, estimate in estimates.items():
+            if not isinstance(estimate, Estimate):
+                raise UserError(f"{name}.compute gives a {type(estimate).__name__} for {quantity}: give an Estimate")
+            for number in estimate[:2]:
+                if number is not None and (not isinstance(number, Tensor) or number.numel() != 1):
+                    came = f"a tensor of shape {tuple(number.shape)}" if isinstance(number, Tensor) else repr(number)
+                    raise UserError(f"{name}.compute estimates {quantity} by {came}: give a tensor that is a scalar")
+        return estimates
 
     def add_lists(self, *names: str) -> None:
         """Create attributes that are lists of tensors; they are emptied by `reset` and joined across processes."""
@@ -75,7 +91,7 @@ class ImageMetric(Metric):
             self.reset()
             for batch in values.split(CHUNK):
                 self.update(batch)
-            measurements.add(set_name, self.compute())
+            measurements.add(set_name, self.checked_estimates())
         for set_name, reason in inputs.skipped.items():
             # A sampler, or one of the other sets that this metric measures.
             if set_name in self.other_sets or set_name not in (RECONSTRUCTION, INTERPOLATION):
@@ -122,7 +138,7 @@ class ModelMetric(Metric):
         # Test images are in random order, so that the first ones are a random sample.
         for batch in inputs.test_images[: self.max_images].split(self.batch_size):
             self.update(inputs.model, batch)
-        measurements.add("test", self.compute())
+        measurements.add("test", self.checked_estimates())
         return measurements
 
 

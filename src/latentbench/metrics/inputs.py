@@ -12,6 +12,7 @@ from latentbench.features.base import Features
 from latentbench.features.cache import cached
 from latentbench.models.base import GenerativeModel
 from latentbench.records.measuring import Cells
+from latentbench.records.outside import source_digest
 
 CHUNK = 1000  # images per forward pass
 
@@ -96,7 +97,8 @@ class MetricInputs:
     def _extract_cached(self, images: Tensor) -> Tensor:
         """For images that are the same in every run: their features are stored and shared between runs."""
         content = [images, *self.features.state_dict().values()]
-        (features,) = cached(f"features {self.features.name}", content, lambda: [in_chunks(self.features, images)])
+        name = f"features {self.features.name} {source_digest(type(self.features).__module__)}"
+        (features,) = cached(name, content, lambda: [in_chunks(self.features, images)])
         return features
 
 

@@ -160,7 +160,8 @@ def _scale_keys(every_settings: list[Settings], every_key: list[str]) -> list[st
 
     They are always row keys, since each scale has its own floor and best row.
     """
-    candidates = [key for key in every_key if key.split(".")[0] in SCALE_GROUPS and key not in NOT_SCALE]
+    groups = {key: key.removeprefix("outside.").split(".")[0] for key in every_key}
+    candidates = [key for key in every_key if groups[key] in SCALE_GROUPS and key not in NOT_SCALE]
     # A run that did not measure a metric lacks its settings, but is not on another scale for that.
     varying = [key for key in candidates if len({values[key] for values in every_settings if key in values}) > 1]
     return _separating_keys([], every_settings, varying)

@@ -12,6 +12,7 @@ from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records.measuring import Settings, cells_to_measure, settings_of
+from latentbench.records.outside import outside_digests
 from latentbench.records.record import load_or_none
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class ResolvedRun(NamedTuple):
 def resolve(job: Job) -> ResolvedRun:
     """Drop the parts that the model does not use: a GAN has no likelihood, even if a sweep sets one for other methods.
 
+    What takes part from outside the package is named by digests under `outside`, and so counts for the id.
     Raises: UserError if a value is invalid.
     """
     config, options = job.config, job.options
@@ -91,6 +93,8 @@ def resolve(job: Job) -> ResolvedRun:
     resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
     # beta=1 and beta=1.0 are one run, and so are all values without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else float(config.beta)
+    if digests := outside_digests(resolved):
+        OmegaConf.update(resolved, "outside", digests, force_add=True)
     chosen = choices(resolved, options) | dict.fromkeys(unused)
     return ResolvedRun(resolved, chosen, Path(config.output_dir) / config.study / run_id(resolved, chosen))
 

@@ -1,10 +1,12 @@
 """The contract of a sampler: how to draw the latents that are decoded into new images."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.distributions import Distribution
+
+from latentbench.errors import UserError
 
 
 class Sampler(ABC):
@@ -32,3 +34,19 @@ class Sampler(ABC):
     @abstractmethod
     def draw(self, n: int) -> Tensor:
         """Return n latents (n, D)."""
+
+    def checked_draw(self, n: int, *, prior: Distribution, latents: Tensor | None) -> Tensor:
+        """Return n latents (n, D); the other arguments are those of `fit`.
+
+        Raises: UserError if `draw` gives something else.
+        """
+        z: Any = self.draw(n)
+        shape = (n, *prior.event_shape)
+        came, wanted = type(z).__name__, f"a tensor of shape {shape}"
+        if isinstance(z, Tensor):
+            came = f"a tensor of shape {tuple(z.shape)}"
+            if latents is not None:
+                came, wanted = (f"{x}, {y.dtype} on {y.device}" for x, y in ((came, z), (wanted, latents)))
+        if came != wanted or not isinstance(z, Tensor):
+            raise UserError(f"{type(self).__name__}.draw gives {came}: give {wanted}")
+        return z
