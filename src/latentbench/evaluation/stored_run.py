@@ -19,7 +19,7 @@ from latentbench.evaluation.image_input import as_images
 from latentbench.metrics.inputs import in_chunks
 from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
-from latentbench.records.measuring import Cells, Evaluation, Settings, merged_settings
+from latentbench.records.measuring import Cells, Evaluation, Settings, merged_settings, without_source
 from latentbench.records.outside import check_unchanged
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.records.run_folder import WEIGHTS_NAME, load_config
@@ -169,9 +169,9 @@ class StoredRun:
         samplers = set(requested["sampler"]) if is_first else set()
         samplers.update(*(each.samplers for each in cells.values()))
         chosen = {
-            "metric": {name: settings["metric"][name] for name in settings["metric"] if name in cells},
-            "sampler": {name: node for name, node in settings["sampler"].items() if name in samplers},
-            "features": settings["features"],
+            "metric": {name: without_source(node) for name, node in settings["metric"].items() if name in cells},
+            "sampler": {name: without_source(node) for name, node in settings["sampler"].items() if name in samplers},
+            "features": without_source(settings["features"]),
         }
         parts = build_measuring_parts(OmegaConf.create(chosen), self.data)
         return evaluate(

@@ -14,6 +14,7 @@ from latentbench.records.record import Record
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SOURCE = "_source_"  # key in the settings of an option from outside the package: a digest of its code and files
 TEST = "test"  # the only set of a metric that measures the model on test images, whatever the samplers
 
 Settings = dict[str, Any]  # group -> the config of its options by name (`metric`, `sampler`), or of its option
@@ -42,6 +43,11 @@ class Evaluation(NamedTuple):
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
     return {group: config.get(group) or {} for group in MEASURING_GROUPS}
+
+
+def without_source(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an option as its constructor takes them."""
+    return {key: value for key, value in node.items() if key != SOURCE}
 
 
 def recorded_settings(record: Record) -> Settings:

@@ -155,26 +155,32 @@ def _files_below(folder: Path) -> Iterator[Path]:
         yield from (path for name in files if name[0] != "." and (path := Path(parent, name)).is_file())
 
 
-def folder() -> Path:
-    """The folder in which the digests of files are remembered."""
-    import pooch  # not at the top: most commands do not need it
+def folder() -> Path | None:
+    """The folder in which the digests of files are remembered; None if the system knows no home folder."""
+    from latentbench.records.user_cache import user_cache  # not at the top: most commands do not need pooch
 
-    return Path(pooch.os_cache("latentbench")) / "contents"
+    cache = user_cache()
+    return cache / "contents" if cache else None
 
 
-def _memory(path: Path) -> Path:
-    return folder() / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json"
+def _memory(path: Path) -> Path | None:
+    memory = folder()
+    return memory / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json" if memory else None
 
 
 def _recall(path: Path) -> Remembered:
+    if not (memory := _memory(path)):
+        return {}
     with contextlib.suppress(OSError, ValueError):
-        return {name: (state, digest) for name, (state, digest) in json.loads(_memory(path).read_bytes()).items()}
+        return {name: (state, digest) for name, (state, digest) in json.loads(memory.read_bytes()).items()}
     return {}
 
 
 def _remember(path: Path, contents: Remembered) -> None:
     """Write down the files that are old enough for their next change to be seen by its time."""
+    if not (memory := _memory(path)):
+        return
     limit = (time.time() - CLOCK_TICK) * 1e9
     settled = {name: (state, digest) for name, (state, digest) in contents.items() if max(state[1:]) < limit}
     with contextlib.suppress(OSError):  # not writable: read again next time
-        write_atomically(_memory(path), json.dumps(settled).encode())
+        write_atomically(memory, json.dumps(settled).encode())

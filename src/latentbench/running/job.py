@@ -11,7 +11,7 @@ from latentbench.configuration.catalogue import PARTS
 from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
-from latentbench.records.measuring import Settings, cells_to_measure, settings_of
+from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
 from latentbench.records.outside import outside_digests
 from latentbench.records.record import load_or_none
 
@@ -74,8 +74,13 @@ class ResolvedRun(NamedTuple):
 
     @property
     def requested(self) -> Settings:
-        """The settings with which the run is to be measured."""
-        return settings_of(OmegaConf.to_container(self.config, resolve=True))  # type: ignore[arg-type]
+        """The settings with which the run is to be measured; those of options from outside name their source."""
+        settings = settings_of(OmegaConf.to_container(self.config, resolve=True))  # type: ignore[arg-type]
+        for node in (*settings["metric"].values(), *settings["sampler"].values(), settings["features"]):
+            node.pop(SOURCE, None)  # of a stored run, whose source may have changed
+            if digest := outside_digests(OmegaConf.create({"option": node}), ["option"]):
+                node[SOURCE] = digest["option"]
+        return settings
 
 
 def resolve(job: Job) -> ResolvedRun:
