@@ -8,24 +8,23 @@ from commands import files, latentbench
 from example_records import a_record
 from latentbench.cli import status
 from latentbench.cli.jobs import compose_jobs
-from latentbench.running.job import CHECKPOINT, LOCK, resolve
+from latentbench.running.job import CHECKPOINT, LOCK, ResolvedRun, resolve
 from latentbench.running.locks import try_lock
 
-STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s")
+STUDY = ("method=vae,ae,gan", "seed=0,1", "study=s", "metric=[]", "sampler=[]")
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> list[Path]:
-    """A folder per run of the study."""
-    jobs = compose_jobs([*STUDY, f"output_dir={tmp_path}", "-m"])
-    return [resolve(job.config, job.options).folder for job in jobs]
+def runs(tmp_path: Path) -> list[ResolvedRun]:
+    return [resolve(job) for job in compose_jobs([*STUDY, f"output_dir={tmp_path}", "-m"])]
 
 
-def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path], tmp_path: Path) -> None:
-    finished, failed, refused, cut_off, running, _ = folders
+def test_every_state_is_told_with_reasons_and_the_time_left(runs: list[ResolvedRun], tmp_path: Path) -> None:
+    finished, failed, refused, cut_off, running, trained = (run.folder for run in runs)
     a_record("vae", seconds={"fit": 50.0, "evaluate": 10.0}).save(finished)
     a_record("vae", 1, {}, status="failed", reason="the loss is nan").save(failed)
     a_record("ae", 0, {}, status="refused", reason="no density").save(refused)
+    a_record("gan", 1, {}, status="trained").save(trained)
     for folder in (cut_off, running):
         folder.mkdir(parents=True)
         (folder / CHECKPOINT).touch()
@@ -34,10 +33,11 @@ def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path],
     with try_lock(running / LOCK):
         told = latentbench(*STUDY, f"output_dir={tmp_path}", program=status.main)
     assert told.out.splitlines() == [
-        "1 finished, 1 running, 1 interrupted, 1 failed, 1 refused, 1 not started, of 6 runs",
+        "1 finished, 1 running, 1 interrupted, 1 trained, 1 failed, 1 refused, of 6 runs",
         "about 3 min left with 1 at a time, 60 s a run",
         f"interrupted: {cut_off.name}",
         f"running: {running.name}",
+        f"trained: {trained.name}",
         "failed: method=vae, 1 run: the loss is nan",
         "refused: method=ae, 1 run: no density",
     ]
@@ -45,14 +45,14 @@ def test_every_state_is_told_with_reasons_and_the_time_left(folders: list[Path],
     assert files(tmp_path) == before
 
 
-def test_a_record_cut_short_is_of_a_run_that_is_to_do(folders: list[Path], tmp_path: Path) -> None:
-    a_record().save(folders[0])
-    content = (folders[0] / "record.json").read_bytes()
-    (folders[0] / "record.json").write_bytes(content[:50])
-    assert status.status_lines(folders) == ["6 not started, of 6 runs"]
+def test_a_record_cut_short_is_of_a_run_that_is_to_do(runs: list[ResolvedRun], tmp_path: Path) -> None:
+    a_record().save(runs[0].folder)
+    content = (runs[0].folder / "record.json").read_bytes()
+    (runs[0].folder / "record.json").write_bytes(content[:50])
+    assert status.status_lines(runs) == ["6 not started, of 6 runs"]
 
 
-def test_the_command_that_started_a_sweep_can_be_given_as_it_was(folders: list[Path], tmp_path: Path) -> None:
+def test_the_command_that_started_a_sweep_can_be_given_as_it_was(runs: list[ResolvedRun], tmp_path: Path) -> None:
     assert latentbench("-m", *STUDY, f"output_dir={tmp_path}", program=status.main).out == "6 not started, of 6 runs\n"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
-from latentbench.errors import UserError
-from latentbench.records.record import FILE_NAME, Record, load
-from latentbench.running.job import CHECKPOINT, LOCK, resolve
+from latentbench.records.measuring import cells_to_measure
+from latentbench.records.record import Record, load_or_none
+from latentbench.running.job import CHECKPOINT, LOCK, ResolvedRun, resolve
 from latentbench.running.locks import is_locked
 
 HELP = """latentbench-status: the progress of a study; nothing is run.
@@ -23,11 +23,13 @@ Usage:
 finished      its results are recorded
 running       locked by a process (of another machine too, if the file system has locks: docs/launchers.md)
 interrupted   left a checkpoint; the command that started it resumes it
+trained       not everything that the command asks for is measured; the same command measures it
 failed        ended with an error, which is shown; the command that started it runs it again
 refused       its parts do not fit together; the reason is shown
 not started   neither a record nor a checkpoint
 """
-STATES = ("finished", "running", "interrupted", "failed", "refused", "not started")
+STATES = ("finished", "running", "interrupted", "trained", "failed", "refused", "not started")
+UNFINISHED = ("running", "interrupted", "trained")  # shown by name
 
 
 @output_may_be_cut()
@@ -44,22 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _show(arguments: Sequence[str]) -> None:
     jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
-    folders = list(dict.fromkeys(resolve(job).folder for job in jobs))
-    print("\n".join(status_lines(folders)))
+    runs = {run.folder: run for run in map(resolve, jobs)}
+    print("\n".join(status_lines(list(runs.values()))))
 
 
-def status_lines(folders: Sequence[Path]) -> list[str]:
+def status_lines(runs: Sequence[ResolvedRun]) -> list[str]:
     """The number of runs in each state, the time left, the unfinished runs, and why runs failed or were refused."""
-    states = {folder: _state_of(folder) for folder in folders}
+    states = {run.folder: _state_of(run) for run in runs}
     counts = Counter(state for state, _ in states.values())
-    lines = [", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + f", of {len(folders)} runs"]
+    lines = [", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) + f", of {len(runs)} runs"]
     if left := _time_left(states):
         lines.append(left)
-    lines += [f"{state}: {folder.name}" for folder, (state, _) in states.items() if state in ("running", "interrupted")]
+    lines += [f"{state}: {folder.name}" for folder, (state, _) in states.items() if state in UNFINISHED]
     reasons = Counter(
         (record.status, record.choices["method"], record.reason)
         for _, record in states.values()
-        if record is not None and record.status != "finished"
+        if record is not None and record.reason
     )
     lines += [
         f"{status}: method={method}, {n} run{'s' * (n > 1)}: {reason}"
@@ -68,22 +70,23 @@ def status_lines(folders: Sequence[Path]) -> list[str]:
     return lines
 
 
-def _state_of(folder: Path) -> tuple[str, Record | None]:
+def _state_of(run: ResolvedRun) -> tuple[str, Record | None]:
     """A run's state, and its record if it has ended."""
-    if is_locked(folder / LOCK):
+    if is_locked(run.folder / LOCK):
         return "running", None
-    try:
-        record = load(folder / FILE_NAME)
-    except UserError:  # there is no record, or it is incomplete
-        return ("interrupted" if (folder / CHECKPOINT).is_file() else "not started"), None
+    record = load_or_none(run.folder)
+    if record is None:
+        return ("interrupted" if (run.folder / CHECKPOINT).is_file() else "not started"), None
+    if record.status == "finished" and cells_to_measure(record, run.requested):
+        return "trained", record
     return record.status, record
 
 
 def _time_left(states: dict[Path, tuple[str, Record | None]]) -> str:
     """Estimate the time left from the mean time of finished runs; empty if no run has finished, or all have ended."""
-    seconds = [sum(record.seconds.values()) for _, record in states.values() if record and record.status == "finished"]
+    seconds = [sum(record.seconds.values()) for _, record in states.values() if record and record.metrics]
     at_a_time = max(1, sum(state == "running" for state, _ in states.values()))
-    left = sum(state in ("running", "interrupted", "not started") for state, _ in states.values())
+    left = sum(state in (*UNFINISHED, "not started") for state, _ in states.values())
     if not seconds or not left:
         return ""
     minutes = statistics.mean(seconds) * left / at_a_time / 60

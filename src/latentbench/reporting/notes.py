@@ -10,6 +10,8 @@ from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, min_standard_errors
 from latentbench.reporting.summary import Row, Summary
 
+NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
+
 
 def features_and_counts(records: Sequence[Record]) -> list[str]:
     """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
@@ -51,9 +53,12 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
 
 
 def unfinished(summary: Summary) -> list[str]:
-    """A line per status, method and reason of runs that were refused or failed."""
+    """A line per status, method and reason of runs that were refused, failed or are not measured yet."""
     runs = [run for run in summary.runs if run.status != "finished"]
-    counts = Counter((run.status, run.choices.get("method"), run.reason or "no reason given") for run in runs)
+    counts = Counter(
+        (run.status, run.choices.get("method"), run.reason or NO_REASON.get(run.status, "no reason given"))
+        for run in runs
+    )
     return [
         f"{status}: method={method}, {_count(n, 'run')}: {reason}"
         for (status, method, reason), n in sorted(counts.items(), key=str)
