@@ -136,6 +136,8 @@ def assert_trains(model: Autoencoder, x: Tensor) -> None:
             # Over all steps: a unit may be dead in one of them, a codebook's entry far from every vector.
             reached |= {name for name in owned if weights[name].grad.any()}  # type: ignore[union-attr]
             optimizer.step()
+        if reached == weights.keys():
+            break
     assert not weights.keys() - reached, "without gradients"
     assert not [name for name, weight in weights.items() if torch.equal(weight, before[name])], "unmoved"
 
