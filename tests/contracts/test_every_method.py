@@ -14,15 +14,17 @@ from latentbench.configuration.identity import identity
 from latentbench.data.base import ImageData
 from latentbench.evaluation.build import build_model
 from latentbench.running.train import fit
-from options import composed, few_digits, node_of, noise_images, options
+from options import composed, few_digits, noise_images, options
 
-FAST = ("+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1", "trainer.max_epochs=1", "logger=none")
+FAST = {"limit_train_batches": 2, "limit_val_batches": 1, "max_epochs": 1}
+SMALL = {"hidden": {"mlp": [16, 16], "conv": 16, "resnet": 16}, "channels": {"conv": [4, 8], "resnet": [8, 8]}}
 
 
 def settled(method: str, backbone: str = "mlp", **settings: Any) -> DictConfig:
     """A method's config with a backbone, for two batches of training."""
-    config = copy.deepcopy(composed(*FAST, f"method={method}"))
-    config.backbone = node_of("backbone", backbone)
+    config = copy.deepcopy(composed(f"method={method}", f"backbone={backbone}", "logger=none"))
+    config.trainer = {**config.trainer, **FAST}
+    config.backbone.update({key: sizes[backbone] for key, sizes in SMALL.items() if backbone in sizes})
     for key, value in settings.items():
         OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
     return config
@@ -63,7 +65,7 @@ def test_it_trains_in_half_precision_and_on_a_last_batch_of_one_image(method: st
 @pytest.mark.parametrize("latent_size", [1, 512])
 @pytest.mark.parametrize("method", options("method"))
 def test_it_trains_with_one_latent_dimension_or_very_many(method: str, latent_size: int, tmp_path: Path) -> None:
-    config = settled(method, latent_size=latent_size, trainer__limit_train_batches=1, backbone__hidden=[16])
+    config = settled(method, latent_size=latent_size, trainer__limit_train_batches=1)
     torch.manual_seed(0)
     trainer = fit(config, build_model(config, few_digits()), few_digits(), tmp_path)
     assert all(loss.isfinite() for loss in trainer.callback_metrics.values())

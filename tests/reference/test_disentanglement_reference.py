@@ -24,7 +24,7 @@ from latentbench.metrics.factor_vae_score import factor_vae_score, least_varying
 from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
 from latentbench.metrics.mutual_information_gap import discretize, mutual_information, mutual_information_gap
 from latentbench.metrics.separated_attribute_predictability import predictability, separated_attribute_predictability
-from options import GivenImages, few_digits, inputs, node_of, options, part_of, untrained
+from options import GivenImages, brief_metric, few_digits, inputs, node_of, options, part_of, untrained
 
 VALUES = (3, 4, 5)
 # Every combination several times, so that each part of a random split has each: independent factors, exactly.
@@ -242,7 +242,7 @@ def test_importances_are_the_parts_of_the_code_that_is_looked_at() -> None:
 
 def test_large_leaves_are_taken_where_small_ones_split_on_noise_and_small_ones_where_they_are_needed() -> None:
     # 0.6 of a step from value to value: some guesses are wrong at best, and small leaves go on to split on noise.
-    many = FACTORS.repeat(4, 1)
+    many = FACTORS.repeat(2, 1)
     noisy = torch.cat([many + 0.6 * torch.randn(len(many), 3), torch.randn(len(many), 3)], 1)
     turned = rotated(FACTORS.double(), 1, 2, 45)
 
@@ -353,7 +353,7 @@ def known(factors: Tensor | None, codes: Tensor, model: Any = None) -> Any:
 
 @pytest.mark.parametrize("option", FACTOR_METRICS)
 def test_a_metric_gives_its_functions_numbers_of_the_test_images(option: str) -> None:
-    metric = part_of("metric", option)
+    metric = brief_metric(option)
     for _ in range(2):  # a metric that is measured twice starts anew
         measured = metric.measure(known(FACTORS, perfect()))
         numbers, skipped = measured.values, measured.skipped

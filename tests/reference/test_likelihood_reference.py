@@ -323,7 +323,7 @@ def test_bounds_of_images_of_the_model_hold_and_meet_with_more_temperatures() ->
     z, x = drawn(model, 100)
     gaps = []
     for temperatures in (2, 20, 200):
-        way = annealing(model, x, temperatures=temperatures, chains=2)
+        way = annealing(model, x, temperatures=temperatures, chains=2, leapfrog_steps=5)
         below, above = exact(x) - way.lower_bound(), way.upper_bound(z) - exact(x)
         for slack in (below, above):
             assert slack.mean() > -3 * slack.std() / 100**0.5
@@ -339,8 +339,7 @@ def test_bounds_of_images_of_the_model_hold_and_meet_with_more_temperatures() ->
 def test_ais_is_exact_for_a_linear_decoder_whatever_the_encoder() -> None:
     model, exact = linear_model(orthogonal(1.5, 0.7))
     _, x = drawn(model, 30)
-    torch.manual_seed(1)
-    found = measured("ais", model, x, temperatures=500, pilot=100)
+    found = measured("ais", model, x, temperatures=250, pilot=50)
     numbers, reasons, caveats, errors = found.values, found.skipped, found.caveats, found.standard_errors
     assert not reasons
     assert not caveats
@@ -348,11 +347,14 @@ def test_ais_is_exact_for_a_linear_decoder_whatever_the_encoder() -> None:
     assert numbers["ais/test"] == pytest.approx(-exact(x).mean().item(), abs=0.05)
     assert errors["ais/test"] == pytest.approx(scipy.stats.sem(exact(x).numpy()), rel=0.05)
     assert abs(numbers["ais_gap/test"]) < 0.1
-    set_encoder(model, wider=0.01, away=5.0)
-    torch.manual_seed(1)
-    assert measured("ais", model, x, temperatures=500, pilot=100).values == numbers
+    numbers = []
+    for encoder in ({}, {"wider": 0.01, "away": 5.0}):
+        set_encoder(model, **encoder)
+        torch.manual_seed(1)
+        numbers.append(measured("ais", model, x, temperatures=20, pilot=10).values)
+    assert numbers[0] == numbers[1]
     nll = measured("nll", model, x).values["nll/test"]
-    assert nll > numbers["ais/test"] + 5, "which is how bad that encoder is"
+    assert nll > found.values["ais/test"] + 5, "which is how bad that encoder is"
 
 
 def on_a_line(prior: str, **parts: str) -> tuple[Autoencoder, Tensor, Tensor]:
@@ -373,19 +375,20 @@ def on_a_line(prior: str, **parts: str) -> tuple[Autoencoder, Tensor, Tensor]:
     return model, x, (torch.cat(terms) + volumes.log()[:, None]).logsumexp(0)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("prior", ["laplace", "logistic", "student_t", "mixture", "flow", "vamp", "uniform"])
 def test_ais_is_that_of_quadrature_for_any_prior_on_a_line_or_in_a_box(prior: str) -> None:
     model, x, known = on_a_line(prior)
-    numbers = measured("ais", model, x, temperatures=200, pilot=100, chains=80).values
-    assert numbers["ais/test"] == pytest.approx(-known.mean().item(), abs=0.05)
-    with torch.no_grad():
-        alone = model.pixel_log_prob(x, torch.zeros(1, 1, 1)).mean()
+    assert model.cannot("joint_density", binary=False) is None
+    way = annealing(model, x, temperatures=100, pilot=50, chains=80, leapfrog_steps=5)
+    assert way.lower_bound().mean().item() == pytest.approx(known.mean().item(), abs=0.05)
+    alone = model.pixel_log_prob(x, torch.zeros(1, 1, 1)).mean()
     assert (alone - known.mean()).abs() > 0.15, "the latent matters"
 
 
 def test_ais_needs_no_density_of_the_encoder() -> None:
     model, x, known = on_a_line("normal", posterior="dirac", regularizer="none")
-    numbers = measured("ais", model, x, temperatures=200, pilot=100, chains=80).values
+    numbers = measured("ais", model, x, temperatures=100, pilot=50, chains=80).values
     assert numbers["ais/test"] == pytest.approx(-known.mean().item(), abs=0.05)
 
 

@@ -11,7 +11,7 @@ from latentbench.models.autoencoder import Autoencoder
 from options import autoencoder, data_set, some_images
 
 LATENT_SIZE = 8
-STEPS = 3000
+STEPS = 2000
 
 
 def greatest_log_likelihood(x: Tensor) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def greatest_log_likelihood(x: Tensor) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    return some_images(data_set("digits"), 1077)
+    return some_images(data_set("digits"), 800)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Builds the parts of a run from its config."""
 
+import functools
 import os
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from latentbench.configuration.catalogue import PARTS, option_files
@@ -24,12 +25,18 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     arguments: arguments of its constructor that are not in the config
     Raises: UserError if the constructor rejects a value.
     """
-    # Through a partial, so that Hydra neither copies the arguments nor wraps the constructor's exceptions.
+    settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
+    target = settings.pop("_target_")
     try:
-        return instantiate(node, _partial_=True, _convert_="all")(**arguments)
+        return _constructor(target)(**(settings | arguments))
     except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
-        name, settings = node._target_.rpartition(".")[2], {key: node[key] for key in node if key != "_target_"}
-        raise UserError(f"{name} cannot be built with {settings}: {error}") from error
+        raise UserError(f"{target.rpartition('.')[2]} cannot be built with {settings}: {error}") from error
+
+
+@functools.cache
+def _constructor(target: str) -> Any:
+    """What a `_target_` names, if Hydra allows it; Hydra would copy a part's settings several times to call it."""
+    return instantiate({"_target_": target}, _partial_=True)
 
 
 def build_data(config: DictConfig) -> ImageData:
