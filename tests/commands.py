@@ -1,14 +1,19 @@
-"""Commands run in this process, and sweeps started in another."""
+"""Commands run in this process, and in others."""
 
 import contextlib
 import dataclasses
 import io
 import logging
 import os
-import subprocess
+import signal
 import sys
+import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -16,6 +21,7 @@ from unittest import mock
 from hydra.core.global_hydra import GlobalHydra
 
 from latentbench.cli import app
+from latentbench.launchers.local import forking_context
 from latentbench.records.record import load
 
 
@@ -80,17 +86,108 @@ def the_one_line(finished: Finished) -> str:
 
 
 SWEEP_OF_SMALL_RUNS = (
-    "-m", "method=vae,ae,gan", "seed=0,1", "trainer.max_epochs=8", "backbone.hidden=[16]", "logger=none",
-    "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0",
+    "-m", "method=vae,ae,gan", "seed=0,1", "trainer.max_epochs=8", "backbone.hidden=[16]", "data.batch_size=128",
+    "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0",
 )  # fmt: skip
 
 
-def start_sweep(root: Path, *more: str) -> subprocess.Popen[str]:
-    """Start a sweep in a new process group, which can be killed as a whole."""
-    command = [sys.executable, "-m", "latentbench", *SWEEP_OF_SMALL_RUNS, f"output_dir={root}", *more]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+class Started:
+    """A command in a process, session and process group of its own, which can be killed as a whole.
+
+    It is forked from a server that has imported torch already: a new interpreter would take seconds to do so. Used in
+    a `with`, nothing of it outlives the block.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        self._screen = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by `__exit__`
+        settings = (arguments, self._screen.name, dict(os.environ), os.getcwd())
+        self._process: BaseProcess = forking_context().Process(target=_command, args=settings)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    @property
+    def err(self) -> str:
+        """What it and its processes have written to standard error."""
+        return Path(self._screen.name).read_text()
+
+    def wait(self) -> int:
+        """The exit code, once it has ended; of a killed one, the signal's number below 0."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def is_running(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: int) -> None:
+        """Send it a signal, but not its process group."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it and its process group at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
+
+    def __enter__(self) -> "Started":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+        self._process.join()
+        self._screen.close()
+
+
+def _command(arguments: tuple[str, ...], screen: str, environment: dict[str, str], folder: str) -> None:
+    """In a process of its own: what `latentbench` does."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(screen, "w") as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
+    sys.argv = ["latentbench", *arguments]
+    # The workers of launcher=local are forked from the server of the tests.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+    app.main()
+
+
+def start_sweep(root: Path, *more: str) -> Started:
+    """Start a sweep."""
+    return Started(*SWEEP_OF_SMALL_RUNS, f"output_dir={root}", *more)
 
 
 def metrics_of_runs(root: Path) -> dict[str, Any]:
     """Metrics of every run."""
     return {path.parent.name: load(path).metrics for path in (root / "adhoc").glob("*/record.json")}
+
+
+PATIENCE = 120.0  # seconds
+
+
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """What the condition returns once that is true. Raises: TimeoutError."""
+    until = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        if time.monotonic() > until:
+            raise TimeoutError
+        time.sleep(0.05)
+    return found
+
+
+def meanwhile(wanted: Callable[[], Any], then: Callable[[Any], None]) -> threading.Thread:
+    """In a thread, beside the command of the test: wait for a condition, then act on it."""
+    thread = threading.Thread(target=lambda: then(wait_until(wanted)), daemon=True)
+    thread.start()
+    return thread
+
+
+def holder(lock: Path) -> int:
+    """The process that has the file open."""
+    for path in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if path.readlink() == lock:
+                return int(path.parts[2])
+    raise LookupError(lock)

@@ -3,9 +3,10 @@
 import functools
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 from latentbench.configuration.catalogue import preset
 from latentbench.loggers.base import RunInfo
@@ -69,7 +70,10 @@ def the_folder(run_dir: Path, kind: str = "offline-run") -> Path:
 
 @functools.cache
 def inspect(folder: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(folder)]
+    """What `wandb leet inspect --json` prints, of the program that it starts."""
+    (file,) = folder.glob("run-*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options]
+    command += ["--run-file", str(file), str(folder.parent)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 

@@ -1,13 +1,13 @@
 """An interrupted run, or one that loses its connection, is one W&B run, with every point of its curves once."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from click.testing import CliRunner
+from wandb.cli import cli
 
 from commands import latentbench
 from latentbench.loggers import weights_and_biases
@@ -21,7 +21,10 @@ from wandb_server import WandbServer
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
 
-SMALL = ("backbone.hidden=[16]", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=6", "study=s")
+SMALL = (
+    "backbone.hidden=[16]", "data.batch_size=128", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=6",
+    "study=s",
+)  # fmt: skip
 
 
 def start(run_dir: Path, *, resumed: bool) -> tuple[WeightsAndBiases, Any]:
@@ -43,8 +46,8 @@ def part(run_dir: Path, epochs: range, *, resumed: bool, record: Record | None =
 
 def synced(*arguments: str | Path) -> None:
     """`wandb sync`."""
-    command = [sys.executable, "-m", "wandb", "sync", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    finished = CliRunner().invoke(cli.sync, [*map(str, arguments)])
+    assert finished.exit_code == 0, finished.output
 
 
 def points(history: list[dict[str, Any]]) -> list[tuple[str, int]]:

@@ -115,7 +115,14 @@ def elsewhere(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         sys.executable, "-c", "import latentbench; print(latentbench.__file__)", cwd=folder, PYTHONPATH=str(installed)
     )
     assert Path(where.stdout.strip()) == installed / "latentbench" / "__init__.py"
-    command = ("trainer.max_epochs=1", "backbone.hidden=[16]", "metric=[fid,sharpness]", "study=mine", "logger=none")
+    command = (
+        "trainer.max_epochs=1",
+        "backbone.hidden=[16]",
+        "metric=[fid,sharpness]",
+        "sampler=[prior]",
+        "study=mine",
+        "logger=none",
+    )
     run_command(sys.executable, "-m", "latentbench", *command, cwd=folder, PYTHONPATH=str(installed))
     return folder
 

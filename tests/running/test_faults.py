@@ -14,9 +14,9 @@ from latentbench.records.record import load
 def test_two_launches_of_one_sweep_share_its_runs(
     tmp_path: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
 ) -> None:
-    processes = [start_sweep(tmp_path) for _ in range(2)]
-    ends = [process.communicate()[1].splitlines()[-1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    with start_sweep(tmp_path) as first, start_sweep(tmp_path) as second:
+        assert [first.wait(), second.wait()] == [0, 0]
+        ends = [sweep.err.splitlines()[-1] for sweep in (first, second)]
     counts: dict[str, int] = {}
     for end in ends:
         for part in end.removeprefix("runs: ").split(", "):
@@ -44,9 +44,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(
     small_disk: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
 ) -> None:
-    full = start_sweep(small_disk)
-    _, err = full.communicate()
-    assert full.returncode == 1
+    with start_sweep(small_disk) as full:
+        assert full.wait() == 1
+        err = full.err
     assert "No space left on device" in err
     assert re.search(r"runs: \d finished, \d failed", err), err
     assert "Traceback" not in err
@@ -54,6 +54,5 @@ def test_a_sweep_that_fills_the_disk_goes_on_when_there_is_room(
         load(path)  # whole
     subprocess.run(["mount", "-o", "remount,size=100m", str(small_disk)], check=True)
     with start_sweep(small_disk) as again:
-        again.communicate()
-    assert again.returncode == 0
+        assert again.wait() == 0, again.err
     assert metrics_of_runs(small_disk) == metrics_of_a_whole_sweep

@@ -1,29 +1,44 @@
 """Launchers for several machines: a Ray cluster with two simulated GPUs, submitit's local one, and a fake Slurm."""
 
-import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commands import Finished, latentbench, the_one_line
+from commands import Finished, holder, latentbench, meanwhile, the_one_line, wait_until
+from latentbench.launchers.local import forking_context
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running.job import CHECKPOINT, LOCK
 from latentbench.running.locks import is_locked, try_lock
 
-SMALL = ("backbone.hidden=[16]", "metric=[fid]", "sampler=[prior]", "logger=none", "checkpoint_seconds=0")
+SMALL = (
+    "backbone.hidden=[16]", "data.batch_size=128", "metric=[fid]", "sampler=[prior]", "logger=none",
+    "checkpoint_seconds=0",
+)  # fmt: skip
 LOCAL = ("launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=0")
 QUEUE = ("launcher=slurm", "launcher.partition=long", "+launcher.sbatch.account=mine", "launcher.array_parallelism=2")
-PATIENCE = 120.0  # seconds
 
+PYTHON = """#!{python}
+import json, os, pathlib, sys, time
+if "submitit.core._submit" not in sys.argv:
+    os.execv("{python}", ["{python}", *sys.argv[1:]])
+task = pathlib.Path("{folder}/tasks", str(os.getpid()))
+log = os.readlink("/proc/self/fd/1")
+task.with_suffix(".part").write_text(json.dumps([sys.argv[-1], log, dict(os.environ)]))
+task.with_suffix(".part").rename(task.with_suffix(".new"))
+while not task.with_suffix(".ended").exists():
+    time.sleep(0.05)
+sys.exit(int(task.with_suffix(".ended").read_text()))
+"""
 SBATCH = """#!{python}
 import os, pathlib, re, subprocess, sys
 script = pathlib.Path(sys.argv[1])
@@ -66,18 +81,51 @@ def cluster() -> Iterator[str]:
         made.shutdown()
 
 
+def run_task(folder: str, log: str, environment: dict[str, str]) -> None:
+    """In a process of its own: what `python -m submitit.core._submit FOLDER` does."""
+    from submitit.core.submission import process_job
+
+    os.environ.clear()
+    os.environ.update(environment)
+    with open(log, "a") as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
+    process_job(folder)
+
+
+def fork_tasks(folder: Path, stop: threading.Event) -> None:
+    """Run what is handed to the `python` in the folder in forked processes, which need not import torch again."""
+    running: dict[BaseProcess, Path] = {}
+    while not stop.wait(0.05):
+        for task in folder.glob("tasks/*.new"):
+            process = forking_context().Process(target=run_task, args=json.loads(task.read_text()), daemon=True)
+            task.unlink()
+            process.start()
+            running[process] = task
+        for process in [process for process in running if not process.is_alive()]:
+            running.pop(process).with_suffix(".ended").write_text("1" if process.exitcode else "0")
+
+
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with fake Slurm commands, which start jobs at once."""
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'latentbench[slurm]'")
     monkeypatch.setattr("latentbench.launchers.slurm.QUEUE_POLL_SECONDS", 1.0)
+    monkeypatch.setattr("latentbench.launchers.slurm.RESULT_POLL_SECONDS", 0.2)
     folder = tmp_path / "slurm"
-    (folder / "queue").mkdir(parents=True)
-    for name, content in (("sbatch", SBATCH), ("srun", SRUN), ("squeue", SQUEUE)):
+    for name in ("queue", "tasks"):
+        (folder / name).mkdir(parents=True)
+    for name, content in (("sbatch", SBATCH), ("srun", SRUN), ("squeue", SQUEUE), ("python", PYTHON)):
         (folder / name).write_text(content.format(python=sys.executable, folder=folder))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    stop = threading.Event()
+    thread = threading.Thread(target=fork_tasks, args=(folder, stop))
+    thread.start()
+    yield folder
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture
@@ -89,38 +137,14 @@ def where(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return {"submitit": LOCAL, "slurm": QUEUE}[request.param]
 
 
-def sweep(root: Path, *more: str, epochs: int = 1) -> Finished:
-    """Two runs."""
-    return latentbench("-m", "seed=0,1", *SMALL, f"trainer.max_epochs={epochs}", f"output_dir={root}", *more)
+def sweep(root: Path, *more: str, seeds: str = "0,1", epochs: int = 30) -> Finished:
+    """A run per seed."""
+    return latentbench("-m", f"seed={seeds}", *SMALL, f"trainer.max_epochs={epochs}", f"output_dir={root}", *more)
 
 
 def runs(root: Path) -> list[Path]:
     """Folders of runs."""
     return sorted(path.parent for path in root.glob(f"adhoc/*/{LOCK}"))
-
-
-def holder(lock: Path) -> int:
-    """The process that has the file open."""
-    for path in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if path.readlink() == lock:
-                return int(path.parts[2])
-    raise LookupError(lock)
-
-
-def meanwhile(wanted: Callable[[], Any], then: Callable[[Any], None]) -> threading.Thread:
-    """In a thread, beside the command of the test: wait for a condition, then act on it."""
-
-    def wait() -> None:
-        until = time.monotonic() + PATIENCE
-        while not (found := wanted()) and time.monotonic() < until:
-            time.sleep(0.1)
-        if found:
-            then(found)
-
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
 
 
 def begun(root: Path) -> list[Path]:
@@ -137,7 +161,7 @@ def test_a_killed_run_does_not_stop_the_others_and_the_same_command_resumes_it(
     where: tuple[str, ...], how: signal.Signals, tmp_path: Path
 ) -> None:
     meanwhile(lambda: begun(tmp_path), lambda found: os.kill(holder(found[0] / LOCK), how))
-    first = sweep(tmp_path, *where, epochs=20)
+    first = sweep(tmp_path, *where)
     assert "runs: 1 killed, 1 finished" in first.err or "runs: 1 finished, 1 killed" in first.err, first.err
     assert "the same command resumes it" in first.err
     assert first.code == 1
@@ -145,7 +169,7 @@ def test_a_killed_run_does_not_stop_the_others_and_the_same_command_resumes_it(
     assert load(other / FILE_NAME).status == "finished"
     assert not (killed / FILE_NAME).exists(), "it has not failed, so that it has no record"
     assert (killed / CHECKPOINT).is_file()
-    again = sweep(tmp_path, *where, epochs=20)
+    again = sweep(tmp_path, *where)
     assert again.code == 0, again.err
     assert "runs: 1 finished before, 1 finished" in again.err
     assert load(killed / FILE_NAME).status == "finished"
@@ -159,24 +183,27 @@ def test_a_killed_run_does_not_stop_the_others_and_the_same_command_resumes_it(
         assert "#SBATCH --array" not in script, "finished runs are not queued again"
 
 
-@pytest.mark.parametrize("where", ["ray", "slurm"], indirect=True)
-def test_ctrl_c_cancels_the_tasks_of_ray_and_leaves_those_of_slurm_in_the_queue(
-    where: tuple[str, ...], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("where", ["ray"], indirect=True)
+def test_ctrl_c_cancels_the_tasks_of_ray(where: tuple[str, ...], tmp_path: Path) -> None:
     meanwhile(lambda: begun(tmp_path), lambda _: os.kill(os.getpid(), signal.SIGINT))
-    stopped = sweep(tmp_path, *where, epochs=200)  # long enough for the signal to arrive on a busy machine
+    stopped = sweep(tmp_path, *where, seeds="0", epochs=3000)
     assert stopped.code == 130
     assert "the same command resumes" in stopped.err
-    if where[0] == "launcher=ray":
-        assert not any(is_locked(run / LOCK) for run in runs(tmp_path))
-        assert not any((run / FILE_NAME).exists() for run in runs(tmp_path))
-    else:
-        assert "2 runs stay in the queue" in stopped.err
-        assert "scancel 70" in stopped.err
-        until = time.monotonic() + PATIENCE
-        while not all((run / FILE_NAME).exists() for run in runs(tmp_path)) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert [load(run / FILE_NAME).status for run in runs(tmp_path)] == ["finished"] * 2
+    (run,) = runs(tmp_path)
+    assert not is_locked(run / LOCK)
+    assert not (run / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("where", ["slurm"], indirect=True)
+def test_ctrl_c_leaves_the_tasks_of_slurm_in_the_queue(where: tuple[str, ...], tmp_path: Path) -> None:
+    meanwhile(lambda: runs(tmp_path), lambda _: os.kill(os.getpid(), signal.SIGINT))
+    stopped = sweep(tmp_path, *where)
+    assert stopped.code == 130
+    assert "the same command resumes" in stopped.err
+    assert "2 runs stay in the queue" in stopped.err
+    assert "scancel 70" in stopped.err
+    wait_until(lambda: not any((tmp_path / "slurm" / "queue").iterdir()))
+    assert [load(run / FILE_NAME).status for run in runs(tmp_path)] == ["finished"] * 2
 
 
 def test_what_ray_cannot_provide_is_reported_at_once(cluster: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An interrupted run ends with the numbers of an uninterrupted one; no two processes execute one run."""
 
 import fcntl
+import functools
 import os
 import pwd
 import random
@@ -18,7 +19,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from commands import latentbench, metrics_of_runs, start_sweep
+from commands import Started, holder, latentbench, meanwhile, metrics_of_runs, start_sweep, wait_until
 from latentbench.cli.status import status_lines
 from latentbench.data.base import Batches
 from latentbench.errors import UserError
@@ -29,9 +30,12 @@ from latentbench.running import checkpoints
 from latentbench.running.job import CHECKPOINT
 from latentbench.running.locks import is_locked, leased_devices, try_lock
 
-SMALL = ("backbone.hidden=[16]", "logger=none", "metric=[fid,rate]", "sampler=[prior]", "checkpoint_seconds=0")
-EPOCHS = 6
-KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # about 10 seconds each
+SMALL = (
+    "backbone.hidden=[16]", "data.batch_size=128", "logger=none", "metric=[fid,rate]", "sampler=[prior]",
+    "checkpoint_seconds=0",
+)  # fmt: skip
+EPOCHS = 4
+KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # a few seconds each
 # Critics with their own optimizers, rejection sampling, batch counters, buffers, annealing.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
 
@@ -78,7 +82,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
 
     def cut(self: Any, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         save(self, trainer, model)
-        if trainer.current_epoch in (1, 3):
+        if trainer.current_epoch in (0, 2):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -169,11 +173,11 @@ def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
-    holder = lock_holder(tmp_path / "lock")
+    other = lock_holder(tmp_path / "lock")
     with try_lock(tmp_path / "lock") as acquired:
         assert not acquired
-    holder.kill()
-    holder.communicate()
+    other.kill()
+    other.communicate()
     assert (tmp_path / "lock").exists(), "a file that is left behind is no lock"
     with try_lock(tmp_path / "lock") as acquired:
         assert acquired
@@ -183,13 +187,13 @@ def test_a_run_that_is_locked_by_another_process_is_not_run(tmp_path: Path) -> N
     whole = trained("vae", tmp_path)
     of_run = folder(tmp_path)
     (of_run / "record.json").unlink()
-    holder = lock_holder(of_run / "lock")
+    other = lock_holder(of_run / "lock")
     assert is_locked(of_run / "lock")
     finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
     assert (finished.code, "is locked by another process" in finished.err) == (0, True)
     assert not (of_run / "record.json").exists()
-    holder.kill()
-    holder.communicate()
+    other.kill()
+    other.communicate()
     assert not is_locked(of_run / "lock"), "the operating system releases it"
     assert trained("vae", tmp_path) == whole
 
@@ -286,50 +290,49 @@ def test_a_lock_is_held_once(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "no such lock")
 
 
+def has_begun(sweep: Started, root: Path) -> bool:
+    """Whether a run is in progress, or all were done before."""
+    return not sweep.is_running() or any(map(is_locked, root.glob("adhoc/*/lock")))
+
+
 def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_not(
     tmp_path: Path, metrics_of_a_whole_sweep: dict[str, dict[str, float]]
 ) -> None:
     moments = random.Random(0)
     for kill in range(KILLS):
         launcher = ("launcher=serial",) if kill % 2 else ("launcher=local", "launcher.n_jobs=2")
-        with start_sweep(tmp_path, *launcher) as process:
-            time.sleep(moments.uniform(6, 14))
-            os.killpg(process.pid, signal.SIGKILL)
+        with start_sweep(tmp_path, *launcher) as sweep:
+            wait_until(functools.partial(has_begun, sweep, tmp_path))
+            time.sleep(moments.uniform(0, 1))
+            sweep.kill()
     with start_sweep(tmp_path) as last:
-        last.communicate()
-    assert last.returncode == 0
+        assert last.wait() == 0, last.err
     assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep
 
 
 def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:
-    process = start_sweep(
-        tmp_path, "launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=60", "method=vae", "seed=0,1"
+    begun = meanwhile(
+        lambda: list(tmp_path.glob("adhoc/*/last.ckpt")),
+        lambda found: os.kill(holder(found[0].with_name("lock")), signal.SIGKILL),
     )
-    while not list(tmp_path.glob("adhoc/*/last.ckpt")):
-        time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
-    assert len(workers) == 1
-    os.kill(int(workers[0]), signal.SIGKILL)
-    _, err = process.communicate()
-    assert process.returncode == 1
-    assert "killed (exit code -9): " in err
-    assert "runs: 1 killed, 1 finished" in err
+    sweep = ("-m", "method=vae", "seed=0,1", *SMALL, "trainer.max_epochs=30", "launcher=local", "launcher.n_jobs=1")
+    finished = latentbench(*sweep, f"output_dir={tmp_path}")
+    begun.join()
+    assert finished.code == 1
+    assert "killed (exit code -9): " in finished.err
+    assert "runs: 1 killed, 1 finished" in finished.err
     assert len(metrics_of_runs(tmp_path)) == 1
 
 
 def test_workers_end_with_the_command_that_started_them(tmp_path: Path) -> None:
     endless = ("launcher=local", "launcher.n_jobs=1", "trainer.max_epochs=3000", "method=vae", "seed=0")
-    with start_sweep(tmp_path, *endless) as process:
-        while not list(tmp_path.glob("adhoc/*/last.ckpt")):
-            time.sleep(0.05)
+    with start_sweep(tmp_path, *endless) as sweep:
+        wait_until(lambda: list(tmp_path.glob("adhoc/*/last.ckpt")))
         (lock,) = tmp_path.glob("adhoc/*/lock")
-        assert is_locked(lock)
-        process.terminate()
-    until = time.monotonic() + 30
-    while is_locked(lock):
-        assert time.monotonic() < until, "the worker is still running"
-        time.sleep(0.2)
+        assert holder(lock) != sweep.pid
+        sweep.send(signal.SIGTERM)
+        assert sweep.wait() == -signal.SIGTERM
+    wait_until(lambda: not is_locked(lock))
 
 
 def test_a_worker_that_dies_between_two_runs_loses_one_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -20,7 +21,6 @@ from latentbench.running.job import Job, Outcome, log_killed
 from latentbench.running.locks import leased_devices
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_job
-from latentbench.running.subprocess_run import exit_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Local(Launcher):
         return outcomes
 
     def _start_worker(self) -> tuple[Connection, BaseProcess]:
-        context = multiprocessing.get_context("spawn")  # a process that has used a GPU cannot be forked
+        context = forking_context()
         own_end, worker_end = context.Pipe()
         process = context.Process(target=work, args=(worker_end, self.runs_per_device), daemon=True)
         process.start()
@@ -80,6 +80,16 @@ class Local(Launcher):
         busy[connection] = process, job
 
 
+def forking_context() -> ForkServerContext:
+    """Starts processes as forks of a server, which has imported torch once but never uses it.
+
+    The command itself cannot be forked if it has used a GPU or trained a model.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([run_job.__module__])
+    return context
+
+
 def _receive_outcome(connection: Connection, process: BaseProcess, job: Job) -> Outcome:
     """The outcome that the worker sends; "killed" if the worker has died."""
     try:
@@ -92,7 +102,7 @@ def _receive_outcome(connection: Connection, process: BaseProcess, job: Job) -> 
 
 def work(connection: Any, runs_per_device: int) -> None:
     """In a worker: receive jobs, run them and send their outcomes, until the connection is closed."""
-    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_command, daemon=True).start()
     set_up_logging()
     try:
         while True:
@@ -107,6 +117,14 @@ def work(connection: Any, runs_per_device: int) -> None:
             connection.send(outcome)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
+
+
+def _exit_with_command() -> None:
+    """Wait until the process that started this one has ended, then end this process, as nothing reads its outcomes."""
+    command = multiprocessing.parent_process()
+    assert command is not None
+    command.join()
+    os._exit(1)
 
 
 def usable_gpus(job: Job) -> tuple[dict[int, str], int]:
