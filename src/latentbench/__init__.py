@@ -19,10 +19,17 @@ __all__ = ["load", "load_study"]
 
 
 def load(folder: str | os.PathLike[str]) -> "StoredRun":
-    """Open a trained run. Raises: UserError if the folder is not that of a trained run."""
+    """Open a trained run.
+
+    folder: a run folder, or a repository of the Hugging Face Hub: `hf://me/vae-mnist`
+    Raises: UserError if the folder is not that of a trained run, or the repository cannot be downloaded.
+    """
     # Imported here, so that commands which need no torch start quickly.
     from latentbench.evaluation.stored_run import StoredRun
+    from latentbench.records.hub import PREFIX, download
 
+    if str(folder).startswith(PREFIX):
+        return StoredRun.open(download(str(folder).removeprefix(PREFIX)))
     return StoredRun.open(Path(folder).expanduser())
 
 

@@ -13,6 +13,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.multiprocessing
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -25,6 +26,7 @@ from latentbench.records.record import load
 from latentbench.running import data_parallel
 from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import CHECKPOINT, LOCK, Job
+from latentbench.running.subprocess_run import load_job, save_job
 from latentbench.running.train import fit
 from options import composed, few_digits, options, untrained
 
@@ -192,6 +194,17 @@ def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
         failed = latentbench("-m", "seed=0,1", *SMALL, *DDP, f"output_dir={tmp_path}")
     assert (failed.code, failed.err.count("its process cannot be started"), "2 failed" in failed.err) == (1, 2, True)
     assert "seed must be" in latentbench(*SMALL, *DDP, "seed=-1").err
+
+
+def test_a_job_comes_back_from_its_file(tmp_path: Path) -> None:
+    words = ["study=a", "logger.project=${study}"]
+    config = OmegaConf.create({"seed": 0, "study": "1e3", "small": 1e-7, "logger": {"project": "${study}"}, "a": [1]})
+    job = Job(config, {"method": "vae", "metric": ["fid"], "sweep": None}, words, False)
+    for devices in (None, [1, 0]):
+        save_job(tmp_path / "job.yaml", job, devices=devices)
+        again, its_devices = load_job(tmp_path / "job.yaml")
+        assert (again, its_devices) == (job, devices)
+    assert again.config.logger.project == "1e3"
 
 
 def test_a_run_leases_as_many_devices_as_its_trainer_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The option groups and their YAML files. Imports no package but OmegaConf, so that --help is quick."""
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 MEASURING_GROUPS = ("sampler", "features", "metric")
 GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
+TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 
 
@@ -42,6 +44,12 @@ def option_description(path: Path) -> str:
         if line.startswith("# ") and not line.startswith("# @"):
             return line.removeprefix("# ")
     return ""
+
+
+def option_targets() -> set[str]:
+    """The classes that the YAML files of all options name."""
+    files = [path for group in GROUPS for path in option_files(group)]
+    return {name for path in files for name in TARGET.findall(path.read_text(encoding="utf-8"))}
 
 
 def option_node(group: str, option: str) -> DictConfig:

@@ -57,11 +57,11 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
 
 def to_markdown(summary: Summary, *, title: str, question: str | None = None) -> str:
     """A document: title, question, table (best in bold), caption and notes."""
-    header, body = grid(summary, _escape_markdown, lambda cell: f"**{cell}**")
+    header, body = grid(summary, escape_markdown, lambda cell: f"**{cell}**")
     aligned = ["left"] * len(summary.keys) + ["right"] * (len(header) - len(summary.keys))
     table = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     questions = [" ".join(question.split())] if question else []
-    notes = "\n".join(f"- {_escape_markdown(note)}" for note in _one_line_notes(summary))
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in _one_line_notes(summary))
     return "\n\n".join([f"# {title}", *questions, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]) + "\n"
 
 
@@ -79,7 +79,7 @@ def to_latex(summary: Summary) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape Markdown's markup; an underscore within a word is none."""
     return re.sub(r"([\\`*|<])|(?<![^\W_])(_)|(_)(?![^\W_])", r"\\\g<0>", text)
 

@@ -42,7 +42,7 @@ def make_card(folder: Path, run: Record) -> RunCard:
     """A run's card; its images are in the study's `folder`."""
     # Real images are not shown again: they are in the page's first figure.
     shown = [picture for key, picture in pictures(load_arrays(folder, run), lines=LINES).items() if key != "real"]
-    measures = _measures(run)
+    measures = measures_of(run)
     return RunCard(
         run=run,
         pictures=shown,
@@ -57,7 +57,8 @@ def data_uri(picture: Picture) -> str:
     return f"data:image/png;base64,{base64.b64encode(to_png(picture)).decode()}"
 
 
-def _measures(run: Record) -> dict[str, dict[str, str]]:
+def measures_of(run: Record) -> dict[str, dict[str, str]]:
+    """Quantity -> set name -> the number with its standard error."""
     measures: dict[str, dict[str, str]] = {}
     for key, value in sorted(run.metrics.items()):
         quantity, _, set_name = key.partition("/")

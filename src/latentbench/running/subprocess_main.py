@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import sys
 import threading
 import time
@@ -13,7 +12,13 @@ from latentbench.errors import Diverged, UserError
 from latentbench.records.record import write_atomically
 from latentbench.running.logging_setup import set_up_logging
 from latentbench.running.run import run_in_this_process
-from latentbench.running.subprocess_run import INTERRUPTED, OUTCOME_SUFFIX, exit_with_parent, is_main_process
+from latentbench.running.subprocess_run import (
+    INTERRUPTED,
+    OUTCOME_SUFFIX,
+    exit_with_parent,
+    is_main_process,
+    load_job,
+)
 from latentbench.running.train import join_training
 
 log = logging.getLogger(__name__)
@@ -25,7 +30,7 @@ def main() -> None:
     """Run the job in the file; in a process that Lightning started for a further device, join its training."""
     threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     path = Path(sys.argv[1])
-    job, devices = pickle.loads(path.read_bytes())
+    job, devices = load_job(path)
     os.environ.setdefault("OMP_NUM_THREADS", str(job.config.threads))  # otherwise Lightning sets it to all cores
     set_up_logging()
     try:

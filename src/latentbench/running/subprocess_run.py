@@ -1,7 +1,6 @@
 """Runs a job on several devices in a subprocess, from which Lightning starts a further process per device."""
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -9,7 +8,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+from omegaconf import OmegaConf
 
 from latentbench.running.job import Job, Outcome, log_killed
 
@@ -27,8 +28,8 @@ def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
     Raises: OSError if the subprocess cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
-        path = Path(folder) / "run"
-        path.write_bytes(pickle.dumps((job, devices)))
+        path = Path(folder) / "run.yaml"
+        save_job(path, job, devices=devices)
         environment = {name: value for name, value in os.environ.items() if name not in DISTRIBUTED_VARIABLES}
         # torch warns if every network takes part in a step, for which the strategy is slower than it could be.
         environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -46,6 +47,20 @@ def run_in_subprocess(job: Job, *, devices: Sequence[int] | None) -> Outcome:
         if path.with_suffix(OUTCOME_SUFFIX).is_file():
             return cast(Outcome, path.with_suffix(OUTCOME_SUFFIX).read_text())
     return log_killed(job, f"exit code {code}")
+
+
+def save_job(path: Path, job: Job, *, devices: Sequence[int] | None) -> None:
+    """Write a job that trains a run, and the numbers of the devices to use."""
+    content = {name: value for name, value in job._asdict().items() if name != "stored"}
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content | {"devices": devices})), encoding="utf-8")
+
+
+def load_job(path: Path) -> tuple[Job, list[int] | None]:
+    """The job in a file of `save_job`, and the numbers of the devices to use."""
+    content: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[assignment]
+    devices = content.pop("devices")
+    # Created anew, since the keys that a config refers to are counted from its root.
+    return Job(**(content | {"config": OmegaConf.create(content["config"])})), devices
 
 
 def is_main_process() -> bool:

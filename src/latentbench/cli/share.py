@@ -1,0 +1,70 @@
+"""`latentbench-share`: shares a trained run on the Hugging Face Hub, or as a folder."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.errors import UserError
+
+HELP = """latentbench-share: shares a trained run on the Hugging Face Hub.
+
+Usage:
+  latentbench-share outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d repo=me/vae-digits            sends it
+  latentbench-share outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d repo=me/vae-digits --dry-run  only writes the folder
+
+repo  the repository, which is made if there is none; `latentbench.load("hf://me/vae-digits")` opens it
+out   with --dry-run, the new folder; by default the name of the repository. `latentbench.load(folder)` opens it
+
+Shares the config, the weights, the record, pictures and a model card; no paths of this machine, nothing pickled.
+Needs `pip install 'latentbench[hub]'` and a token that may write (`hf auth login`, or HF_TOKEN).
+"""
+DRY_RUN = "--dry-run"
+KEYS = ("repo", "out")
+
+
+@output_may_be_cut()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 2: the command, the run or the Hub cannot be used."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    return run_command("latentbench-share", lambda: _share(arguments))
+
+
+def _share(arguments: Sequence[str]) -> None:
+    values = dict(word.split("=", 1) for word in arguments if "=" in word)
+    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word and word != DRY_RUN]
+    is_dry = DRY_RUN in arguments
+    if unknown := sorted(values.keys() - set(KEYS)):
+        raise UserError(f"{unknown[0]}: there is no such key; the keys are {', '.join(KEYS)}")
+    if len(folders) != 1:
+        raise UserError("name one run folder, such as outputs/adhoc/vae-digits-d8-b1-s0-1a2b3c4d")
+    repo = values.get("repo", "").removeprefix("hf://")
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise UserError(f"repo={repo}: name the repository as <user or organization>/<name>, such as me/vae-digits")
+    if "out" in values and not is_dry:
+        raise UserError(f"out= is the folder that {DRY_RUN} writes: add {DRY_RUN}, or leave it out")
+
+    # Imported here, so that --help and errors are quick.
+    from latentbench import load
+    from latentbench.cli.reproduce import command_of
+    from latentbench.records.hub import PREFIX, upload
+    from latentbench.reporting.shared_run import write_shared_run
+
+    run = load(folders[0])
+    _ = run.model  # weights that cannot be opened are not shared
+    command = command_of(run.record)
+    if is_dry:
+        out = Path(os.path.expanduser(values.get("out", repo.partition("/")[2])))
+        if out.exists():
+            raise UserError(f"{out} exists: name another folder with out=...")
+        write_shared_run(folders[0], out, repo=repo, command=command)
+        print(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
+        write_shared_run(folders[0], Path(folder), repo=repo, command=command)
+        print(f"{upload(Path(folder), repo)}  ({PREFIX}{repo})")

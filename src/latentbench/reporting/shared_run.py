@@ -1,0 +1,64 @@
+"""The folder of a run that is shared with others: config, weights, record, pictures and a model card."""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path, PurePath
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from latentbench.configuration.catalogue import CONF_DIR, config_keys
+from latentbench.records.record import FILE_NAME, Record, load, write_atomically
+from latentbench.records.run_folder import IMAGES_NAME, WEIGHTS_NAME, load_config, load_images, save_config
+from latentbench.reporting.image_grids import pictures, to_png
+from latentbench.reporting.model_card import model_card
+
+LINES = 4  # lines of images in a picture
+# The options of groups whose settings are of one machine or account, and change no number.
+NEUTRAL_OPTIONS = {"logger": "none", "launcher": "serial"}
+PATH = re.compile(r"(?<![\w:/.~])(?:~|/[^\s/'\"`:;,()]+)/[^\s'\"`:;,()]*")  # within a text
+
+
+def write_shared_run(run_dir: Path, out: Path, *, repo: str, command: str | None) -> None:
+    """Write what is shared of a run, without the paths of this machine.
+
+    repo: the repository, for the card's example; command: trains and measures the run
+    """
+    config: dict[str, Any] = OmegaConf.to_container(load_config(run_dir))  # type: ignore[assignment]
+    content = _without_paths(dataclasses.asdict(load(run_dir / FILE_NAME)))
+    output_dir = config_keys()["output_dir"]
+    for holder in (config["choices"], content["choices"]):
+        holder |= NEUTRAL_OPTIONS | {"output_dir": output_dir}
+    for holder in (config, content["config"]):
+        holder["output_dir"] = output_dir
+        for group, option in NEUTRAL_OPTIONS.items():
+            holder[group] = OmegaConf.to_container(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"))
+        if "root" in holder["data"]:
+            holder["data"]["root"] = None
+    record = Record(**content)
+
+    out.mkdir(parents=True, exist_ok=True)
+    captions = {}
+    for key, picture in pictures(load_images(run_dir / IMAGES_NAME), lines=LINES).items():
+        name = f"pictures/{key}.png"
+        write_atomically(out / name, to_png(picture))
+        captions[name] = picture.caption
+    card = model_card(record, repo=repo, command=command, pictures=captions)
+    write_atomically(out / "README.md", card.encode())
+    save_config(out, _without_paths(config))
+    shutil.copyfile(run_dir / WEIGHTS_NAME, out / WEIGHTS_NAME)
+    record.save(out)
+
+
+def _without_paths(content: Any) -> Any:
+    """A nested value in whose texts every path from the root or from a home is cut to its last name."""
+    if isinstance(content, dict):
+        return {key: _without_paths(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_paths(value) for value in content]
+    if not isinstance(content, str):
+        return content
+    if content.startswith(("/", "~")) and "\n" not in content:
+        return PurePath(content).name
+    return PATH.sub(lambda path: PurePath(path[0]).name, content)
