@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -21,11 +22,14 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """Instantiate a part of the config.
 
     arguments: arguments of its constructor that are not in the config
-    Raises: UserError if the constructor rejects a value.
+    Raises: UserError if the constructor rejects a value, or there is no such class.
     """
     # Through a partial, so that Hydra neither copies the arguments nor wraps the constructor's exceptions.
     try:
         return instantiate(node, _partial_=True, _convert_="all")(**arguments)
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{node._target_} cannot be imported ({reason})") from error
     except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
         name, settings = node._target_.rpartition(".")[2], {key: node[key] for key in node if key != "_target_"}
         raise UserError(f"{name} cannot be built with {settings}: {error}") from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentbench.configuration.catalogue import option_node
 from latentbench.data.base import ImageData, Split
-from latentbench.errors import UserError
+from latentbench.errors import UserError, check_whole_number
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
 from latentbench.evaluation.evaluate import evaluate, seeded
 from latentbench.evaluation.image_input import as_images
@@ -92,6 +92,7 @@ class StoredRun:
 
         sampler: an option of the group `sampler`; all but `prior` are fitted to the latents of the training images
         """
+        check_whole_number("n", n, minimum=1)
         node = (self.config.get("sampler") or {}).get(sampler) or option_node("sampler", sampler)
         drawer = build(node)
         latents = None
@@ -140,8 +141,9 @@ class StoredRun:
         Its standard error is sqrt(1/ess - 1/samples), ess the effective number of draws (delta method).
         Source: Burda et al. 2016, equation 8; Kong 1992 (ess).
         """
-        x = self._images(images)
+        check_whole_number("samples", samples, minimum=1)
         self._require("log_likelihood")
+        x = self._images(images)
         if self._is_binary and not ((x == 0) | (x == 1)).all():
             raise ValueError("this run models binary pixels: give images whose pixels are 0 or 1")
         with seeded(seed, "log likelihood"):
