@@ -26,7 +26,7 @@ from latentbench.records.run_folder import load_images
 from options import few_digits, options, part_of
 from tiny_runs import digits_are_few, run_tiny
 
-METRICS = "metric=[nll,reconstruction]"
+METRICS = ("metric=[nll,reconstruction]", "metric.nll.samples=20")
 GREY = few_digits().splits.images["test"]  # uint8
 
 
@@ -38,7 +38,7 @@ def few() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_tiny(tmp_path_factory.mktemp("vae"), METRICS)
+    return run_tiny(tmp_path_factory.mktemp("vae"), *METRICS)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def vae(vae_folder: Path) -> StoredRun:
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    return latentbench.load(run_tiny(tmp_path_factory.mktemp("gan"), "method=gan", METRICS, "sampler=[prior]"))
+    return latentbench.load(run_tiny(tmp_path_factory.mktemp("gan"), "method=gan", *METRICS, "sampler=[prior]"))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_the_standard_error_of_a_log_likelihood_is_its_scatter_over_seeds(vae: S
 
 
 def test_a_run_of_binary_pixels_wants_pixels_of_0_or_1(tmp_path: Path) -> None:
-    run = latentbench.load(run_tiny(tmp_path, METRICS, "data.binarize=threshold", "likelihood=bernoulli"))
+    run = latentbench.load(run_tiny(tmp_path, *METRICS, "data.binarize=threshold", "likelihood=bernoulli"))
     assert run.log_likelihood(run.data.images("test")[:3], samples=5).value.isfinite().all()
     with pytest.raises(ValueError, match="binary pixels: give images whose pixels are 0 or 1"):
         run.log_likelihood(GREY)
@@ -351,7 +351,7 @@ def test_a_damaged_run_is_one_clear_line(damage: str, copied: Path) -> None:
 
 
 def test_a_run_trained_in_double_precision_is_opened_in_single_precision(tmp_path: Path) -> None:
-    folder = run_tiny(tmp_path, METRICS, "trainer.precision=64-true")
+    folder = run_tiny(tmp_path, *METRICS, "trainer.precision=64-true")
     run = latentbench.load(str(folder))
     assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
     assert run.encode(GREY.double() / 255).dtype == run.decode(np.zeros((1, 2))).dtype == torch.float32
