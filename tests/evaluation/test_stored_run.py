@@ -16,6 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import latentbench
+from commands import latentbench as latentbench_command
+from commands import the_one_line
+from latentbench.cli import sample
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.image_input import as_images
@@ -121,6 +124,24 @@ def test_the_model_is_there_without_the_data(copied: Path, monkeypatch: pytest.M
     assert len(run.sample(3)) == len(run.encode(GREY[:3])) == 3
     with pytest.raises(UserError, match="no such files"):
         run.latents("test")
+
+
+def test_samples_of_the_command_line_are_one_picture_of_the_same_images(vae: StoredRun, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "samples.png"
+    finished = latentbench_command(str(vae.folder), "n=4", "sampler=gmm", "seed=3", f"out={out}", program=sample.main)
+    assert (finished.code, finished.out, finished.err) == (0, f"{out}\n", "")
+    with Image.open(out) as picture:
+        pixels = np.asarray(picture)
+    for image in to_uint8(vae.sample(4, sampler="gmm", seed=3))[:, 0]:
+        windows = np.lib.stride_tricks.sliding_window_view(pixels[..., 0] if pixels.ndim == 3 else pixels, (8, 8))
+        assert (windows == image).all((2, 3)).any()
+
+
+def test_a_folder_without_a_run_draws_nothing(tmp_path: Path) -> None:
+    refused = latentbench_command(str(tmp_path), f"out={tmp_path / 'samples.png'}", program=sample.main)
+    assert refused.code == 2
+    assert "is not the folder of a trained run" in the_one_line(refused)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Interpolations
