@@ -38,7 +38,10 @@ class StoredRun:
 
     Images may be torch tensors, numpy arrays or PIL images, uint8 or floats in [0, 1], one (C, H, W) or several
     (N, C, H, W).
-    Raises: UserError if the folder is not that of a trained run, or its files do not fit together.
+
+    folder, config, record: where it lies, with what it was trained, and what was measured (`record.metrics`)
+    Raises: UserError if its files do not fit together, or the model cannot do what is asked; ValueError if images or
+    latents do not fit the model.
     """
 
     def __init__(self, folder: Path, config: DictConfig, record: Record) -> None:
