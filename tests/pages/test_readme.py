@@ -29,8 +29,8 @@ OUTPUT = ROOT / "docs" / "output.md"
 DATA = ROOT / "docs" / "data.md"
 PAGES = (README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md"))
 DOCUMENTS = [path for path in PAGES if path.is_file()]
-OURS = ("latentbench", "latentbench-status", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
-COMMANDS = (*OURS, "make", "python", "pip")
+OURS = ("", "-evaluate", "-status", "-tables", "-report", "-dashboard")  # commands that compose a config
+COMMANDS = (*(f"latentbench{name}" for name in OURS), "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="there is no README beside these tests")
