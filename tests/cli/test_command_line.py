@@ -320,6 +320,26 @@ def test_what_trains_nothing_imports_nothing_that_is_slow(command: str) -> None:
     assert finished.returncode == ANSWERS_AT_ONCE[command]
 
 
+def test_help_of_commands_on_stored_runs_imports_nothing_that_is_slow() -> None:
+    script = (
+        "import sys; from latentbench.cli import evaluate, log, sample\n"
+        "for module in (evaluate, log, sample): assert module.main(['--help']) == 0\n"
+        "assert sample.main(['a', 'b']) == sample.main(['a', 'n=x']) == sample.main(['a', 'm=1']) == 2\n"
+        "print(sorted({'torch', 'pytorch_lightning', 'wandb', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.stderr.splitlines() == [
+        "latentbench-sample: name one run folder, such as outputs/adhoc/vae-digits-d8-b1-s0-1a2b3c4d",
+        "latentbench-sample: n=x: give a whole number, 1 or more",
+        "latentbench-sample: m: there is no such key; the keys are n, sampler, seed, out",
+        "[]",
+    ]
+    assert [line.partition(":")[0] for line in finished.stdout.splitlines() if line.startswith("latentbench-")] == [
+        "latentbench-evaluate", "latentbench-log", "latentbench-sample",
+    ]  # fmt: skip
+
+
 def test_the_module_is_the_command() -> None:
     command = [sys.executable, "-m", "latentbench", "beta=-1", "logger=none"]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -76,7 +76,7 @@ def test_a_wheel_holds_every_option_and_every_study(wheel: Path) -> None:
 
 
 def test_a_wheel_holds_every_module_every_template_and_the_weights_of_the_features(wheel: Path) -> None:
-    kinds = (".py", ".jinja", ".css", ".js", ".safetensors")
+    kinds = (".py", ".typed", ".jinja", ".css", ".js", ".safetensors")
     paths = [path for path in (ROOT / "src" / "latentbench").rglob("*") if path.suffix in kinds]
     assert {str(path.relative_to(ROOT / "src")) for path in paths} - contents(wheel) == set()
 

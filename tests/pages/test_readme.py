@@ -10,6 +10,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from latentbench.cli.api import PAGE as API
+from latentbench.cli.api import api_page
 from latentbench.cli.compatibility import STORED_TABLE, compatibility_table
 from latentbench.cli.dashboard import to_overrides
 from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS, NOT_PUBLISHED
@@ -27,8 +29,8 @@ OUTPUT = ROOT / "docs" / "output.md"
 DATA = ROOT / "docs" / "data.md"
 PAGES = (README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md"))
 DOCUMENTS = [path for path in PAGES if path.is_file()]
-OURS = ("latentbench", "latentbench-status", "latentbench-tables", "latentbench-report", "latentbench-dashboard")
-COMMANDS = (*OURS, "make", "python", "pip")
+OURS = ("", "-evaluate", "-status", "-tables", "-report", "-dashboard")  # commands that compose a config
+COMMANDS = (*(f"latentbench{name}" for name in OURS), "make", "python", "pip")
 INLINE = re.compile(r"`([^`\n]+)`")
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="there is no README beside these tests")
@@ -80,6 +82,10 @@ def test_the_page_of_options_shows_the_same_compatible_pairs_as_the_code() -> No
 
 def test_the_table_that_help_shows_is_up_to_date() -> None:
     assert STORED_TABLE.read_text() == compatibility_table("simple") + "\n", "python -m latentbench.cli.compatibility"
+
+
+def test_the_page_of_the_python_interface_is_up_to_date() -> None:
+    assert API.read_text(encoding="utf-8") == api_page(), "python -m latentbench.cli.api"
 
 
 def test_the_commands_of_a_newcomer_are_in_the_readme() -> None:

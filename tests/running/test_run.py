@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from commands import files, latentbench, the_one_line
+from latentbench.cli import log as log_command
 from latentbench.configuration.identity import run_id
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
@@ -510,6 +511,19 @@ def test_an_offline_run_of_the_command_line_says_what_the_record_says(tmp_path: 
     assert read["config"]["trainer"]["max_epochs"] == 1
     for term in ("loss", "distortion", "regularizer"):
         assert math.isfinite(read["summary"][f"train/{term}"])
+
+
+@pytest.mark.usefixtures("no_wandb_account")
+def test_a_run_that_was_not_logged_can_be_logged_later(quick: Path) -> None:
+    record = the_record(quick)
+    finished = latentbench("study=adhoc", program=log_command.main)
+    assert finished.code == 0, finished.err
+    read = summary(the_folder(folder_of(record, quick)))
+    assert {key: read["summary"][key] for key in record["metrics"]} == record["metrics"]
+    assert (read["summary"]["status"], read["state"]) == ("finished", "finished")
+    assert read["config"]["choices"] == record["choices"]
+    assert "outputs/nothing has no runs" in the_one_line(latentbench("study=nothing", program=log_command.main))
+    assert "record.json cannot be read" in the_one_line(latentbench("nowhere", program=log_command.main))
 
 
 @pytest.mark.usefixtures("no_wandb_account")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -23,12 +24,15 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """Instantiate a part of the config.
 
     arguments: arguments of its constructor that are not in the config
-    Raises: UserError if the constructor rejects a value.
+    Raises: UserError if the constructor rejects a value, or there is no such class.
     """
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     target = settings.pop("_target_")
     try:
         return _constructor(target)(**(settings | arguments))
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{target} cannot be imported ({reason})") from error
     except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
         raise UserError(f"{target.rpartition('.')[2]} cannot be built with {settings}: {error}") from error
 

@@ -19,7 +19,7 @@ def as_images(images: Any, shape: tuple[int, ...]) -> Tensor:
         if not images:
             raise ValueError("there are no images")
         return torch.cat([as_images(image, shape) for image in images])
-    tensor = _pixels(images, shape[0]) if isinstance(images, Image) else torch.as_tensor(images)
+    tensor = _tensor(images, channels=shape[0])
     if tensor.dim() == 3:
         tensor = tensor[None]
     wanted = "x".join(map(str, shape))
@@ -35,7 +35,22 @@ def as_images(images: Any, shape: tuple[int, ...]) -> Tensor:
     return tensor.float()
 
 
+def _tensor(image: Any, *, channels: int) -> Tensor:
+    if isinstance(image, Tensor):
+        return image
+    if isinstance(image, Image):
+        return _pixels(image, channels)
+    if not isinstance(image, np.ndarray) or image.dtype.kind not in "buif":
+        raise ValueError(
+            f"images of {type(image).__name__} are no images: give torch tensors, numpy arrays or PIL images"
+        )
+    # A copy, since torch shares no memory with arrays that are read-only, run backwards or have foreign bytes.
+    return torch.from_numpy(image.astype(image.dtype.newbyteorder("=")))
+
+
 def _pixels(image: Image, channels: int) -> Tensor:
     """uint8 (C, H, W)."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"a picture of mode {image.mode} has more than 8 bits per pixel: give floats in [0, 1]")
     pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentbench.configuration.catalogue import PARTS, option_node
 from latentbench.data.base import ImageData, Split
-from latentbench.errors import UserError
+from latentbench.errors import UserError, check_whole_number
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
 from latentbench.evaluation.evaluate import evaluate, seeded
 from latentbench.evaluation.image_input import as_images
@@ -39,7 +39,10 @@ class StoredRun:
 
     Images may be torch tensors, numpy arrays or PIL images, uint8 or floats in [0, 1], one (C, H, W) or several
     (N, C, H, W).
-    Raises: UserError if the folder is not that of a trained run, or its files do not fit together.
+
+    folder, config, record: where it lies, with what it was trained, and what was measured (`record.metrics`)
+    Raises: UserError if its files do not fit together, or the model cannot do what is asked; ValueError if images or
+    latents do not fit the model.
     """
 
     def __init__(self, folder: Path, config: DictConfig, record: Record) -> None:
@@ -95,6 +98,7 @@ class StoredRun:
 
         sampler: an option of the group `sampler`; all but `prior` are fitted to the latents of the training images
         """
+        check_whole_number("n", n, minimum=1)
         node = (self.config.get("sampler") or {}).get(sampler) or option_node("sampler", sampler)
         drawer = build(node)
         latents = None
@@ -144,8 +148,9 @@ class StoredRun:
         Its standard error is sqrt(1/ess - 1/samples), ess the effective number of draws (delta method).
         Source: Burda et al. 2016, equation 8; Kong 1992 (ess).
         """
-        x = self._images(images)
+        check_whole_number("samples", samples, minimum=1)
         self._require("log_likelihood")
+        x = self._images(images)
         if self._is_binary and not ((x == 0) | (x == 1)).all():
             raise ValueError("this run models binary pixels: give images whose pixels are 0 or 1")
         with seeded(seed, "log likelihood"):

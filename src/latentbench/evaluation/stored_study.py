@@ -14,6 +14,7 @@ from latentbench.reporting.grouping import frame
 class StoredStudy:
     """The records of a study and its trained runs.
 
+    records: of all its runs, also of those that failed
     folder: `<output_dir>/<study>`; the folder of a published study has records but no trained runs
     unusable: a message for each record that cannot be read
     Raises: UserError if there is no record.

@@ -155,6 +155,8 @@ def add(
         if not sets:  # the metric failed; the next request measures it again
             del measured[metric], settings["metric"][metric]
     facts = record.config.get("resolved") or {}
+    metrics = _replace(record.metrics, replaced, evaluation.metrics)
+    skipped = _replace(record.skipped, replaced, evaluation.skipped)
     return dataclasses.replace(
         record,
         status="finished",
@@ -164,9 +166,10 @@ def add(
         config=record.config
         | settings
         | {"resolved": facts | evaluation.facts | {"metrics": facts.get("metrics", {}) | evaluation.facts["metrics"]}},
-        metrics=_replace(record.metrics, replaced, evaluation.metrics),
+        metrics=metrics,
         standard_errors=_replace(record.standard_errors, replaced, evaluation.standard_errors),
-        skipped=_replace(record.skipped, replaced, evaluation.skipped),
+        # The reason of a metric that failed before ends with its number.
+        skipped={key: reason for key, reason in skipped.items() if key not in metrics},
         caveats=_replace(record.caveats, replaced, evaluation.caveats),
         measured=measured,
         evaluations=[*record.evaluations, provenance],

@@ -23,7 +23,10 @@ from latentbench.records.record import write_atomically
 CONFIG_NAME = "config.yaml"
 WEIGHTS_NAME = "model.safetensors"
 IMAGES_NAME = "images.npz"
-REQUIRED_KEYS = ("choices", "resolved", "model", "backbone", "prior", "data", "latent_size", "seed", "trainer")
+REQUIRED_KEYS = (
+    "model", "backbone", "prior", "data", "latent_size", "seed", "trainer", "choices", "resolved.shape",
+    "resolved.train_images",
+)  # fmt: skip
 
 
 def save_config(run_dir: Path, content: dict[str, Any]) -> None:
@@ -39,7 +42,7 @@ def load_config(run_dir: Path) -> DictConfig:
         config = OmegaConf.load(path)
     except Exception as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
-    missing = [key for key in REQUIRED_KEYS if key not in config]
+    missing = [key for key in REQUIRED_KEYS if not OmegaConf.is_dict(config) or OmegaConf.select(config, key) is None]
     if missing or not isinstance(config, DictConfig):
         raise UserError(f"{path} is not the config of a run of this version: it has no {', '.join(missing)}")
     return config

@@ -1,0 +1,348 @@
+"""Measuring a trained run again gives the same numbers, and adds or replaces only what it must."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from commands import Finished, files, latentbench, the_one_line
+from latentbench.cli.evaluate import main
+from latentbench.evaluation import stored_run
+from latentbench.metrics.rate import Rate
+from latentbench.records.record import Record, load
+from latentbench.records.run_folder import load_images
+from latentbench.running import run as running
+from latentbench.running.job import LOCK
+from latentbench.running.locks import try_lock
+from options import options
+from tiny_runs import TINY, digits_are_few, run_tiny
+
+# A metric of images, one of features, one of the model without random numbers, one with, and one of all codes.
+METRICS = ("metric=[sharpness,fid,reconstruction,nll,prior_mmd]", "metric.nll.samples=5")
+SMALL = ("metric=[rate,distortion,kid]", "sampler=[prior]", "features=pixels")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    with digits_are_few():
+        yield
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with two metrics and one sampler, to be copied."""
+    return run_tiny(tmp_path_factory.mktemp("once"), *SMALL)
+
+
+@pytest.fixture
+def folder(once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of such a run, outputs/adhoc/<run>, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(once, tmp_path / "outputs" / "adhoc" / once.name))
+
+
+@contextmanager
+def nothing_is_trained() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "fit", lambda *_, **__: pytest.fail("it was trained"))
+        yield
+
+
+def evaluate(*arguments: str | Path) -> Finished:
+    """latentbench-evaluate, which trains nothing."""
+    with nothing_is_trained():
+        return latentbench(*map(str, arguments), program=main)
+
+
+def record_of(folder: Path) -> Record:
+    return load(folder / "record.json")
+
+
+def numbers(record: Record) -> dict[str, Any]:
+    """All that was measured, but for when and by what."""
+    return {
+        "metrics": record.metrics, "standard_errors": record.standard_errors, "skipped": record.skipped,
+        "caveats": record.caveats, "facts": record.config["resolved"],
+    }  # fmt: skip
+
+
+def assert_same_images(one: Path, other: Path) -> None:
+    first, second = (load_images(folder / "images.npz") for folder in (one, other))
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+# The same numbers
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # of the mixture that is fitted to code words
+@pytest.mark.parametrize("method", options("method"))
+def test_measuring_a_stored_run_gives_the_numbers_of_the_end_of_its_training(method: str, tmp_path: Path) -> None:
+    folder = run_tiny(tmp_path, f"method={method}", *METRICS, "sampler=[prior,gmm]")
+    before, images, weights = record_of(folder), load_images(folder / "images.npz"), files(folder)["model.safetensors"]
+    assert evaluate(folder, "force=true").code == 0
+    after = record_of(folder)
+    assert len(after.evaluations) == 2
+    assert {"fid/prior", "sharpness/prior"} <= after.metrics.keys()
+    assert numbers(after) == numbers(before)
+    assert files(folder)["model.safetensors"] == weights
+    for name, array in load_images(folder / "images.npz").items():
+        np.testing.assert_array_equal(array, images[name], err_msg=name)
+
+
+# More numbers
+
+
+ADDED = {
+    "a metric": ("metric=[rate,distortion,kid,reconstruction,prdc]",),
+    "a sampler": ("sampler=[prior,gmm]",),
+    "both": ("metric=[rate,distortion,kid,sharpness]", "sampler=[prior,gmm,gaussian]"),
+    "other features": ("features=random",),
+    "other settings": ("metric=[rate,distortion,kid,nll]", "metric.nll.samples=7", "metric.distortion.samples=3"),
+    "all": (
+        "metric=[rate,distortion,kid,fid]",
+        "sampler=[prior,kde]",
+        "features=random",
+        "metric.distortion.samples=3",
+    ),
+}
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_what_is_added_equals_a_run_that_measured_all_at_once(added: str, folder: Path, tmp_path: Path) -> None:
+    before = record_of(folder)
+    finished = evaluate(folder, *ADDED[added])
+    assert finished.code == 0, finished.err
+    after = record_of(folder)
+    assert "rate/test" in before.metrics
+    if added in ("a metric", "a sampler", "both"):
+        assert after.metrics.items() > before.metrics.items()
+        assert "is measured again" not in finished.err
+    assert f"{folder.name} is trained already; measuring " in finished.err
+
+    at_once = run_tiny(tmp_path / "at_once", *SMALL, *ADDED[added])
+    assert at_once.name == folder.name, "what is measured makes no other run"
+    assert numbers(after) == numbers(record_of(at_once))
+    assert after.config["metric"] == record_of(at_once).config["metric"]
+    assert after.choices["metric"] == record_of(at_once).choices["metric"]
+    assert_same_images(folder, at_once)
+
+
+def test_the_command_that_trained_a_run_measures_more_of_it(folder: Path) -> None:
+    before = record_of(folder)
+    with nothing_is_trained():
+        run_tiny(folder.parents[1], "metric=[rate,distortion,kid,reconstruction]", "sampler=[prior]", "features=pixels")
+    assert record_of(folder).metrics.keys() - before.metrics.keys() == {"mse/test", "psnr/test", "ssim/test"}
+    assert record_of(folder).metrics.items() > before.metrics.items()
+    run_tiny(folder.parents[1], *SMALL, outcome="finished before")
+
+
+def test_what_is_measured_already_is_not_measured_again(folder: Path) -> None:
+    before = files(folder)
+    for more in ((), ("metric=[rate]",), ("metric=[kid,distortion,rate]", "sampler=[prior]", "features=pixels")):
+        finished = evaluate(folder, *more)
+        assert finished.code == 0
+        assert "is finished already (force=true measures it again)" in finished.err
+    assert files(folder) == before
+
+
+# Other settings
+
+
+def test_changed_settings_replace_numbers_and_say_so(folder: Path) -> None:
+    before = record_of(folder)
+    finished = evaluate(folder, "metric.distortion.samples=3")
+    assert finished.code == 0, finished.err
+    assert "metric.distortion.samples=10 becomes 3: what this affects is measured again" in finished.err
+    after = record_of(folder)
+    assert after.config["metric"]["distortion"]["samples"] == 3
+    changed = {key for key in before.metrics.keys() | after.metrics if after.metrics[key] != before.metrics[key]}
+    assert changed == {"distortion/test"}
+
+
+def test_other_features_replace_what_depends_on_them_asked_for_or_not(folder: Path) -> None:
+    before = record_of(folder)
+    finished = evaluate(folder, "metric=[rate]", "features=random")
+    assert "features._target_=" in finished.err
+    after = record_of(folder)
+    assert (before.choices["features"], after.choices["features"]) == ("pixels", "random")
+    assert after.metrics["kid/prior"] != before.metrics["kid/prior"]
+    assert after.metrics["rate/test"] == before.metrics["rate/test"]
+    assert (after.measured["kid"]["sets"]["prior"], after.measured["rate"]["sets"]["test"]) == (1, 0)
+
+
+def test_a_samplers_changed_settings_replace_its_numbers_alone(folder: Path) -> None:
+    assert evaluate(folder, "sampler=[prior,gmm]").code == 0
+    before = record_of(folder)
+    assert "sampler.gmm.components=10 becomes 2" in evaluate(folder, "sampler.gmm.components=2").err
+    after = record_of(folder)
+    changed = {key for key in after.metrics if after.metrics[key] != before.metrics[key]}
+    assert changed == {"kid/gmm"}
+    assert after.measured["kid"]["sets"] == dict.fromkeys(before.measured["kid"]["sets"], 0) | {"gmm": 2}
+
+
+def test_a_record_says_by_which_evaluation_each_number_was_made(folder: Path) -> None:
+    evaluate(folder, "metric=[rate,distortion,kid,sharpness]")
+    evaluate(folder, "sampler=[prior,gmm]", "metric=[kid]")
+    record = record_of(folder)
+    assert len(record.evaluations) == 3
+    for each in record.evaluations:
+        assert {"version", "git_commit", "torch", "device", "seconds"} == set(each)
+    sets = ("prior", "real", "reconstruction", "interpolation")
+    assert record.measured == {
+        "rate": {"uses_features": False, "sets": {"test": 0}},
+        "distortion": {"uses_features": False, "sets": {"test": 0}},
+        "kid": {"uses_features": True, "sets": dict.fromkeys(sets, 0) | {"gmm": 2}},
+        "sharpness": {"uses_features": False, "sets": dict.fromkeys(sets, 1)},
+    }
+    assert record.choices["metric"] == ["distortion", "kid", "rate", "sharpness"]
+    assert record.choices["sampler"] == ["gmm", "prior"]
+    assert record.seconds["evaluate"] == pytest.approx(sum(each["seconds"] for each in record.evaluations), abs=0.01)
+
+
+# What goes wrong
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise RuntimeError("out of\nluck")
+
+
+def test_a_metric_that_raises_costs_itself_and_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Rate, "measure", broken)
+        folder = run_tiny(tmp_path, *SMALL, outcome="finished, but a metric failed")
+        record = record_of(folder)
+        assert record.skipped == {"rate/test": "RuntimeError: out of luck"}
+        assert "kid/prior" in record.metrics
+        assert record.measured.keys() == record.config["metric"].keys() == {"kid", "distortion"}
+        failed = evaluate(folder, "metric=[rate,distortion,kid]")
+        assert failed.code == 1
+        assert "metric rate failed; the others are measured" in failed.err
+    others = record.metrics
+    assert evaluate(folder, "metric=[rate,distortion,kid]").code == 0
+    record = record_of(folder)
+    assert record.skipped == {}
+    assert record.metrics.keys() == others.keys() | {"rate/test"}
+    assert record.metrics.items() > others.items()
+
+
+def test_a_metric_that_raises_when_measured_again_leaves_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = record_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(Rate, "measure", broken)
+        assert evaluate(folder, "force=true", "metric=[rate]").code == 1
+    after = record_of(folder)
+    assert after.metrics == {key: value for key, value in before.metrics.items() if key != "rate/test"}
+    assert after.skipped == {"rate/test": "RuntimeError: out of luck"}
+    assert evaluate(folder, "metric=[rate]").code == 0
+    assert numbers(record_of(folder)) == numbers(before)
+
+
+def test_a_crash_between_training_and_measuring_costs_the_measuring_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = record_of(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_run, "evaluate", broken)
+        crashed = run_tiny(tmp_path / "crashed", *SMALL, outcome="failed")
+    record = record_of(crashed)
+    assert (record.status, record.reason, record.metrics) == ("trained", "RuntimeError: out of\nluck", {})
+    assert evaluate(crashed).code == 0
+    assert (record_of(crashed).status, record_of(crashed).reason) == ("finished", None)
+    assert numbers(record_of(crashed)) == numbers(whole)
+    assert_same_images(crashed, folder)
+
+
+def test_a_crash_while_measuring_more_leaves_what_was_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_run, "evaluate", broken)
+        assert evaluate(folder, "metric=[fid]").code == 1
+    assert files(folder) == before
+
+
+def test_a_run_that_another_process_works_on_is_one_line(folder: Path) -> None:
+    before = files(folder)
+    with try_lock(folder / LOCK) as acquired:
+        assert acquired
+        refused = evaluate(folder, "metric=[fid]")
+    assert refused.code == 2
+    assert "is locked by another process, which trains or measures it: wait until it has ended" in the_one_line(refused)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("beta=2",), "beta is fixed once a run is trained: here you can set metric, sampler, features, launcher"),
+        (("trainer.max_epochs=9",), "trainer.max_epochs is fixed once a run is trained"),
+        (("metric.nonsense.samples=3",), "metric.nonsense"),
+        (("metric=[nonsense]",), "metric=nonsense: there is no such option; choose one of active_units"),
+        (("--nonsense",), "--nonsense"),
+    ],
+)
+def test_what_cannot_be_set_is_one_line(arguments: tuple[str, ...], message: str, folder: Path) -> None:
+    before = files(folder)
+    refused = evaluate(folder, *arguments)
+    assert refused.code == 2
+    assert message in the_one_line(refused)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere is not the folder of a trained run: it has no config.yaml"),
+        (("study=nothing",), "outputs/nothing has no trained runs: name a run's folder, study=... or sweep=..."),
+        (("sweep=quick", "method=vae", "seed=0,1"), "none of the 2 runs is trained: train them with latentbench"),
+    ],
+)
+def test_where_there_is_no_run_is_one_line(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = evaluate(*arguments)
+    assert refused.code == 2
+    assert message in the_one_line(refused)
+
+
+# Several runs
+
+
+def test_the_runs_of_a_study_are_measured_together(folder: Path) -> None:
+    other = run_tiny(folder.parents[1], *SMALL, "seed=1")
+    before = {run: record_of(run) for run in (folder, other)}
+    finished = evaluate("study=adhoc", "metric=[rate,distortion,kid,reconstruction]")
+    assert finished.code == 0
+    assert "runs: 2 finished" in finished.err
+    for run, record in before.items():
+        assert record_of(run).metrics.keys() - record.metrics.keys() == {"mse/test", "psnr/test", "ssim/test"}
+    assert "runs: 2 finished before" in evaluate(folder, other).err
+
+
+def test_of_a_sweep_the_runs_that_are_trained_are_measured(folder: Path) -> None:
+    grid = ("sweep=quick", "method=vae", "seed=0,1", "study=adhoc", *TINY, "likelihood=gaussian", "data.binarize=none")
+    finished = evaluate(*grid, "metric=[rate,distortion,kid,reconstruction]")
+    assert finished.code == 0, finished.err
+    assert "1 of 2 runs are not trained yet" in finished.err
+    assert "mse/test" in record_of(folder).metrics
+    assert record_of(folder).choices["sampler"] == ["prior"]
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_processes_of_a_launcher_measure_folders_given_by_relative_path(folder: Path) -> None:
+    before = record_of(folder)
+    relative = folder.relative_to(Path.cwd())
+    finished = evaluate(relative, "metric=[rate,distortion,kid,reconstruction]", "launcher=local", "launcher.n_jobs=1")
+    assert finished.code == 0, finished.err
+    after = record_of(folder)
+    assert after.metrics.keys() - before.metrics.keys() == {"mse/test", "psnr/test", "ssim/test"}
