@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         metrics={"fid/prior": 123.45, "fid/real": 1.5, "nll/test": 40.0},
         standard_errors={"fid/prior": 2.0, "nll/test": 0.5},
         caveats={"nll/test": "a loose upper bound"},
-        skipped={"fid/gmm": f"{SECRET}/gmm.pt is missing"},
+        skipped={"fid/gmm": f"{SECRET}/gmm.pt is missing: see https://a.b/c/d and {SECRET}/e"},
         config=record.config | measuring | {"resolved": record.config["resolved"] | facts},
     ).save(resolved.folder)
     save_images(resolved.folder, {"prior": data.splits.images["test"][:8].numpy()})
@@ -110,7 +110,7 @@ def test_a_shared_folder_opens_and_tells_nothing_of_the_machine(run: Path, hub: 
         for word in (SECRET, "/secret", str(run.parents[1]), "my-account"):
             assert word.encode() not in content, name
     record = load(folder / FILE_NAME)
-    assert (record.run_id, record.skipped) == (run.name, {"fid/gmm": "gmm.pt is missing"})
+    assert (record.run_id, record.skipped) == (run.name, {"fid/gmm": "gmm.pt is missing: see https://a.b/c/d and e"})
     assert "vae-mnist exists: name another folder" in refused(run, f"repo={REPO}", "--dry-run")
 
 

@@ -56,7 +56,7 @@ def _share(arguments: Sequence[str]) -> None:
     from latentbench.reporting.shared_run import write_shared_run
 
     run = load(folders[0])
-    _ = run.model  # weights that cannot be opened are not shared
+    _ = run.model  # what cannot be opened is not shared
     command = command_of(run.record)
     if is_dry:
         out = Path(os.path.expanduser(values.get("out", repo.partition("/")[2])))
