@@ -97,7 +97,8 @@ def test_a_truncated_resume_state_starts_a_new_run(tmp_path: Path, left: str) ->
     (tmp_path / "wandb" / "latentbench.json").write_text(left)
     part(tmp_path, range(2), resumed=True, record=RECORD)
     assert sorted(points([row["item"] for row in rows(the_folder(tmp_path), "history")])) == every_point(2)
-    assert not (tmp_path / "wandb" / "latentbench.json").exists()
+    state = json.loads((tmp_path / "wandb" / "latentbench.json").read_text())
+    assert state["id"] == rows(the_folder(tmp_path), "run")[0]["run_id"]
 
 
 def test_the_same_command_continues_the_curves_and_force_starts_a_new_run(
@@ -125,7 +126,7 @@ def test_the_same_command_continues_the_curves_and_force_starts_a_new_run(
     assert sorted(points(history[0] + history[1])) == every_point(6)
     assert sorted(points(history[2])) == every_point(6)
     assert {path.name for path in run_dir.iterdir()} >= {"record.json", "wandb"}
-    assert not (run_dir / "wandb" / "latentbench.json").exists()
+    assert json.loads((run_dir / "wandb" / "latentbench.json").read_text())["id"] == ids[2], "for a later measuring"
 
 
 def test_a_run_whose_server_dies_ends_whole_with_one_warning_and_can_be_synced(
