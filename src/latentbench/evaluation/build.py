@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
+from latentbench.configuration.targets import locate
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
@@ -23,7 +24,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """Instantiate a part of the config.
 
     arguments: arguments of its constructor that are not in the config
-    Raises: UserError if the constructor rejects a value.
+    Raises: UserError if it cannot be imported, or the constructor rejects a value.
     """
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     target = settings.pop("_target_")
@@ -36,6 +37,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 @functools.cache
 def _constructor(target: str) -> Any:
     """What a `_target_` names, if Hydra allows it; Hydra would copy a part's settings several times to call it."""
+    locate(target)
     return instantiate({"_target_": target}, _partial_=True)
 
 
