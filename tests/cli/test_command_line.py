@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from commands import files, latentbench, the_one_line
-from latentbench.cli import app, check, dashboard, report, status, tables
+from latentbench.cli import app, dashboard, report, status, tables
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_description
 from latentbench.configuration.compose import compose_config
 from latentbench.running import run
@@ -282,7 +282,6 @@ def test_the_commands_are_installed_under_their_names() -> None:
     assert commands["latentbench-tables"] is tables.main
     assert commands["latentbench-report"] is report.main
     assert commands["latentbench-dashboard"] is dashboard.main
-    assert commands["latentbench-check"] is check.main
 
 
 @pytest.mark.parametrize("program", [app.main, status.main])
