@@ -5,28 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import wandb
 
 from commands import SWEEP_OF_SMALL_RUNS, latentbench, metrics_of_runs
-from latentbench.features import cache
+from latentbench.contracts.fixtures import nothing_in_the_users_cache, same_random_numbers
 from latentbench.loggers import weights_and_biases
-from latentbench.records import outside
 from wandb_server import WandbServer
 
-torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _same_random_numbers() -> None:
-    torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path_factory.getbasetemp()
-    monkeypatch.setattr(cache, "folder", lambda: root / "features")
-    monkeypatch.setattr(outside, "folder", lambda: root / "contents")
+__all__ = ["nothing_in_the_users_cache", "same_random_numbers"]
 
 
 @pytest.fixture(scope="session")

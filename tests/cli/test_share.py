@@ -19,13 +19,13 @@ from commands import files, latentbench, the_one_line
 from hub_server import HubServer
 from latentbench.cli import reproduce, share
 from latentbench.cli.reproduce import command_of
+from latentbench.contracts.options import composed, few_digits
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_seeded_model
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.records.run_folder import CONFIG_NAME, WEIGHTS_NAME, save_images
 from latentbench.running.job import Job, resolve
 from latentbench.running.recording import save_trained_run
-from options import composed, few_digits
 
 REPO = "me/vae-mnist"
 SECRET = "/secret/place"

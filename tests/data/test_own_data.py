@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.contracts.options import SPLITS, GivenImages
 from latentbench.data.base import Split, Splits
 from latentbench.errors import UserError
-from options import SPLITS, GivenImages
 
 
 def given(change: Callable[[Tensor], Any] = lambda images: images, **more: Any) -> GivenImages:

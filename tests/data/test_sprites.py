@@ -8,10 +8,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from latentbench.contracts.options import SPLITS, composed, data_set, node_of
 from latentbench.data.sprites import SIDE, Sprites, _load, paint
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build
-from options import SPLITS, composed, data_set, node_of
 
 SHAPES, SCALES, ORIENTATIONS, POSITIONS = 3, 6, 10, 12
 

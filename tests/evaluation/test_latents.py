@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from latentbench.contracts.options import few_digits, part_of, untrained
 from latentbench.data.base import ImageData
 from latentbench.evaluation import evaluate as evaluation
 from latentbench.evaluation import latent_views as module
@@ -22,7 +23,6 @@ from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.base import GenerativeModel
 from latentbench.reporting.image_grids import pictures
 from latentbench.reporting.plots import scatter
-from options import few_digits, part_of, untrained
 
 SPACES = ("method=vae", "method=aae prior=uniform", "method=svae", "method=categorical_vae", "method=vq_vae")
 GANS = ("method=gan", "method=gan prior=categorical", "method=gan prior=hypersphere")

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from latentbench.contracts.options import autoencoder, brief_sampler, few_digits, part_of, some_images, untrained
 from latentbench.errors import UserError
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
 from latentbench.metrics.measurements import Estimate
 from latentbench.models.gan import GAN
-from options import autoencoder, brief_sampler, few_digits, part_of, some_images, untrained
 
 DATA = few_digits()
 D = 3  # latent size

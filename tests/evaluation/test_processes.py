@@ -11,6 +11,16 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from latentbench.contracts.options import (
+    SPLITS,
+    GivenImages,
+    brief_metric,
+    few_digits,
+    inputs,
+    options,
+    part_of,
+    untrained,
+)
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.aggregate_posterior import AggregatePosterior
@@ -18,7 +28,6 @@ from latentbench.metrics.base import ImageMetric, ModelMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.base import GenerativeModel
 from latentbench.records.measuring import Evaluation
-from options import SPLITS, GivenImages, brief_metric, few_digits, inputs, options, part_of, untrained
 
 N, PROCESSES = 60, 2
 SOME = ("fid", "kid", "prdc", "rate")

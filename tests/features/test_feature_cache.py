@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from latentbench.contracts.options import few_digits, inputs, part_of
 from latentbench.features import cache
 from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.records.outside import source_digest
-from options import few_digits, inputs, part_of
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from latentbench.contracts.options import part_of
 from latentbench.errors import UserError
 from latentbench.features import inception
 from latentbench.features.inception import FILE_NAME, InceptionFeatures, preprocess
-from options import part_of
 
 GREY = (1, 28, 28)
 

@@ -83,7 +83,7 @@ def test_the_parts_of_a_run_that_was_online_are_one_run(tmp_path: Path, server: 
     assert sorted(points(server.streamed["wandb-history.jsonl"])) == every_point(6)
 
 
-def test_a_run_that_begins_anew_is_another_run_and_one_that_goes_on_is_the_same(tmp_path: Path, server: WandbServer) -> None:
+def test_only_a_run_that_begins_anew_is_another_run(tmp_path: Path, server: WandbServer) -> None:
     part(tmp_path, range(2), resumed=False)
     part(tmp_path, range(2), resumed=False, record=RECORD)  # there was no checkpoint
     part(tmp_path, range(2), resumed=True, record=RECORD)  # it had failed after a checkpoint

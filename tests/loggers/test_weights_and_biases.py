@@ -15,6 +15,7 @@ from PIL import Image
 from latentbench.loggers import weights_and_biases
 from latentbench.loggers.base import RunInfo
 from latentbench.loggers.weights_and_biases import WeightsAndBiases
+from latentbench.records import wandb_keys
 from latentbench.records.record import parse
 from wandb_runs import CHOICES, CONFIG, NAME, PRESET, RECORD, VARIANT, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
@@ -291,3 +292,8 @@ def test_a_service_that_dies_causes_warnings_and_does_not_end_the_run(
     assert all("ConnectionResetError: Connection lost" in warning for warning in warnings)
     whole_run(tmp_path / "b", run_id="b")
     assert summary(the_folder(tmp_path / "b"))["config"]["run_id"] == "b"
+
+
+def test_a_run_without_a_method_is_named_by_its_parts() -> None:
+    named = wandb_keys.variant(CHOICES | {"method": None, "regularizer": "mmd"}, CONFIG, {})
+    assert named.startswith("mmd-normal-gaussian digits \N{GREEK SMALL LETTER BETA}=1 d=8 ")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from latentbench.contracts.options import options, part_of
 from latentbench.metrics.base import ImageMetric, Metric, MonteCarloMetric
-from options import options, part_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import latentbench
-from options import GROUPS
+from latentbench.contracts.options import GROUPS
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"

@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 
 from latentbench.cli.api import PAGE as API
 from latentbench.cli.api import api_page
-from latentbench.cli.compatibility import STORED_TABLE, compatibility_table
+from latentbench.cli.compatibility import STORED_TABLE, compatibility_table, page_of_options
 from latentbench.cli.dashboard import to_overrides
 from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS, NOT_PUBLISHED
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.value_checks import check
+from latentbench.contracts.options import composed, with_every_value
 from latentbench.records.record import Record
-from options import composed, with_every_value
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -68,20 +68,10 @@ def runs(text: str) -> list[list[str]]:
 ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.read_text(encoding="utf-8"))})
 
 
-def test_the_page_of_options_names_every_option_that_makes_a_model_or_samples_it() -> None:
-    named = set(INLINE.findall(OPTIONS.read_text(encoding="utf-8")))
-    of_model = ("prior", "posterior", "regularizer", "annealing", "objective", "model", "backbone", "likelihood")
-    groups = (*of_model, "method", "sampler", "features")
-    assert not {path.stem for group in groups for path in option_files(group)} - named
-
-
-def test_the_page_of_options_shows_the_same_compatible_pairs_as_the_code() -> None:
-    written = OPTIONS.read_text(encoding="utf-8").partition("<!-- fits -->")[2].partition("<!-- end of fits -->")[0]
-    assert written.strip() == compatibility_table("github"), "between the marks belongs the text on the right"
-
-
-def test_the_table_that_help_shows_is_up_to_date() -> None:
-    assert STORED_TABLE.read_text() == compatibility_table("simple") + "\n", "python -m latentbench.cli.compatibility"
+def test_the_tables_of_options_and_of_what_fits_are_up_to_date() -> None:
+    update = "run `python -m latentbench.cli.compatibility`"
+    assert OPTIONS.read_text(encoding="utf-8") == page_of_options(OPTIONS.read_text(encoding="utf-8")), update
+    assert STORED_TABLE.read_text() == compatibility_table("simple") + "\n", update
 
 
 def test_the_page_of_the_python_interface_is_up_to_date() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.contracts.options import composed
 from latentbench.errors import UserError
 from latentbench.records import outside
 from latentbench.records.outside import check_unchanged, content_digest, outside_digests, source_digest
 from latentbench.running.job import Job, resolve
-from options import composed
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from latentbench.contracts.options import few_digits, inputs, options, part_of, untrained
 from latentbench.distributions.factorised import Factorised
 from latentbench.errors import UserError
 from latentbench.metrics.active_units import active_units
@@ -17,7 +18,6 @@ from latentbench.metrics.aggregate_posterior import AggregatePosterior, densitie
 from latentbench.metrics.prior_discrepancy import PriorDiscrepancy
 from latentbench.metrics.rate import Rate
 from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
-from options import few_digits, inputs, options, part_of, untrained
 
 
 def factorised(mean: Tensor, scale: float | Tensor) -> Any:

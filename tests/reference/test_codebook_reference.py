@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
-from options import autoencoder, few_digits, part_of, some_images
+from latentbench.contracts.options import autoencoder, few_digits, part_of, some_images
 
 SHAPE = (1, 2, 2)
 

@@ -10,13 +10,22 @@ from sklearn.neighbors import KernelDensity
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
+from latentbench.contracts.options import (
+    SPLITS,
+    autoencoder,
+    few_digits,
+    grid,
+    inputs,
+    linear_autoencoder,
+    part_of,
+    untrained,
+)
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.metrics.parzen import ParzenWindow, parzen_log_likelihood
 from latentbench.metrics.rate import Rate
 from latentbench.models.autoencoder import Autoencoder
-from options import SPLITS, autoencoder, few_digits, grid, inputs, linear_autoencoder, part_of, untrained
 
 SCALE = 0.5
 

@@ -13,6 +13,16 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
+from latentbench.contracts.options import (
+    GivenImages,
+    brief_metric,
+    few_digits,
+    inputs,
+    node_of,
+    options,
+    part_of,
+    untrained,
+)
 from latentbench.data.base import Splits
 from latentbench.errors import UserError
 from latentbench.metrics.disentanglement_completeness_informativeness import (
@@ -24,7 +34,6 @@ from latentbench.metrics.factor_vae_score import factor_vae_score, least_varying
 from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
 from latentbench.metrics.mutual_information_gap import discretize, mutual_information, mutual_information_gap
 from latentbench.metrics.separated_attribute_predictability import predictability, separated_attribute_predictability
-from options import GivenImages, brief_metric, few_digits, inputs, node_of, options, part_of, untrained
 
 VALUES = (3, 4, 5)
 # Every combination several times, so that each part of a random split has each: independent factors, exactly.

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 from torch.nn.functional import one_hot
 
+from latentbench.contracts.options import encoder, grid, options, part_of
 from latentbench.distributions.factorised import Factorised
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers import kullback_leibler
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.kullback_leibler import KullbackLeibler, has_closed_form, kl_per_image
-from options import encoder, grid, options, part_of
 
 SHAPE = (1, 2, 2)
 ALL_PAIRS = list(itertools.product(options("posterior"), options("prior")))

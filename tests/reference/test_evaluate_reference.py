@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from latentbench.contracts.options import brief_metric, brief_sampler, few_digits, options, part_of, untrained
 from latentbench.evaluation.evaluate import FIGURE_IMAGES, evaluate
 from latentbench.records.measuring import Evaluation
-from options import brief_metric, brief_sampler, few_digits, options, part_of, untrained
 
 METRICS = [option for option in options("metric") if option != "nll"]
 

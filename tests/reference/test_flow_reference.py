@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from latentbench.contracts.options import part_of
 from latentbench.errors import UserError
 from latentbench.posteriors.flow import GATE, InverseAutoregressiveFlow
 from latentbench.priors.flow import TRANSFORMS, Flow, import_zuko
 from latentbench.regularizers.kullback_leibler import has_closed_form
-from options import part_of
 
 SHAPE = (1, 2, 2)
 KINDS = sorted(TRANSFORMS)

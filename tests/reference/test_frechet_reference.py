@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from latentbench.contracts.options import few_digits, inputs, part_of
 from latentbench.errors import UserError
 from latentbench.features.base import Features
 from latentbench.metrics.feature_set import SEED, canonical_order
@@ -21,7 +22,6 @@ from latentbench.metrics.frechet_distance import (
     pivoted_root,
 )
 from latentbench.metrics.frechet_distance_infinity import FrechetDistanceInfinity, frechet_distance_infinity
-from options import few_digits, inputs, part_of
 
 SIZES = [100, 150, 200, 250, 300]
 

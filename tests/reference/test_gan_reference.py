@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.backbones.resnet import ResidualBlock
+from latentbench.contracts.options import GivenImages, composed, few_digits, part_of, shown_to, some_images
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.gan import GAN
 from latentbench.models.wasserstein_gan import WassersteinGAN
 from latentbench.running.train import fit
-from options import GivenImages, composed, few_digits, part_of, shown_to, some_images
 
 BACKBONES = {
     "linear": ["backbone=linear"],

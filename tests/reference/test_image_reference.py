@@ -12,12 +12,12 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.functional.regression import mean_squared_error as their_mean_squared_error
 
+from latentbench.contracts.options import data_set, few_digits, inputs, untrained
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.reconstruction import Reconstruction, mean_squared_error, peak_signal_to_noise_ratio
 from latentbench.metrics.sharpness import Sharpness, laplacian_variance, normalize_contrast
 from latentbench.metrics.structural_similarity import structural_similarity
-from options import data_set, few_digits, inputs, untrained
 
 
 def normalized_sharpness(images: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from latentbench.contracts.options import few_digits, inputs, part_of
 from latentbench.metrics import kernel_distance as module
 from latentbench.metrics.kernel_distance import KernelDistance, kernel_distance
-from options import few_digits, inputs, part_of
 
 
 def by_loops(x: Tensor, y: Tensor) -> float:

@@ -13,6 +13,17 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from latentbench.contracts.options import (
+    autoencoder,
+    data_set,
+    few_digits,
+    grid,
+    inputs,
+    linear_autoencoder,
+    part_of,
+    shaken,
+    untrained,
+)
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, REAL
 from latentbench.errors import UserError
 from latentbench.metrics import negative_log_likelihood
@@ -31,17 +42,6 @@ from latentbench.metrics.negative_log_likelihood import (
     pareto_shape,
 )
 from latentbench.models.autoencoder import Autoencoder
-from options import (
-    autoencoder,
-    data_set,
-    few_digits,
-    grid,
-    inputs,
-    linear_autoencoder,
-    part_of,
-    shaken,
-    untrained,
-)
 
 SCALE = 0.5
 PIXELS = 6

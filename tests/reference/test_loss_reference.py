@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.contracts.options import few_digits, some_images, untrained
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.posteriors.dirac import Dirac
 from latentbench.regularizers.base import Latents
-from options import few_digits, some_images, untrained
 
 BETA = 2.5
 

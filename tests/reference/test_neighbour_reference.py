@@ -6,6 +6,7 @@ import scipy.spatial
 import torch
 from torch import Tensor
 
+from latentbench.contracts.options import few_digits, inputs, part_of
 from latentbench.errors import UserError
 from latentbench.metrics import precision_recall_density_coverage as module
 from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio, ratio_of_distances
@@ -14,7 +15,6 @@ from latentbench.metrics.precision_recall_density_coverage import (
     precision_recall_density_coverage,
     squared_radii,
 )
-from options import few_digits, inputs, part_of
 
 
 def close(made: Overlap, **known: float) -> None:

@@ -12,11 +12,20 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from latentbench.annealing.base import Annealing
+from latentbench.contracts.options import (
+    autoencoder,
+    composed,
+    few_digits,
+    linear_autoencoder,
+    options,
+    part_of,
+    plain,
+    some_images,
+)
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.running.train import fit
-from options import autoencoder, composed, few_digits, linear_autoencoder, options, part_of, plain, some_images
 
 SCALE = 0.5
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from latentbench.contracts.options import autoencoder, few_digits, options, part_of
 from latentbench.posteriors.dirac import Dirac
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import kl_per_image
 from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
-from options import autoencoder, few_digits, options, part_of
 
 SHAPE = (1, 2, 2)
 ONE, ZERO = torch.ones(6, 1), torch.zeros(6, 1)

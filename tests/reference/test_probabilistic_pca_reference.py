@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.contracts.options import autoencoder, data_set, some_images
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.models.autoencoder import Autoencoder
-from options import autoencoder, data_set, some_images
 
 LATENT_SIZE = 8
 STEPS = 2000

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from latentbench.contracts.options import options, part_of
 from latentbench.errors import UserError
 from latentbench.posteriors.dirac import Dirac
 from latentbench.regularizers.base import Latents
@@ -20,7 +21,6 @@ from latentbench.regularizers.cramer_wold import cramer_wold_squared, phi
 from latentbench.regularizers.maximum_mean_discrepancy import ESTIMATORS, KERNELS, mmd_squared
 from latentbench.regularizers.sinkhorn import sinkhorn_divergence
 from latentbench.regularizers.sliced_wasserstein import sliced_wasserstein_squared
-from options import options, part_of
 
 SHAPE = (1, 2, 2)
 WIDTHS = [0.4, 4.0, 40.0]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Normal, kl_divergence
 
+from latentbench.contracts.options import options, part_of
 from latentbench.errors import UserError
 from latentbench.samplers.trained import TrainedSampler
 from latentbench.samplers.two_stage import SecondVAE
-from options import options, part_of
 
 TRAINED = [option for option in options("sampler") if isinstance(part_of("sampler", option), TrainedSampler)]
 WIDTH = 0.1  # of the ring

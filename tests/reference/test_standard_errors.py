@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from latentbench.contracts.options import SPLITS, GivenImages, data_set, inputs, options, part_of, untrained
 from latentbench.data.base import ImageData, Splits
 from latentbench.metrics.base import ImageMetric, ModelMetric
-from options import SPLITS, GivenImages, data_set, inputs, options, part_of, untrained
 
 N, SETS = 100, 40
 SETTINGS: dict[str, dict[str, Any]] = {

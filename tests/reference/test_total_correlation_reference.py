@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Distribution, Laplace, MultivariateNormal, Normal
 from torch.nn.functional import one_hot
 
+from latentbench.contracts.options import options, part_of, refusal_of
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.kullback_leibler import kl_per_image
 from latentbench.regularizers.total_correlation import TotalCorrelation, stratified, weighted
-from options import options, part_of, refusal_of
 
 SHAPE = (1, 2, 2)
 BOTH = pytest.mark.parametrize("estimator", ["weighted", "stratified"])

@@ -5,11 +5,11 @@ import pytest
 import scipy.stats
 
 from example_records import a_record
+from latentbench.contracts.options import options, part_of
 from latentbench.reporting.findings import QUESTIONS, Finding, find, headline, main_columns, sections
 from latentbench.reporting.significance import welch_interval
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Row, Summary
-from options import options, part_of
 
 
 def a_summary(values: dict[str, list[float]], key: str = "fid/prior") -> Summary:

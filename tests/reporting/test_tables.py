@@ -277,6 +277,14 @@ def test_rows_measured_differently_share_no_best(config: dict[str, Any], keys: l
     assert bool(best_cells(summary)) == (summary.scale_keys == [])
 
 
+def test_runs_without_a_method_are_rows_named_by_their_parts() -> None:
+    records = [choosing(a_record(seed=seed), method=None, regularizer="mmd", prior="normal") for seed in (0, 1)]
+    failed = dataclasses.replace(choosing(records[0], prior="laplace"), status="failed", reason="diverged")
+    summary = summarize([*records, failed, a_record("vae")], rows=["method"], columns=["fid/prior"])
+    assert list(summary.table["method"]) == ["mmd-laplace-gaussian", "mmd-normal-gaussian", "vae"]
+    assert "failed: method=null (mmd-laplace-gaussian), 1 run: diverged" in summary.notes
+
+
 def choosing(record: Record, **choices: Any) -> Record:
     """The record of a run with other choices."""
     return dataclasses.replace(record, choices=record.choices | choices)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from commands import holder, latentbench, meanwhile
+from latentbench.contracts.options import composed, few_digits, options, untrained
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_seeded_model
 from latentbench.launchers.local import forking_context, usable_gpus
@@ -28,7 +29,6 @@ from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import CHECKPOINT, LOCK, Job
 from latentbench.running.subprocess_run import load_job, save_job
 from latentbench.running.train import fit
-from options import composed, few_digits, options, untrained
 
 IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
 DOUBLE = "trainer.precision=64-true"  # so that rounding hides no error

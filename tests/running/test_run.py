@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from commands import files, latentbench, the_one_line
 from latentbench.cli import log as log_command
 from latentbench.configuration.identity import run_id
+from latentbench.contracts.options import composed
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
 from latentbench.evaluation import build
 from latentbench.running import job, run
-from options import composed
 from wandb_runs import summary, the_folder
 
 KEYS = {
@@ -307,6 +307,12 @@ def test_parts_that_a_gan_does_not_have_make_the_same_run() -> None:
 
 def test_a_name_tells_the_main_choices() -> None:
     assert name_of("method=wae_mmd", "data=mnist", "latent_size=3", "seed=7").startswith("wae_mmd-mnist-d3-b10-s7-")
+
+
+def test_a_run_without_a_method_is_named_by_its_parts() -> None:
+    assert name_of("method=null").startswith("kl-normal-gaussian-digits-d8-b1-s0-")
+    assert name_of("method=null", "regularizer=mmd", "annealing=warmup").startswith("mmd-normal-gaussian-warmup-")
+    assert name_of("method=null", "model=gan", "prior=laplace").startswith("gan-laplace-digits-d8-s0-")
 
 
 # Runs that exist already

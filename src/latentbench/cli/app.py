@@ -13,7 +13,9 @@ from latentbench import __version__
 from latentbench.cli.command import output_may_be_cut
 from latentbench.cli.jobs import compose_jobs
 from latentbench.cli.launch import launch
-from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.configuration.catalogue import CONF_DIR, check_names
+from latentbench.configuration.compose import search_path
+from latentbench.configuration.folders import take_folders
 from latentbench.configuration.messages import explain
 from latentbench.configuration.overrides import translate
 from latentbench.configuration.value_checks import check
@@ -27,18 +29,19 @@ HYDRA_FLAGS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completio
 @output_may_be_cut()
 def main() -> None:
     """Exit code 2: the command is invalid; otherwise as `launch`."""
-    arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments):
-        from latentbench.cli.help import help_text
-
-        print(help_text())
-        return
-    if "--version" in arguments:
+    if "--version" in sys.argv[1:]:
         print(f"latentbench {__version__}")
         return
     try:
+        arguments = take_folders(sys.argv[1:])
+        check_names()
+        if {"--help", "-h"} & set(arguments):
+            from latentbench.cli.help import help_text
+
+            print(help_text())
+            return
         if HYDRA_FLAGS & {word.partition("=")[0] for word in arguments}:
-            sys.argv[1:] = translate(arguments)
+            sys.argv[1:] = [*search_path(), *translate(arguments)]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, which are reported below
             _run_hydra_flag()
             return

@@ -1,25 +1,32 @@
-"""The exit code, the error message and the output of a command."""
+"""The exit code, the error message and the output of a command, and the folders of options that it names."""
 
 import contextlib
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from latentbench.errors import UserError
 
 
-def run_command(name: str, work: Callable[[], int | None]) -> int:
-    """Call `work` and return its exit code, or 2 after a one-line message if the user can fix the error."""
+def run_command(name: str, work: Callable[[list[str]], int | None], arguments: Sequence[str]) -> int:
+    """Call `work` with the arguments, without those that name folders of options, which are searched from now on.
+
+    Returns: its exit code, or 2 after a one-line message if the user can fix the error.
+    """
     # Imported here, so that --help is quick.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from latentbench.configuration.catalogue import check_names
+    from latentbench.configuration.folders import take_folders
     from latentbench.configuration.messages import explain
 
     try:
+        others = take_folders(arguments)
+        check_names()
         with output_may_be_cut():
-            return work() or 0
+            return work(others) or 0
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         print(f"{name}: {explain(error)}", file=sys.stderr)
         return 2

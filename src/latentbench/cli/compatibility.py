@@ -1,10 +1,11 @@
 """The table of posteriors, priors and regularizers that fit together, as `Regularizer.refuses` decides it.
 
-`python -m latentbench.cli.compatibility` updates compatibility.txt, which `latentbench --help` shows without
-importing torch, and prints the table of the README.
+`python -m latentbench.cli.compatibility` writes it anew to compatibility.txt, which `latentbench --help` shows without
+importing torch, and to docs/options.md, with the list of options there.
 """
 
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,26 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from latentbench.configuration.catalogue import CONF_DIR, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_file, own_options
 
+PAIRED = ("posterior", "prior", "regularizer")
 STORED_TABLE = Path(__file__).with_suffix(".txt")
+PAGE = CONF_DIR.parent / "docs" / "options.md"  # in a checkout
 SHAPE = (1, 4, 4)  # shape of an image; it does not affect which parts fit together
 
 
 def _part(group: str, option: str, **parameters: Any) -> Any:
     """Instantiate an option with the values in its YAML."""
-    return instantiate(OmegaConf.load(CONF_DIR / group / f"{option}.yaml"), _convert_="all", **parameters)
+    path = option_file(group, option)
+    assert path is not None
+    return instantiate(OmegaConf.load(path), _convert_="all", **parameters)
 
 
-def compatible_regularizers() -> dict[tuple[str, str], list[str]]:
-    """(posterior, prior) -> the regularizers that do not refuse the pair."""
-    names = {group: [path.stem for path in option_files(group)] for group in ("posterior", "prior", "regularizer")}
+def compatible_regularizers(names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], list[str]]:
+    """(posterior, prior) -> the regularizers that do not refuse the pair.
+
+    names: group -> the options to combine
+    """
     priors = {name: _part("prior", name, latent_size=2, shape=SHAPE) for name in names["prior"]}
     regularizers = {name: _part("regularizer", name, latent_size=2) for name in names["regularizer"]}
     compatible = {}
@@ -40,31 +47,51 @@ def compatible_regularizers() -> dict[tuple[str, str], list[str]]:
     return compatible
 
 
-def compatibility_table(style: str) -> str:
-    """A table of posteriors by priors and its legend; a letter stands for the regularizers that accept the same pairs.
+def compatibility_table(style: str, others: Mapping[str, Sequence[str]] | None = None) -> str:
+    """latentbench's posteriors by priors, and a legend: a letter for all regularizers that accept the same pairs.
 
-    style: a table format of tabulate, such as `github` or `simple`.
+    style: a table format of tabulate, such as `github` or `simple`
+    others: group -> options to show in place of latentbench's own
     """
-    compatible = compatible_regularizers()
+    names = {group: own_options(group) for group in PAIRED} | dict(others or {})
+    compatible = compatible_regularizers(names)
     pairs_of: dict[str, frozenset[tuple[str, str]]] = {}
-    for path in option_files("regularizer"):
-        pairs_of[path.stem] = frozenset(pair for pair, names in compatible.items() if path.stem in names)
+    for regularizer in names["regularizer"]:
+        pairs_of[regularizer] = frozenset(pair for pair, fitting in compatible.items() if regularizer in fitting)
     regularizers_of: dict[frozenset[tuple[str, str]], list[str]] = {}
     for regularizer, pairs in sorted(pairs_of.items(), key=lambda item: -len(item[1])):
         regularizers_of.setdefault(pairs, []).append(regularizer)
     letters = dict(zip(regularizers_of, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
-    posteriors, priors = (list(dict.fromkeys(names)) for names in zip(*compatible, strict=True))
 
     def cell(pair: tuple[str, str]) -> str:
         return "".join(letters[pairs] for pairs in regularizers_of if pair in pairs) or "-"
 
-    rows = [[posterior, *(cell((posterior, prior)) for prior in priors)] for posterior in posteriors]
-    table = tabulate(rows, headers=["posterior \\ prior", *priors], tablefmt=style)
+    rows = [[posterior, *(cell((posterior, prior)) for prior in names["prior"])] for posterior in names["posterior"]]
+    table = tabulate(rows, headers=["posterior \\ prior", *names["prior"]], tablefmt=style)
     bullet = "- " if style == "github" else "  "
-    legend = "\n".join(f"{bullet}{letters[pairs]}: {', '.join(names)}" for pairs, names in regularizers_of.items())
+    legend = "\n".join(f"{bullet}{letters[pairs]}: {', '.join(alike)}" for pairs, alike in regularizers_of.items())
     return f"{table}\n\n{legend}"
+
+
+def options_table() -> str:
+    """latentbench's own options, each with its description, in Markdown."""
+    rows = ["| option | what it is |", "|---|---|"]
+    for group in GROUPS:
+        for option in own_options(group):
+            description = option_description(CONF_DIR / group / f"{option}.yaml").replace("|", r"\|")
+            rows.append(f"| `{group}={option}` | {description} |")
+    return "\n".join(rows)
+
+
+def page_of_options(text: str) -> str:
+    """The text of docs/options.md with the two tables as they are now."""
+    for mark, table in (("options", options_table()), ("fits", compatibility_table("github"))):
+        begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+        before, after = text.partition(begin)[0], text.partition(end)[2]
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":
     STORED_TABLE.write_text(compatibility_table("simple") + "\n")
-    print(compatibility_table("github"))
+    PAGE.write_text(page_of_options(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

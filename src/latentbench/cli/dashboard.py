@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-dashboard", lambda: _make(arguments))
+    return run_command("latentbench-dashboard", _make, arguments)
 
 
 def _make(arguments: Sequence[str]) -> None:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-evaluate", lambda: _evaluate(arguments))
+    return run_command("latentbench-evaluate", _evaluate, arguments)
 
 
 def _evaluate(arguments: list[str]) -> int:

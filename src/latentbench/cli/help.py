@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_files
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_files, own_options
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -35,4 +35,10 @@ def help_text() -> str:
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
     parts += ["\nwhich regularizers fit which posterior and prior; every other combination is refused, with the reason"]
     parts += [Path(__file__).with_name("compatibility.txt").read_text().rstrip()]
+    parts += [f"\n  not in this table; see what it fits: latentbench-check {name}" for name in _not_in_the_table()]
     return "\n".join(parts)
+
+
+def _not_in_the_table() -> list[str]:
+    files = [path for group in ("posterior", "prior", "regularizer") for path in option_files(group)]
+    return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in own_options(path.parent.name)]

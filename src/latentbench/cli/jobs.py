@@ -1,8 +1,6 @@
 """Composes the runs of a command line."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +14,6 @@ from latentbench.errors import UserError
 from latentbench.running.job import Job
 
 MULTIRUN_FLAGS = ("-m", "--multirun")
-CONFIG_DIR_FLAGS = ("-cd", "--config-dir")
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[Job]:
@@ -49,24 +46,12 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
 
 
 def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The overrides, including one for the folders given by --config-dir, and whether -m was given."""
-    overrides, folders = [], []
-    remaining = iter(arguments)
-    is_multirun = False
-    for word in remaining:
-        flag, equals, value = word.partition("=")
-        if word in MULTIRUN_FLAGS:
-            is_multirun = True
-        elif flag in CONFIG_DIR_FLAGS:
-            folder = Path(os.path.expanduser(value if equals else next(remaining, ""))).absolute()
-            if not folder.is_dir():
-                raise UserError(f"--config-dir: there is no folder {folder}")
-            folders.append(f"'file://{folder}'")
-        elif word.startswith("-"):
+    """The overrides, and whether -m was given."""
+    overrides = [word for word in arguments if word not in MULTIRUN_FLAGS]
+    for word in overrides:
+        if word.startswith("-"):
             raise UserError(f"{word}: there is no such flag; see `latentbench --help`")
-        else:
-            overrides.append(word)
-    return [*([f"hydra.searchpath=[{','.join(folders)}]"] if folders else []), *overrides], is_multirun
+    return overrides, len(overrides) < len(arguments)
 
 
 def _to_job(config: DictConfig, *, is_alone: bool) -> Job:

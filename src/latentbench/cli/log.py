@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-log", lambda: _log(arguments))
+    return run_command("latentbench-log", _log, arguments)
 
 
 def _log(arguments: Sequence[str]) -> None:

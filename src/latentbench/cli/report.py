@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-report", lambda: _write([FROM_RECORDS, BESIDE_RECORDS, *arguments]))
+    return run_command("latentbench-report", _write, arguments)
 
 
-def _write(overrides: list[str]) -> None:
+def _write(arguments: list[str]) -> None:
     # Imported here, so that --help is quick.
     from latentbench.configuration.compose import compose_config
     from latentbench.reporting.page import write_page
 
-    write_page(compose_config(overrides))
+    write_page(compose_config([FROM_RECORDS, BESIDE_RECORDS, *arguments]))

@@ -26,13 +26,18 @@ def command_of(record: Record) -> str | None:
         # Options and single values first, since other settings follow from them.
         for keys in ([*GROUPS], [key for key in wanted if "." not in key], [*wanted]):
             _, found = _composed(record, words)
-            words |= {key: wanted[key] for key in keys if key in wanted and found.get(key) != wanted[key]}
+            words |= {key: wanted[key] for key in keys if _differs(key, wanted, found)}
         run_id, found = _composed(record, words)
     except (UserError, HydraException, OmegaConfBaseException, KeyError):  # an option of somebody else
         return None
     if run_id != record.run_id or found != wanted:
         return None
     return shlex.join(["latentbench", *_overrides(words)])
+
+
+def _differs(key: str, wanted: Settings, found: Settings) -> bool:
+    # In settings a run without a method has a name of its parts in place of it.
+    return key != "method" and key in wanted and found.get(key) != wanted[key]
 
 
 def _settings(record: Record) -> Settings:

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-sample", lambda: _sample(arguments))
+    return run_command("latentbench-sample", _sample, arguments)
 
 
 def _sample(arguments: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
-    return run_command("latentbench-share", lambda: _share(arguments))
+    return run_command("latentbench-share", _share, arguments)
 
 
 def _share(arguments: Sequence[str]) -> None:

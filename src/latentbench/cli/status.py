@@ -9,6 +9,7 @@ from pathlib import Path
 
 from latentbench.cli.command import output_may_be_cut, run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
+from latentbench.configuration.identity import method_words
 from latentbench.records.measuring import cells_to_measure
 from latentbench.records.record import Record, load_or_none
 from latentbench.running.job import CHECKPOINT, LOCK, ResolvedRun, resolve
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character of a reason
-    return run_command("latentbench-status", lambda: _show(arguments))
+    return run_command("latentbench-status", _show, arguments)
 
 
 def _show(arguments: Sequence[str]) -> None:
@@ -59,13 +60,12 @@ def status_lines(runs: Sequence[ResolvedRun]) -> list[str]:
         lines.append(left)
     lines += [f"{state}: {folder.name}" for folder, (state, _) in states.items() if state in UNFINISHED]
     reasons = Counter(
-        (record.status, record.choices["method"], record.reason)
+        (record.status, method_words(record.choices), record.reason)
         for _, record in states.values()
         if record is not None and record.reason
     )
     lines += [
-        f"{status}: method={method}, {n} run{'s' * (n > 1)}: {reason}"
-        for (status, method, reason), n in reasons.items()
+        f"{status}: {method}, {n} run{'s' * (n > 1)}: {reason}" for (status, method, reason), n in reasons.items()
     ]
     return lines
 

@@ -40,18 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # some terminals cannot show the arrows in the table
+    return run_command("latentbench-tables", _help_or_write, arguments)
+
+
+def _help_or_write(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(HELP.format(studies=_studies()))
-        return 0
-    return run_command("latentbench-tables", lambda: _write([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *arguments]))
-
-
-def _write(overrides: list[str]) -> None:
+        return
     # Imported here, so that --help is quick.
     from latentbench.configuration.compose import compose_config
     from latentbench.reporting.tables import write_tables
 
-    write_tables(compose_config(overrides))
+    write_tables(compose_config([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *arguments]))
 
 
 def _studies() -> str:

@@ -1,12 +1,14 @@
 """The option groups and their YAML files. Imports no package but OmegaConf, so that --help is quick."""
 
 import functools
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.configuration.folders import further_folders
 from latentbench.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
@@ -21,6 +23,8 @@ TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 MEASURING_GROUPS = ("sampler", "features", "metric")
 GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
+# What a method has unless its YAML says otherwise.
+USUAL_PARTS = {"model": "autoencoder", "objective": "elbo", "annealing": "constant"}
 TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
 
@@ -33,9 +37,34 @@ def config_keys() -> dict[str, Any]:
     return {str(key): value for key, value in content.items() if key != "defaults"}
 
 
+def option_folders() -> list[Path]:
+    """latentbench's own folder of options first, then those of other packages and of the command line."""
+    return [CONF_DIR, *further_folders()]
+
+
 def option_files(group: str) -> list[Path]:
     """The YAML files of a group, sorted by name."""
-    return sorted((CONF_DIR / group).glob("*.yaml"))
+    files = [path for folder in option_folders() for path in (folder / group).glob("*.yaml")]
+    return sorted(files, key=lambda path: path.stem)
+
+
+def own_options(group: str) -> list[str]:
+    """The names of latentbench's own options of a group."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def option_file(group: str, option: str) -> Path | None:
+    """The YAML file of an option; None if there is no such option."""
+    paths = [folder / group / f"{option}.yaml" for folder in option_folders()]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def check_names() -> None:
+    """Raises: UserError if two folders have an option of the same name: Hydra would take the first, silently."""
+    for group in GROUPS:
+        for path, other in itertools.pairwise(option_files(group)):
+            if path.stem == other.stem:
+                raise UserError(f"{group}={path.stem} is an option twice, in {path} and in {other}: rename one of them")
 
 
 def option_description(path: Path) -> str:
@@ -65,12 +94,11 @@ def option_node(group: str, option: str) -> DictConfig:
 
 def preset(method: str) -> dict[str, Any]:
     """The parts and the beta that a method's YAML sets; empty if there is no such method."""
-    path = CONF_DIR / "method" / f"{method}.yaml"
-    if not path.is_file():
+    path = option_file("method", method)
+    if path is None:
         return {}
     content = OmegaConf.load(path)
     assert isinstance(content, DictConfig)
     parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
-    values = {"model": "autoencoder", "objective": "elbo", "annealing": "constant", "beta": content.get("beta", 1.0)}
-    values |= parts
+    values = USUAL_PARTS | {"beta": content.get("beta", 1.0)} | parts
     return {key: values[key] for key in ("model", *PARTS, "beta") if key in values}

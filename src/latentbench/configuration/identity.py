@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, MEASURING_GROUPS, MULTI_OPTION_GROUPS, SCALARS
+from latentbench.configuration.catalogue import GROUPS, MEASURING_GROUPS, MULTI_OPTION_GROUPS, SCALARS, USUAL_PARTS
+from latentbench.configuration.targets import locate
 
 # Settings that cannot change a result: configs that differ only in these have the same run id.
 WITHOUT_EFFECT = (
@@ -39,7 +39,7 @@ def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def model_arguments(config: DictConfig) -> set[str]:
     """Names of the arguments that the model's constructor takes. Imports the model."""
-    return set(inspect.signature(get_class(config.model._target_)).parameters)
+    return set(inspect.signature(locate(config.model._target_)).parameters)
 
 
 def identity(config: DictConfig) -> dict[str, Any]:
@@ -60,4 +60,21 @@ def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
     content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     weight = "" if config.beta is None else f"-b{config.beta:g}"
-    return f"{chosen['method']}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"
+    return f"{method_name(chosen)}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"
+
+
+# The parts that name a run without a method.
+NAMED_PARTS = ("model", "regularizer", "prior", "posterior", "objective", "annealing")
+
+
+def method_name(chosen: Mapping[str, Any]) -> str:
+    """The method of a run; of a run without one the parts that take its place, such as `mmd-uniform-gaussian`."""
+    if chosen.get("method"):
+        return str(chosen["method"])
+    parts = {group: chosen.get(group) for group in NAMED_PARTS}
+    return "-".join(option for group, option in parts.items() if option and option != USUAL_PARTS.get(group))
+
+
+def method_words(chosen: Mapping[str, Any]) -> str:
+    """The method as on the command line; of a run without one its parts, too."""
+    return f"method={chosen.get('method') or f'null ({method_name(chosen)})'}"

@@ -6,7 +6,7 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, MULTI_OPTION_GROUPS, config_keys, option_files
+from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, config_keys, option_file, option_files
 
 
 def explain(error: Exception) -> str:
@@ -39,7 +39,7 @@ def explain_unknown_key(path: str) -> str:
         if key in known:
             options = " or ".join(option for option, keys in keys_of.items() if key in keys)
             return f"{path}: the chosen {parent} has no such key; {parent}={options} has it"
-    elif group in MULTI_OPTION_GROUPS and (file := CONF_DIR / group / f"{option}.yaml").is_file():
+    elif group in MULTI_OPTION_GROUPS and (file := option_file(group, option)):
         known = [str(name) for name in OmegaConf.select(OmegaConf.load(file), option)]
         if key in known:
             return f"{path}: {option} is not chosen; add it to {group}=[...]"

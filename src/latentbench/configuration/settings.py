@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentbench.configuration.catalogue import GROUPS, MEASURING_GROUPS, MULTI_OPTION_GROUPS, SCALARS
-from latentbench.configuration.identity import WITHOUT_EFFECT
+from latentbench.configuration.identity import WITHOUT_EFFECT, method_name
 
 CLASS = "_target_"  # last part of a key whose value is a class path
 
@@ -25,7 +25,7 @@ def settings(choices: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
     used = [key for key in choices if key not in MEASURING_GROUPS or key in config]
     chosen = sorted(used, key=lambda key: order.index(key) if key in order else len(order))
     values: Settings = {}
-    _flatten({key: choices[key] for key in chosen}, values)
+    _flatten({key: method_name(choices) if key == "method" else choices[key] for key in chosen}, values)
     _flatten({key: value for key, value in config.items() if key != "resolved"}, values)
     return values
 

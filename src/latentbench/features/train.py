@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from latentbench.configuration.compose import compose_config
+from latentbench.configuration.folders import take_folders
 from latentbench.data.base import ImageData, Split
 from latentbench.features.classifier import WEIGHTS, network
 from latentbench.records.record import write_atomically
@@ -20,7 +21,7 @@ LEARNING_RATE = 2e-3
 def main() -> None:
     """Train on the training split, write the weights into the package, and print the accuracy."""
     torch.manual_seed(0)
-    data: ImageData = instantiate(compose_config(sys.argv[1:]).data, seed=0)
+    data: ImageData = instantiate(compose_config(take_folders(sys.argv[1:])).data, seed=0)
     classifier = train(data)
     accuracy = {split: _accuracy(classifier, data, split) for split in ("validation", "test")}
     command = f"python -m latentbench.features.train {' '.join(sys.argv[1:])}"

@@ -17,6 +17,7 @@ import wandb
 from PIL import Image
 from pytorch_lightning.loggers import WandbLogger
 
+from latentbench.configuration.identity import method_name
 from latentbench.loggers.base import RunInfo, RunLogger
 from latentbench.records import wandb_keys
 from latentbench.records.record import Record
@@ -77,7 +78,7 @@ class WeightsAndBiases(RunLogger):
             project=self.project,
             entity=self.entity,
             group=run.study,
-            job_type=run.choices["method"],
+            job_type=method_name(run.choices),
             name=wandb_keys.run_name(variant, run.choices["seed"]),
             dir=run.folder,
             tags=wandb_keys.tags(run.choices),

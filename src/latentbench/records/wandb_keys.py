@@ -17,6 +17,7 @@ from typing import Any
 
 from latentbench.configuration.catalogue import TRAINING_GROUPS
 from latentbench.configuration.defaults import default_settings
+from latentbench.configuration.identity import NAMED_PARTS, method_name
 from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
 from latentbench.records.record import Record
 
@@ -48,13 +49,14 @@ def variant(choices: dict[str, Any], config: dict[str, Any], preset: dict[str, A
     values, usual = settings(choices, config), default_settings(choices, preset)
     departures = {key: value for key, value in values.items() if key not in IN_EVERY_NAME and value != usual.get(key)}
     shown = {key: value for key, value in departures.items() if _is_shown(key, value, usual)}
-    options = [f"{key}={value}" for key, value in shown.items() if key in choices]
+    in_name = () if choices["method"] else NAMED_PARTS
+    options = [f"{key}={value}" for key, value in shown.items() if key in choices and key not in in_name]
     others = [f"{key}={value}" for key, value in shown.items() if key not in choices]
     beta = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={choices['beta']:g}"]
     measuring = {key: value for key, value in departures.items() if is_of_measuring(key)}
     digest = f"({_digest(shared_by_seeds(values) | measuring)})"
     return " ".join(
-        [choices["method"], *options, choices["data"], *beta, f"d={choices['latent_size']}", *others, digest]
+        [method_name(choices), *options, choices["data"], *beta, f"d={choices['latent_size']}", *others, digest]
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from latentbench.configuration.identity import method_words
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, min_standard_errors
@@ -56,11 +57,11 @@ def unfinished(summary: Summary) -> list[str]:
     """A line per status, method and reason of runs that were refused, failed or are not measured yet."""
     runs = [run for run in summary.runs if run.status != "finished"]
     counts = Counter(
-        (run.status, run.choices.get("method"), run.reason or NO_REASON.get(run.status, "no reason given"))
+        (run.status, method_words(run.choices), run.reason or NO_REASON.get(run.status, "no reason given"))
         for run in runs
     )
     return [
-        f"{status}: method={method}, {_count(n, 'run')}: {reason}"
+        f"{status}: {method}, {_count(n, 'run')}: {reason}"
         for (status, method, reason), n in sorted(counts.items(), key=str)
     ]
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from latentbench.contracts.options import assert_drawn_from, grid, options, part_of, ranks, shaken, waves
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.kullback_leibler import has_closed_form
-from options import assert_drawn_from, grid, options, part_of, ranks, shaken, waves
 
 SIZES = [1, 2, 64, 512]
 N = 20_000

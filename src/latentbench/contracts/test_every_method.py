@@ -11,10 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration.identity import identity
+from latentbench.contracts.options import composed, few_digits, noise_images, options
 from latentbench.data.base import ImageData
 from latentbench.evaluation.build import build_model
 from latentbench.running.train import fit
-from options import composed, few_digits, noise_images, options
 
 FAST = {"limit_train_batches": 2, "limit_val_batches": 1, "max_epochs": 1}
 SMALL = {"hidden": {"mlp": [16, 16], "conv": 16, "resnet": 16}, "channels": {"conv": [4, 8], "resnet": [8, 8]}}

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.contracts.options import brief_sampler, options, part_of
 from latentbench.samplers.base import Sampler
-from options import brief_sampler, options, part_of
 
 SIZES = [1, 2, 16]
 STEPS = 60  # of a trained sampler whose moments are compared: past the first choice between its weights

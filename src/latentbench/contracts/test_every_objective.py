@@ -6,9 +6,9 @@ import re
 import pytest
 import torch
 
+from latentbench.contracts.options import autoencoder, few_digits, options, part_of, refusal_of, some_images
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
-from options import autoencoder, few_digits, options, part_of, refusal_of, some_images
 
 DATA = few_digits()
 GROUPS = ("objective", "annealing", "regularizer")

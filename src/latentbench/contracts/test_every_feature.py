@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from latentbench.contracts.options import data_set, features_for, options, part_of
 from latentbench.features.classifier import WEIGHTS, metadata, network
 from latentbench.features.train import _accuracy
-from options import data_set, features_for, options, part_of
 
 STEMS = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from latentbench.configuration.catalogue import own_options
+from latentbench.contracts.options import brief_metric, brief_sampler, composed, few_digits, options, part_of, untrained
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.base import ModelMetric
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.metrics.measurements import Quantity
 from latentbench.records.measuring import Evaluation
-from options import brief_metric, brief_sampler, composed, few_digits, options, part_of, untrained
 
 PARTS = ("model", "posterior", "prior")
 # One method of each kind that a metric could tell apart.
@@ -116,4 +117,4 @@ def test_its_numbers_are_the_same_alone_and_beside_the_others_and_after_itself(o
 
 
 def test_the_metrics_of_a_run_are_among_those_that_there_are() -> None:
-    assert set(composed().metric) <= set(options("metric"))
+    assert set(composed().metric) <= set(own_options("metric"))

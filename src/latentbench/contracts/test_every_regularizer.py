@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from latentbench.contracts.options import options, part_of, plain
 from latentbench.distributions.spaces import BOX, CODES, REAL, SPHERE, Space
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents, Regularizer
-from options import options, part_of, plain
 
 SHAPE = (1, 2, 2)
 # Of each space a posterior that can be the prior, or nearly, and that prior.

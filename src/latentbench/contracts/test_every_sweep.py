@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration.identity import choices
 from latentbench.configuration.value_checks import check
+from latentbench.contracts.options import composed, options, part_of, with_every_value
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
-from options import composed, options, part_of, with_every_value
 
 
 def cells(sweep: str) -> list[list[str]]:

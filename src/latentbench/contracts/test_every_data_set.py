@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.configuration.catalogue import CONF_DIR, option_description
+from latentbench.configuration.catalogue import option_description, option_file
+from latentbench.contracts.options import SPLITS, data_set, node_of, options, shown_to
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build
-from options import SPLITS, data_set, node_of, options, shown_to
 
 EVERY = [(option, binarize) for option in options("data") for binarize in BINARIZATIONS]
 
@@ -39,7 +39,9 @@ def counted(images: Tensor) -> collections.Counter[bytes]:
 def test_its_splits_have_the_sizes_that_it_says_and_labels_for_all(option: str) -> None:
     data = data_set(option)
     sizes = " / ".join(f"{data.size(split):,}" for split in SPLITS)
-    assert sizes in f"{option_description(CONF_DIR / 'data' / f'{option}.yaml')} {type(data).__doc__}"
+    path = option_file("data", option)
+    assert path is not None
+    assert sizes in f"{option_description(path)} {type(data).__doc__}"
     for split in SPLITS:
         assert data.splits.images[split].dtype == torch.uint8
         assert data.splits.images[split].shape == (data.size(split), *data.shape)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from latentbench.annealing.base import Annealing
-from options import node_of, options, part_of
+from latentbench.contracts.options import node_of, options, part_of
 
 PROGRESS = [step / 1000 for step in range(1001)]
 # R of a batch, of images, of draws of images; below and above 0, as estimates of a divergence are.

@@ -1,4 +1,4 @@
-"""The options that lie on disk and small things built of them: what is added to conf/ is tested by being there."""
+"""The options that contracts are checked on, and small things built of them."""
 
 import copy
 import functools
@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS
+from latentbench.configuration.catalogue import GROUPS, option_file, own_options
 from latentbench.configuration.compose import compose_config
+from latentbench.contracts import CHECKED
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
@@ -38,12 +39,20 @@ FEW_STEPS = 20
 
 
 def options(group: str) -> list[str]:
-    """Names of a group's YAMLs."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    """Names of a group's options that are checked: what is added to conf/ is tested by being there."""
+    return [CHECKED[group]] if group in CHECKED else own_options(group)
 
 
-ALL = [(group, option) for group in GROUPS for option in options(group)]
+ALL = [(group, option) for group in CHECKED or GROUPS for option in options(group)]
 WITH_TARGET = [(group, option) for group, option in ALL if group not in WITHOUT_TARGET]
+
+
+@functools.cache
+def yaml_of(group: str, option: str) -> Any:
+    """What an option's YAML says, to be read only."""
+    path = option_file(group, option)
+    assert path is not None, f"there is no {group}={option}"
+    return OmegaConf.load(path)
 
 
 @functools.cache
@@ -51,12 +60,14 @@ def composed(*overrides: str) -> DictConfig:
     """The config of a command, to be read only: what Hydra composes, in a tenth of its time.
 
     The default config, or a study's, is composed once, and parts of it are replaced; of Hydra's own part the choices
-    alone are kept. test_every_option compares the result with Hydra's.
+    alone are kept. a test compares the result with Hydra's.
     """
+    if "method=null" in overrides:
+        return compose_config(list(overrides))
     pairs = [(key.lstrip("+"), value) for key, _, value in (override.partition("=") for override in overrides)]
     picked = {key: value.strip("[]").split(",") for key, value in pairs if key in GROUPS}
     study = "".join(picked.pop("sweep", []))
-    files = {key: [_loaded_yaml(key, name) for name in names] for key, names in picked.items()}
+    files = {key: [yaml_of(key, name) for name in names] for key, names in picked.items()}
     with_defaults = any("defaults" in file for key, of in files.items() if key != "method" for file in of)
     if len(overrides) <= bool(study) or with_defaults or not all(key[:1].isalpha() for key, _ in pairs):
         return compose_config(list(overrides))
@@ -66,21 +77,16 @@ def composed(*overrides: str) -> DictConfig:
     for key, option in parts_of_method(method).items():
         if key not in picked:
             picked[key] = [option]
-            files[key] = [_loaded_yaml(key, option)]
+            files[key] = [yaml_of(key, option)]
     for key, of in files.items():
         config[key] = OmegaConf.merge(*of)
-    for own in (method, _loaded_yaml("sweep", study) if study else {}):
+    for own in (method, yaml_of("sweep", study) if study else {}):
         config.merge_with({key: own[key] for key in own if key not in ("defaults", "hydra")})
     config.merge_with(OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key not in GROUPS]))
     choices = dict(base.hydra.runtime.choices) | {k: v if k in SEVERAL else v[0] for k, v in picked.items()}
     config.hydra = {"runtime": {"choices": choices}}
     OmegaConf.set_struct(config, True)
     return config
-
-
-@functools.cache
-def _loaded_yaml(group: str, option: str) -> DictConfig:
-    return OmegaConf.load(CONF_DIR / group / f"{option}.yaml")  # type: ignore[return-value]
 
 
 def parts_of_method(method: DictConfig) -> dict[str, str]:
@@ -103,7 +109,7 @@ def with_every_value(cells: list[list[str]]) -> list[list[str]]:
 @functools.cache
 def node_of(group: str, option: str) -> DictConfig:
     """The part of the config that an option's YAML fills, to be read only: what Hydra composes, without its cost."""
-    node = OmegaConf.load(CONF_DIR / group / f"{option}.yaml")
+    node = yaml_of(group, option)
     if "defaults" in node:
         return composed(chosen(group, option))[group]  # type: ignore[no-any-return]
     config = copy.copy(composed())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from options import options, part_of
+from latentbench.contracts.options import options, part_of
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 23)]
 

@@ -8,11 +8,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from latentbench.contracts.options import (
+    assert_drawn_from,
+    encoder,
+    grid,
+    options,
+    part_of,
+    plain,
+    ranks,
+    shaken,
+    waves,
+)
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space, slerp_midpoint
 from latentbench.errors import Refused
 from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Latents
-from options import assert_drawn_from, encoder, grid, options, part_of, plain, ranks, shaken, waves
 
 SHAPE = (1, 2, 2)
 SIZES = [1, 2, 64, 512]

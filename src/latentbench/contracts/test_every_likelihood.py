@@ -5,8 +5,8 @@ import scipy.integrate
 import torch
 from torch.distributions import constraints
 
+from latentbench.contracts.options import few_digits, options, part_of, some_images, untrained
 from latentbench.likelihoods.base import PixelDistribution
-from options import few_digits, options, part_of, some_images, untrained
 
 
 def grid(pixels: PixelDistribution) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Options of latentbench: a regularizer, a data set, a method and a study."""
