@@ -14,10 +14,12 @@ from latentbench.data.base import ImageData, Splits
 from latentbench.metrics.base import ImageMetric, ModelMetric
 
 N, SETS = 100, 40
+FACTORS, IMAGES = (3, 4, 5), 1500  # their numbers of values
+FEW_FACTORS, FEW_IMAGES = (3, 4), 600  # of scores that fit a tree or a forest for each factor
 SETTINGS: dict[str, dict[str, Any]] = {
     "nll": {"samples": 30},
     "active_units": {"threshold": 0.06},  # about what coordinates of the model below vary by
-    "dci": {"trees": 10, "leaves": [64]},
+    "dci": {"trees": 5, "leaves": [32]},
     "factor_vae_score": {"images": 8, "votes": 200, "judged": 200},
 }
 TWO_THIRDS = 2 / 3  # a standard deviation of 40 numbers is known to 11 %, and the errors are to first order
@@ -92,11 +94,12 @@ def test_the_errors_of_numbers_of_the_model(option: str) -> None:
 def test_the_errors_of_scores_of_codes(option: str) -> None:
     metric = part_of("metric", option, **SETTINGS.get(option, {}))
     made = []
+    values, n = (FEW_FACTORS, FEW_IMAGES) if option in ("sap", "dci") else (FACTORS, IMAGES)
+    mixed = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.5], [0.0, 0.5, 1.0]])[: len(values), : len(values)]
     for _ in range(20):
-        factors = torch.stack([torch.randint(values, (1500,)) for values in (3, 4, 5)], 1)
-        mixed = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.5], [0.0, 0.5, 1.0]])
+        factors = torch.stack([torch.randint(number, (n,)) for number in values], 1)
         metric.reset()
-        metric.update(factors.float() @ mixed + torch.randn(1500, 3), factors)
+        metric.update(factors.float() @ mixed + torch.randn(n, len(values)), factors)
         made.append(metric.compute())
     for name in metric.quantities:
         numbers, errors = ([getattr(one[name], part).item() for one in made] for part in ("value", "standard_error"))
