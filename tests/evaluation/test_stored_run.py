@@ -1,7 +1,6 @@
 """A trained run opened from Python draws, encodes and measures as it did at the end of its training."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from commands import the_one_line
 from latentbench.cli import sample
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
-from latentbench.evaluation.image_input import as_images
 from latentbench.evaluation.latent_views import to_uint8
 from latentbench.evaluation.stored_run import StoredRun
 from latentbench.records.record import load
@@ -199,69 +197,20 @@ def test_a_run_of_binary_pixels_wants_pixels_of_0_or_1(tmp_path: Path) -> None:
         run.log_likelihood(GREY)
 
 
-# Images as users have them
+# Images and latents as users have them
 
 
-def pictures(mode: str) -> list[Image.Image]:
-    return [Image.fromarray(image[0].numpy()).convert(mode) for image in GREY]
+def test_a_run_takes_pictures_and_arrays(vae: StoredRun) -> None:
+    pictures = [Image.fromarray(image[0].numpy()) for image in GREY]
+    assert torch.equal(vae.encode(pictures), vae.latents("test"))
+    assert torch.equal(vae.encode(GREY.numpy()), vae.latents("test"))
+    torch.testing.assert_close(vae.encode(pictures[0]), vae.latents("test")[:1])
 
 
-@pytest.mark.parametrize(
-    "images",
-    [
-        GREY, GREY.numpy(), GREY.float() / 255, GREY.double() / 255, GREY.numpy() / 255, list(GREY), list(GREY.numpy()),
-        pictures("L"), pictures("RGB"), [GREY[:30], GREY[30:]], np.asarray(GREY.numpy()[::-1])[::-1],
-        (GREY.numpy() / 255).astype(">f8"),
-    ],
-    ids=[
-        "torch uint8", "numpy uint8", "torch float", "torch double", "numpy double", "torch list", "numpy list", "PIL",
-        "PIL in colour", "batches", "numpy backwards", "numpy of other bytes",
-    ],
-)  # fmt: skip
-def test_images_of_every_kind_are_the_same_images(images: Any, vae: StoredRun) -> None:
-    assert torch.equal(as_images(images, (1, 8, 8)), vae.data.images("test"))
-    assert torch.equal(vae.encode(images), vae.latents("test"))
-
-
-def test_one_image_is_a_batch_of_one(vae: StoredRun) -> None:
-    for image in (GREY[0], GREY[0].numpy(), GREY[0].float() / 255, pictures("L")[0]):
-        torch.testing.assert_close(vae.encode(image), vae.latents("test")[:1])
-
-
-def test_pictures_in_colour_and_read_only_arrays_are_taken() -> None:
-    pixels = torch.randint(0, 256, (6, 5, 3), dtype=torch.uint8)
-    picture = Image.fromarray(pixels.numpy())
-    expected = pixels.permute(2, 0, 1)[None].float() / 255
-    assert torch.equal(as_images(picture, (3, 6, 5)), expected)
-    assert torch.equal(as_images(np.asarray(picture).transpose(2, 0, 1), (3, 6, 5)), expected)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (GREY[..., :7], "needs images of 1x8x8 (C, H, W), one or several, not (40, 1, 8, 7)"),
-        (GREY[0, 0], "needs images of 1x8x8 (C, H, W), one or several, not (8, 8)"),
-        (GREY.permute(0, 2, 3, 1), "not (40, 8, 8, 1)"),
-        (torch.rand(2, 3, 8, 8), "not (2, 3, 8, 8)"),
-        (Image.new("L", (9, 8)), "not (1, 1, 8, 9)"),
-        (Image.new("I;16", (8, 8)), "mode I;16"),
-        (Image.new("F", (8, 8)), "mode F"),
-        (GREY.float(), "floats must lie in [0, 1], and these lie in [0, 255]: divide by 255, or clip"),
-        (GREY.float() / 255 - 0.1, "floats must lie in [0, 1]"),
-        (torch.full((1, 8, 8), torch.nan), "floats must lie in [0, 1]"),
-        (GREY.long(), "must be uint8, or floats in [0, 1], not torch.int64"),
-        (GREY.numpy() > 100, "must be uint8, or floats in [0, 1], not torch.bool"),
-        (GREY.numpy().astype(np.uint16), "must be uint8, or floats in [0, 1], not torch.uint16"),
-        (np.array(["a", "b"]), "are no images"),
-        ("digits.png", "are no images"),
-        (None, "are no images"),
-        ([], "there are no images"),
-    ],
-)
-def test_images_that_a_run_cannot_use_are_one_clear_line(images: Any, message: str, vae: StoredRun) -> None:
+def test_images_that_a_run_cannot_use_are_one_clear_line(vae: StoredRun) -> None:
     for method in (vae.encode, vae.reconstruct, vae.log_likelihood):
-        with pytest.raises(ValueError, match=f"^[^\n]*{re.escape(message)}[^\n]*$"):
-            method(images)
+        with pytest.raises(ValueError, match=r"^this run needs images of 1x8x8 \(C, H, W\), one or several, not "):
+            method(GREY[..., :7])
 
 
 @pytest.mark.parametrize("latents", [torch.zeros(2), torch.zeros(4, 3), np.zeros((1, 2, 2))])

@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform
 from latentbench.distributions.power_spherical import PowerSpherical
+from latentbench.distributions.spaces import slerp, slerp_midpoint
 from latentbench.distributions.von_mises_fisher import VonMisesFisher
 
 BOTH = pytest.mark.parametrize("kind", [VonMisesFisher, PowerSpherical])
@@ -318,3 +319,26 @@ def test_a_concentration_that_is_no_number_is_passed_on() -> None:
     z = VonMisesFisher(loc, kappa).rsample((5,))
     assert z[:, 0].isfinite().all()
     assert z[:, 1].isnan().all()
+
+
+# Paths
+
+
+@pytest.mark.parametrize("t", [0.0, 0.2, 0.5, 1.0])
+def test_a_path_on_the_sphere_turns_at_a_constant_rate(t: float) -> None:
+    a, b = normalize(torch.randn(2, 50, 5, dtype=torch.float64), dim=-1)
+    point = slerp(a, b, t)
+    torch.testing.assert_close(point.norm(dim=-1), torch.ones(50, dtype=torch.float64))
+    angle = (a * b).sum(-1).acos()
+    torch.testing.assert_close((a * point).sum(-1), (t * angle).cos())
+    torch.testing.assert_close((b * point).sum(-1), ((1 - t) * angle).cos())
+
+
+def test_the_middle_of_a_path_is_the_midpoint_between_equal_near_and_opposite_directions_too() -> None:
+    a, b = torch.randn(2, 50, 5)
+    near = a + 1e-5 * b
+    for end in (b, a, 3 * a, near, -a, -2 * a, torch.zeros_like(a)):
+        torch.testing.assert_close(slerp(a, end, 0.5), slerp_midpoint(a, end), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(slerp(a, end, 0.0), a)
+        torch.testing.assert_close(slerp(a, end, 1.0), end)
+    torch.testing.assert_close(slerp(a, -a, 0.25), a / 2)
