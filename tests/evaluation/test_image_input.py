@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from options import few_digits
 from PIL import Image
 
 from latentbench.evaluation.image_input import as_images
-from options import few_digits
 
 GREY = few_digits().splits.images["test"]  # uint8
 

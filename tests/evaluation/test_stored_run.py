@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from options import few_digits, options, part_of
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,7 +25,6 @@ from latentbench.evaluation.latent_views import to_uint8
 from latentbench.evaluation.stored_run import StoredRun
 from latentbench.records.record import load
 from latentbench.records.run_folder import load_images
-from options import few_digits, options, part_of
 from tiny_runs import digits_are_few, run_tiny
 
 METRICS = ("metric=[nll,reconstruction]", "metric.nll.samples=20")
