@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from omegaconf import open_dict
 
+from latentbench.contracts.options import composed, few_digits
 from latentbench.data.digits import Digits
 from latentbench.running.job import Job, Outcome, resolve
 from latentbench.running.run import run_job
-from options import composed, few_digits
 
 TINY = ("backbone.hidden=[8]", "latent_size=2", "trainer.max_epochs=1", "logger=none")
 

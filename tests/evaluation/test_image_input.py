@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from options import few_digits
 from PIL import Image
 
+from latentbench.contracts.options import few_digits
 from latentbench.evaluation.image_input import as_images
 
 GREY = few_digits().splits.images["test"]  # uint8

@@ -11,6 +11,7 @@ import pytest
 
 from commands import Finished, files, latentbench, the_one_line
 from latentbench.cli.evaluate import main
+from latentbench.contracts.options import options
 from latentbench.evaluation import stored_run
 from latentbench.metrics.rate import Rate
 from latentbench.records.record import Record, load
@@ -18,7 +19,6 @@ from latentbench.records.run_folder import load_images
 from latentbench.running import run as running
 from latentbench.running.job import LOCK
 from latentbench.running.locks import try_lock
-from options import options
 from tiny_runs import TINY, digits_are_few, run_tiny
 
 # A metric of images, one of features, one of the model without random numbers, one with, and one of all codes.

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from options import few_digits, options, part_of
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,6 +18,7 @@ import latentbench
 from commands import latentbench as latentbench_command
 from commands import the_one_line
 from latentbench.cli import sample
+from latentbench.contracts.options import few_digits, options, part_of
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.latent_views import to_uint8
