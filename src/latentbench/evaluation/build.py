@@ -14,7 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
-from latentbench.configuration.targets import locate
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
@@ -41,7 +40,6 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 @functools.cache
 def _constructor(target: str) -> Any:
     """What a `_target_` names, if Hydra allows it; Hydra would copy a part's settings several times to call it."""
-    locate(target)
     return instantiate({"_target_": target}, _partial_=True)
 
 
