@@ -29,8 +29,10 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     target = settings.pop("_target_")
+    kind = locate(target)  # anew each time: its module may have been loaded again
     try:
-        return _constructor(target)(**(settings | arguments))
+        _check_target(target)
+        return kind(**(settings | arguments))
     except InstantiationException as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(f"{target} cannot be imported ({reason})") from error
@@ -39,10 +41,9 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 
 
 @functools.cache
-def _constructor(target: str) -> Any:
-    """What a `_target_` names, if Hydra allows it; Hydra would copy a part's settings several times to call it."""
-    locate(target)
-    return instantiate({"_target_": target}, _partial_=True)
+def _check_target(target: str) -> None:
+    """Raises: InstantiationException if Hydra does not allow the `_target_`. It takes milliseconds: once is enough."""
+    instantiate({"_target_": target}, _partial_=True)
 
 
 def build_data(config: DictConfig) -> ImageData:
