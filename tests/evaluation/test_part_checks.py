@@ -1,15 +1,19 @@
 """What an own part gives is checked once, with a line that names its class and says what came and what is wanted."""
 
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.distributions import Independent, Normal
 
 from latentbench.contracts.options import autoencoder, brief_sampler, few_digits, part_of, some_images, untrained
 from latentbench.errors import UserError
+from latentbench.evaluation.build import build
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
 from latentbench.metrics.measurements import Estimate
 from latentbench.models.gan import GAN
@@ -152,3 +156,11 @@ def test_what_a_metric_computes_is_checked(estimates: Any, line: str) -> None:
     metric.compute = given(estimates)
     with pytest.raises(UserError, match=rf"Rate\.compute {line}"):
         metric.checked_estimates()
+
+
+def test_a_class_whose_module_is_loaded_again_is_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        module = types.ModuleType("mine")
+        module.Mine = type("Mine", (), {})  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "mine", module)
+        assert type(build(OmegaConf.create({"_target_": "mine.Mine"}))) is module.Mine

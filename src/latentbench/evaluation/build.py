@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
+from latentbench.configuration.targets import locate
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
@@ -24,23 +25,26 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     """Instantiate a part of the config.
 
     arguments: arguments of its constructor that are not in the config
-    Raises: UserError if the constructor rejects a value, or there is no such class.
+    Raises: UserError if the class cannot be imported, or its constructor rejects a value.
     """
     settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
     target = settings.pop("_target_")
+    _check_target(target)
+    kind = locate(target)  # anew each time: its module may have been loaded again
     try:
-        return _constructor(target)(**(settings | arguments))
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"{target} cannot be imported ({reason})") from error
+        return kind(**(settings | arguments))
     except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
         raise UserError(f"{target.rpartition('.')[2]} cannot be built with {settings}: {error}") from error
 
 
 @functools.cache
-def _constructor(target: str) -> Any:
-    """What a `_target_` names, if Hydra allows it; Hydra would copy a part's settings several times to call it."""
-    return instantiate({"_target_": target}, _partial_=True)
+def _check_target(target: str) -> None:
+    """Raises: UserError if it cannot be imported, or Hydra does not allow it. It takes milliseconds: once is enough."""
+    locate(target)
+    try:
+        instantiate({"_target_": target}, _partial_=True)
+    except InstantiationException as error:
+        raise UserError(f"{target}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def build_data(config: DictConfig) -> ImageData:
