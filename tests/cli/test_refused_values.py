@@ -16,6 +16,7 @@ from latentbench.cli import app, dashboard, report, status, tables
 from latentbench.cli.command import run_command
 from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.compose import compose_config
+from latentbench.configuration.folders import VARIABLE, take_folders
 from latentbench.configuration.overrides import translate
 from latentbench.errors import UserError
 from latentbench.running import run
@@ -35,6 +36,12 @@ REFUSED_WORDS = {
     "prior={components: 3}": "give the keys one by one, such as prior.<key>=<value>",
     "+prior=laplace": "leave out the +",
 }
+
+
+@pytest.fixture(autouse=True)
+def no_folders_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets is taken back after it."""
+    monkeypatch.setenv(VARIABLE, "")
 
 
 @pytest.mark.parametrize("word", REFUSED_WORDS)
@@ -121,13 +128,13 @@ def test_a_method_of_ones_own_is_checked_too(name: str, content: str, says: str,
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / f"{name}.yaml").write_text(content)
     with pytest.raises(UserError, match=says):
-        compose_jobs(["--config-dir", str(tmp_path), f"method={name}"])
+        compose_jobs(take_folders(["--config-dir", str(tmp_path), f"method={name}"]))
 
 
 def test_an_option_of_ones_own_may_have_its_own_keys(tmp_path: Path) -> None:
     (tmp_path / "prior").mkdir()
     (tmp_path / "prior" / "own.yaml").write_text("_target_: somewhere.Prior\nwidth: 3")
-    (job,) = compose_jobs(["--config-dir", str(tmp_path), "prior=own", "prior.width=4"])
+    (job,) = compose_jobs(take_folders(["--config-dir", str(tmp_path), "prior=own", "prior.width=4"]))
     assert job.config.prior.width == 4
 
 
@@ -179,12 +186,12 @@ def test_output_that_nobody_reads_is_no_error(program: Callable[[], Any], words:
 
 
 def test_an_error_of_another_pipe_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    def work() -> None:
+    def work(arguments: list[str]) -> None:
         raise BrokenPipeError("a server ended")
 
     reader, writer = os.pipe()
     with open(reader), open(writer, "w") as pipe, contextlib.redirect_stdout(pipe):
-        assert run_command("latentbench-tables", work) == 2
+        assert run_command("latentbench-tables", work, []) == 2
     assert capsys.readouterr().err == "latentbench-tables: a server ended\n"
 
 
@@ -226,7 +233,7 @@ def test_a_study_may_have_a_number_or_any_letters_as_its_name(tmp_path: Path) ->
     assert [resolve(job).folder.parent.name for job in jobs] == ["2024", "1.10", "größe"]
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "year.yaml").write_text("# @package _global_\nstudy: 2024")
-    (job,) = compose_jobs(["--config-dir", str(tmp_path), "sweep=year"])
+    (job,) = compose_jobs(take_folders(["--config-dir", str(tmp_path), "sweep=year"]))
     assert job.config.study == "2024"
 
 
@@ -234,7 +241,7 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "options").mkdir()
     words = ["--config-dir", "~/options", "output_dir=~/o", "data=mnist", "data.root=~/d", "features=inception"]
-    (job,) = compose_jobs([*words, "features.weights=~/w", "launcher=slurm"])
+    (job,) = compose_jobs(take_folders([*words, "features.weights=~/w", "launcher=slurm"]))
     assert resolve(job).folder.parent == tmp_path / "o" / "adhoc"
     assert job.config.launcher.folder == f"{tmp_path}/o/adhoc/slurm"
     assert (job.config.data.root, job.config.features.weights) == (f"{tmp_path}/d", f"{tmp_path}/w")
