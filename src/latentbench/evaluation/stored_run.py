@@ -38,7 +38,7 @@ class StoredRun:
     """A trained run. Model and data are loaded when they are first needed; the data only where a method needs it.
 
     Images may be torch tensors, numpy arrays or PIL images, uint8 or floats in [0, 1], one (C, H, W) or several
-    (N, C, H, W).
+    (N, C, H, W). All is computed where the model is: `run.model.to("cuda")` moves it to a GPU.
 
     folder, config, record: where it lies, with what it was trained, and what was measured (`record.metrics`)
     Raises: UserError if its files do not fit together, or the model cannot do what is asked; ValueError if images or
@@ -105,7 +105,8 @@ class StoredRun:
         if drawer.needs_latents:
             self._require("encode")
             with seeded(seed, "training latents"):
-                latents = in_chunks(lambda x: self.model.posterior_distribution(x).sample(), self.data.images("train"))
+                images = self.data.images("train").to(self.model.device)
+                latents = in_chunks(lambda x: self.model.posterior_distribution(x).sample(), images)
         with seeded(seed, f"sampler {sampler}"):
             prior = self.model.prior_distribution()
             drawer.fit(prior=prior, latents=latents, seed=seed)
@@ -124,7 +125,7 @@ class StoredRun:
         size = self.model.prior_distribution().event_shape[0]
         if z.dim() != 2 or z.shape[1] != size:
             raise ValueError(f"latents must have the shape (N, {size}), not {tuple(z.shape)}")
-        return in_chunks(self.model.decode, z)
+        return in_chunks(self.model.decode, z.to(self.model.device))
 
     @torch.no_grad()
     def reconstruct(self, images: Any) -> Tensor:
@@ -165,7 +166,7 @@ class StoredRun:
     def latents(self, split: Split = "test") -> Tensor:
         """The codes (N, D) of a split of the run's data."""
         self._require("encode")
-        return in_chunks(self.model.encode, self.data.images(split))
+        return in_chunks(self.model.encode, self.data.images(split).to(self.model.device))
 
     def measure(self, cells: dict[str, Cells], requested: Settings, *, device: torch.device) -> Evaluation:
         """Measure some cells with the settings of the record and the requested ones."""
@@ -194,7 +195,7 @@ class StoredRun:
         return bool(self.config.data.get("binarize", "none") != "none")
 
     def _images(self, images: Any) -> Tensor:
-        return as_images(images, tuple(self.config.resolved.shape))
+        return as_images(images, tuple(self.config.resolved.shape)).to(self.model.device)
 
     def _require(self, ability: Ability) -> None:
         """Raises: UserError if the model lacks the ability."""
