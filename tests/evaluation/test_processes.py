@@ -153,7 +153,9 @@ def test_the_order_in_which_images_lie_in_their_files_changes_no_bit_of_any_numb
         order = {split: torch.randperm(N) if shuffle and split != "train" else torch.arange(N) for split in SPLITS}
         parts = (digits.images, digits.labels, factors)
         shuffled = Splits(*({split: of[split][order[split]] for split in SPLITS} for of in parts))
-        made.append(evaluated(GivenImages(shuffled, name="digits"), *options("metric")))
+        data = GivenImages(shuffled, name="digits")
+        data.factor_names = ("shape", "colour")
+        made.append(evaluated(data, *options("metric")))
     one, other = made
     assert one.metrics == other.metrics
     assert one.standard_errors == other.standard_errors

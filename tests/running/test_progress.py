@@ -11,6 +11,7 @@ from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.identity import choices
 from latentbench.errors import Refused, UserError
 from latentbench.running import run
+from latentbench.running.job import Job
 
 N_BACKBONES = len(list((CONF_DIR / "backbone").glob("*.yaml")))
 
@@ -20,9 +21,7 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     """Runs do nothing; their choices are collected."""
     asked: list[dict[str, Any]] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        run, "run", lambda config, options, devices: asked.append(choices(config, options)) or "finished"
-    )
+    monkeypatch.setattr(run, "run", lambda job, devices: asked.append(choices(job.config, job.options)) or "finished")
     return asked
 
 
@@ -78,12 +77,12 @@ def test_one_run_alone_is_not_counted(stub: list[dict[str, Any]]) -> None:
 def test_a_sweep_ends_with_the_outcomes_of_its_runs(
     stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_seed(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
-        if config.seed == 1:
+    def by_seed(job: Job, devices: list[int] | None) -> str:
+        if job.config.seed == 1:
             raise Refused("it cannot be")
-        if config.seed == 2:
+        if job.config.seed == 2:
             raise RuntimeError("out of luck")
-        return "finished before" if config.seed == 3 else "finished"
+        return "finished before" if job.config.seed == 3 else "finished"
 
     monkeypatch.setattr(run, "run", by_seed)
     finished = latentbench("-m", "seed=range(0,5)")
@@ -99,8 +98,8 @@ def test_a_sweep_ends_with_the_outcomes_of_its_runs(
 def test_the_exit_code_of_a_sweep_tells_whether_anything_needs_fixing(
     error: Exception, code: int, stub: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def second_goes_wrong(config: Any, chosen: dict[str, Any], devices: list[int] | None) -> str:
-        if config.seed == 1:
+    def second_goes_wrong(job: Job, devices: list[int] | None) -> str:
+        if job.config.seed == 1:
             raise error
         return "finished"
 

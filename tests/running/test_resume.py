@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 
 from commands import Started, holder, latentbench, meanwhile, metrics_of_runs, start_sweep, wait_until
-from latentbench.cli.status import status_lines
+from latentbench.cli import status
 from latentbench.data.base import Batches
 from latentbench.errors import UserError
 from latentbench.launchers.local import Local
@@ -93,6 +93,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
                 f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
             ).code
             assert code == 130
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the next Ctrl-C counts as well"
             assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
     assert trained(method, tmp_path / "cut") == whole
     assert not (folder(tmp_path / "cut") / CHECKPOINT).exists(), "a finished run needs no checkpoint"
@@ -149,14 +150,14 @@ def test_the_record_of_a_failure_is_removed_when_the_run_starts_again(
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.running.run.fit", lambda *_, **__: 1 / 0)
         assert latentbench(*command).code == 1
-    assert status_lines([folder(tmp_path)])[0] == "1 failed, of 1 runs"
+    assert latentbench(*command, program=status.main).out.startswith("1 failed, of 1 runs")
 
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("latentbench.running.run.fit", interrupted)
     assert latentbench(*command).code == 130
-    assert status_lines([folder(tmp_path)])[0] == "1 not started, of 1 runs"
+    assert latentbench(*command, program=status.main).out.startswith("1 not started, of 1 runs")
 
 
 def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training of a model with Lightning's trainer."""
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,9 +37,11 @@ def fit(
     Raises: UserError if the trainer's settings cannot be used.
     """
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # how Lightning ends after Ctrl-C
+    except SystemExit:  # how Lightning ends after Ctrl-C, which it has this process ignore from then on
+        signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
