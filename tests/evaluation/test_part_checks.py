@@ -164,3 +164,9 @@ def test_a_class_whose_module_is_loaded_again_is_the_new_one(monkeypatch: pytest
         module.Mine = type("Mine", (), {})  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "mine", module)
         assert type(build(OmegaConf.create({"_target_": "mine.Mine"}))) is module.Mine
+
+
+def test_classes_that_settings_name_are_built_too() -> None:
+    inner = {"_target_": "types.SimpleNamespace", "x": 1}
+    built = build(OmegaConf.create({"_target_": "types.SimpleNamespace", "one": inner, "more": [{"deep": inner}]}), y=2)
+    assert (built.one.x, built.more[0]["deep"].x, built.y) == (1, 1, 2)

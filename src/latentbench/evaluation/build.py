@@ -27,8 +27,19 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     arguments: arguments of its constructor that are not in the config
     Raises: UserError if the class cannot be imported, or its constructor rejects a value.
     """
-    settings: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    target = settings.pop("_target_")
+    return _build(OmegaConf.to_container(node, resolve=True), arguments)
+
+
+def _build(node: Any, arguments: dict[str, Any]) -> Any:
+    """The object that a container with `_target_` describes; of any other container the same, its entries built."""
+    if isinstance(node, list):
+        return [_build(entry, {}) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    settings = {key: _build(entry, {}) for key, entry in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return settings
+    target = node["_target_"]
     _check_target(target)
     kind = locate(target)  # anew each time: its module may have been loaded again
     try:
