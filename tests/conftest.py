@@ -1,6 +1,7 @@
 """Every test starts from the same random numbers, on one thread, far from the accounts and caches of the user."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from latentbench.loggers import weights_and_biases
 from wandb_server import WandbServer
 
 __all__ = ["nothing_in_the_users_cache", "same_random_numbers"]
+
+# What a shell starts in the background ignores Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
