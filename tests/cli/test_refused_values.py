@@ -228,6 +228,11 @@ def test_one_option_and_a_list_of_it_are_the_same() -> None:
     assert (one.config.sampler, one.config.metric) == (several.config.sampler, several.config.metric)
 
 
+def test_a_group_that_is_left_out_is_not_varied_by_a_study() -> None:
+    jobs = compose_jobs(["-m", "sweep=quick", "method=null", "regularizer=l2", "posterior=dirac"])
+    assert [job.config.seed for job in jobs] == [0, 1, 2]
+
+
 def test_a_study_may_have_a_number_or_any_letters_as_its_name(tmp_path: Path) -> None:
     jobs = compose_jobs(["-m", "study=2024,1.10,größe"])
     assert [resolve(job).folder.parent.name for job in jobs] == ["2024", "1.10", "größe"]

@@ -36,7 +36,9 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
                 raise UserError(f"sweep={study} has an empty grid: list the values to vary under hydra.sweeper.params")
-            grid_overrides = parser.parse_overrides([f"{key}={values}" for key, values in grid.items()])
+            left_out = {override.key_or_group for override in parsed if override.is_delete()}  # such as by method=null
+            varied = [f"{key}={values}" for key, values in grid.items() if key not in left_out]
+            grid_overrides = parser.parse_overrides(varied)
             (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
