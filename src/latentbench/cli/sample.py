@@ -47,10 +47,10 @@ def _sample(arguments: Sequence[str]) -> None:
     import latentbench
     from latentbench.evaluation.latent_views import to_uint8
     from latentbench.records.record import write_atomically
-    from latentbench.reporting.image_grids import image_grid, split_lines, to_png
+    from latentbench.reporting.image_grids import enlarge, image_grid, split_lines, to_png
 
     images = latentbench.load(folders[0]).sample(n, sampler=values["sampler"], seed=seed)
-    write_atomically(out, to_png(image_grid(split_lines(to_uint8(images)), "")))
+    write_atomically(out, to_png(enlarge(image_grid(split_lines(to_uint8(images)), ""))))
     print(out)
 
 

@@ -32,6 +32,12 @@ class Picture:
     caption: str
 
 
+def enlarge(picture: Picture) -> Picture:
+    """The picture with the pixels that it takes on the page, for a file that is looked at by itself."""
+    zoom = max(1, picture.width // picture.pixels.shape[1])
+    return dataclasses.replace(picture, pixels=picture.pixels.repeat(zoom, 0).repeat(zoom, 1))
+
+
 def to_png(picture: Picture) -> bytes:
     content = io.BytesIO()
     Image.fromarray(picture.pixels).save(content, "PNG", optimize=True)

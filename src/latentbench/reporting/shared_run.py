@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from latentbench.configuration.catalogue import CONF_DIR, config_keys
 from latentbench.records.record import FILE_NAME, Record, load, write_atomically
 from latentbench.records.run_folder import IMAGES_NAME, WEIGHTS_NAME, load_config, load_images, save_config
-from latentbench.reporting.image_grids import pictures, to_png
+from latentbench.reporting.image_grids import enlarge, pictures, to_png
 from latentbench.reporting.model_card import model_card
 
 LINES = 4  # lines of images in a picture
@@ -45,7 +45,7 @@ def write_shared_run(run_dir: Path, out: Path, *, repo: str, command: str | None
     captions = {}
     for key, picture in pictures(load_images(run_dir / IMAGES_NAME), lines=LINES).items():
         name = f"pictures/{key}.png"
-        write_atomically(out / name, to_png(picture))
+        write_atomically(out / name, to_png(enlarge(picture)))
         captions[name] = picture.caption
     card = model_card(shared, repo=repo, command=command, pictures=captions)
     write_atomically(out / "README.md", card.encode())
