@@ -3,6 +3,7 @@
 import functools
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,20 @@ def the_folder(run_dir: Path, kind: str = "offline-run") -> Path:
     return folder
 
 
+WRITING_SECONDS = 5.0  # for which a run's file may lack its end after the run was closed, on a busy machine
+
+
 @functools.cache
 def inspect(folder: Path, *options: str) -> str:
-    """What `wandb leet inspect --json` prints, of the program that it starts."""
+    """What `wandb leet inspect --json` prints of a run's file, once that has its end or is not going to have one."""
+    until = time.monotonic() + WRITING_SECONDS
+    while json.loads(_inspect(folder, "--summary"))["state"] == "unknown" and time.monotonic() < until:
+        time.sleep(0.2)
+    return _inspect(folder, *options)
+
+
+def _inspect(folder: Path, *options: str) -> str:
+    """By the program that the command starts."""
     (file,) = folder.glob("run-*.wandb")
     command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options]
     command += ["--run-file", str(file), str(folder.parent)]
