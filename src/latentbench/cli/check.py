@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from latentbench.cli.command import run_command
-from latentbench.configuration.catalogue import GROUPS, option_file, option_files
+from latentbench.configuration.catalogue import GROUPS, existing_option_file
 from latentbench.errors import UserError
 
 HELP = """latentbench-check: the contracts that latentbench's own options keep, checked on an option of yours.
@@ -52,11 +52,7 @@ def _named(arguments: list[str]) -> tuple[str, str]:
     group, _, option = arguments[0].partition("=")
     if len(arguments) > 1 or group not in GROUPS:
         raise UserError(f"{' '.join(arguments)}: give one <group>=<option>; the groups are {', '.join(GROUPS)}")
-    path = option_file(group, option)
-    if path is None:
-        names = ", ".join(path.stem for path in option_files(group))
-        raise UserError(f"{group}={option}: there is no such option; choose one of {names}")
-    target = OmegaConf.select(OmegaConf.load(path), "_target_")
+    target = OmegaConf.select(OmegaConf.load(existing_option_file(group, option)), "_target_")
     if target is not None:
         locate(target)
     return group, option

@@ -59,6 +59,19 @@ def option_file(group: str, option: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def existing_option_file(group: str, option: str) -> Path:
+    """The YAML file of an option. Raises: UserError if there is no such option."""
+    files = {path.stem: path for path in option_files(group)}
+    if option not in files:
+        raise UserError(no_such_option(group, option))
+    return files[option]
+
+
+def no_such_option(group: str, option: str) -> str:
+    names = ", ".join(path.stem for path in option_files(group))
+    return f"{group}={option}: there is no such option; choose one of {names}"
+
+
 def check_names() -> None:
     """Raises: UserError if two folders have an option of the same name: Hydra would take the first, silently."""
     for group in GROUPS:
@@ -83,10 +96,7 @@ def option_targets() -> set[str]:
 
 def option_node(group: str, option: str) -> DictConfig:
     """The config of an option of MULTI_OPTION_GROUPS, from its YAML. Raises: UserError if there is no such option."""
-    files = {path.stem: path for path in option_files(group)}
-    if option not in files:
-        raise UserError(f"{group}={option}: there is no such option; choose one of {', '.join(files)}")
-    content = OmegaConf.load(files[option])
+    content = OmegaConf.load(existing_option_file(group, option))
     assert isinstance(content, DictConfig)
     node: DictConfig = content[option]
     return node

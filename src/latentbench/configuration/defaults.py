@@ -12,7 +12,7 @@ from latentbench.configuration.catalogue import (
     MEASURING_GROUPS,
     MULTI_OPTION_GROUPS,
     TRAINING_GROUPS,
-    option_files,
+    option_file,
 )
 from latentbench.configuration.settings import Settings, settings
 
@@ -35,7 +35,7 @@ def default_settings(choices: Mapping[str, Any], preset: Mapping[str, Any]) -> S
 
 def _option(group: str, option: str) -> dict[str, Any]:
     """The content of an option's YAML with that of the options it starts from; empty if there is no such option."""
-    path = next((path for path in option_files(group) if path.stem == option), None)
+    path = option_file(group, option)
     if path is None:
         return {}
     content = dict(_read(path))

@@ -6,7 +6,14 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, config_keys, option_file, option_files
+from latentbench.configuration.catalogue import (
+    GROUPS,
+    MULTI_OPTION_GROUPS,
+    config_keys,
+    no_such_option,
+    option_file,
+    option_files,
+)
 
 
 def explain(error: Exception) -> str:
@@ -16,8 +23,7 @@ def explain(error: Exception) -> str:
         cause = cause.__cause__
     if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
         group, _, option = str(cause.missing_cfg_file).rpartition("/")
-        options = ", ".join(path.stem for path in option_files(group))
-        return f"{group}={option}: there is no such option; choose one of {options}"
+        return no_such_option(group, option)
     if isinstance(cause, OverrideParseException) and "LexerNoViableAlt" in str(cause):
         key, _, value = cause.override.partition("=")
         return f"{cause.override}: this needs quotes of its own inside those of the shell: \"{key}='{value}'\""
