@@ -3,32 +3,21 @@
 import base64
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback_server import LoopbackServer
 
 COMMIT = "c" * 40
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LoopbackServer):
     """Keeps the files of every repository."""
 
-    daemon_threads = True
-
     def __init__(self, *, token: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.token = token
-        self.requests = 0
         self.repositories: dict[str, dict[str, bytes]] = {}
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

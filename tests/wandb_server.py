@@ -2,9 +2,10 @@
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback_server import LoopbackServer
 
 PROJECT = {"id": "project", "name": "latentbench", "entity": {"id": "entity", "name": "someone"}}
 
@@ -68,29 +69,17 @@ def resumed(run: dict[str, Any]) -> dict[str, Any]:
     return kept | absent | {"historyTail": json.dumps([last]), "wandbConfig": json.dumps({"t": 1})}
 
 
-class WandbServer(ThreadingHTTPServer):
+class WandbServer(LoopbackServer):
     """Keeps what clients send: GraphQL operations with their variables, and the rows of every file."""
 
-    daemon_threads = True
-
     def __init__(self, *, refuse: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.refuse = refuse
         self.dies_after: int | None = None  # requests
-        self.requests = 0
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.exit_codes: list[int | None] = []
         self.streamed: dict[str, list[dict[str, Any]]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
