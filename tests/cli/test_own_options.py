@@ -78,6 +78,10 @@ def test_every_command_takes_a_folder_of_options(name: str, own: Path) -> None:
     assert says in finished.out + finished.err
 
 
+def test_a_folder_in_the_search_path_without_quotes_gets_a_hint() -> None:
+    assert "each folder needs quotes" in the_one_line(latentbench("hydra.searchpath=[~/options]", "--help"))
+
+
 @pytest.mark.parametrize("path", ["file://my options", "pkg://a_package.conf"])
 def test_folders_and_packages_may_be_named_in_the_search_path(path: str, own: Path, installed: Path) -> None:
     (installed / "my_package").rename(installed / "a_package")
@@ -94,7 +98,7 @@ def test_the_options_of_an_installed_package_are_found_without_a_flag(installed:
 def test_help_and_messages_list_options_of_others_beside_ours(installed: Path) -> None:
     shown = latentbench("--help").out
     assert "  mine                 A regularizer of my own.\n  mmd  " in shown
-    assert "not in this table; see what it fits: latentbench-check regularizer=mine" in shown
+    assert ": adversarial, mine, none" in shown
     assert "my_study       A study of my own." in latentbench("--help", program=tables.main).out
     assert "l2, mine, mmd" in the_one_line(latentbench("regularizer=mne"))
     assert "latentbench.regularizers.none" in latentbench("regularizer=mine", "--cfg", "job").out
@@ -102,6 +106,7 @@ def test_help_and_messages_list_options_of_others_beside_ours(installed: Path) -
 
 def test_an_option_that_raises_on_import_is_named_in_one_line(installed: Path) -> None:
     write_options(installed / "my_package" / "conf", target="my_package.Mine")
+    assert "not in this table: regularizer=mine (_target_: my_package.Mine cannot" in latentbench("--help").out
     finished = latentbench("regularizer=mine", "logger=none")
     assert "my_package.Mine cannot be imported (RuntimeError: imported)" in the_one_line(finished)
     assert finished.code == 2

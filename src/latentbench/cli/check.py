@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from latentbench.cli.command import run_command
-from latentbench.configuration.catalogue import GROUPS, existing_option_file
+from latentbench.configuration.catalogue import GROUPS, PAIRED, existing_option_file
 from latentbench.errors import UserError
 
 HELP = """latentbench-check: the contracts that latentbench's own options keep, checked on an option of yours.
@@ -34,7 +34,7 @@ def _check(arguments: list[str]) -> None:
     if importlib.util.find_spec("pytest") is None:
         raise UserError("the checks need pytest: pip install 'latentbench[check]'")
     # Imported here, so that --help and errors are quick.
-    from latentbench.cli.compatibility import PAIRED, compatibility_table
+    from latentbench.cli.compatibility import compatibility_table
     from latentbench.contracts.run import passes
 
     if not passes(group, option):

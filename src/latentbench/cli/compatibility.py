@@ -1,10 +1,14 @@
 """The table of posteriors, priors and regularizers that fit together, as `Regularizer.refuses` decides it.
 
 `python -m latentbench.cli.compatibility` writes it anew to compatibility.txt, which `latentbench --help` shows without
-importing torch, and to docs/options.md, with the list of options there.
+importing torch, and to docs/options.md, with the list of options there. With options from outside the package the help
+has them in the table, too, which is then made once and kept in the user's cache.
 """
 
+import contextlib
+import hashlib
 import itertools
+import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,21 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_file, own_options
+from latentbench.configuration.catalogue import (
+    CONF_DIR,
+    GROUPS,
+    PAIRED,
+    TARGET,
+    option_description,
+    option_file,
+    option_files,
+    own_options,
+)
+from latentbench.configuration.targets import locate
+from latentbench.records.outside import source_digest
+from latentbench.records.record import write_atomically
+from latentbench.records.user_cache import user_cache
 
-PAIRED = ("posterior", "prior", "regularizer")
 STORED_TABLE = Path(__file__).with_suffix(".txt")
 PAGE = CONF_DIR.parent / "docs" / "options.md"  # in a checkout
 SHAPE = (1, 4, 4)  # shape of an image; it does not affect which parts fit together
@@ -61,7 +77,7 @@ def compatibility_table(style: str, others: Mapping[str, Sequence[str]] | None =
     regularizers_of: dict[frozenset[tuple[str, str]], list[str]] = {}
     for regularizer, pairs in sorted(pairs_of.items(), key=lambda item: -len(item[1])):
         regularizers_of.setdefault(pairs, []).append(regularizer)
-    letters = dict(zip(regularizers_of, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False))
+    letters = dict(zip(regularizers_of, string.ascii_uppercase + string.ascii_lowercase, strict=False))
 
     def cell(pair: tuple[str, str]) -> str:
         return "".join(letters[pairs] for pairs in regularizers_of if pair in pairs) or "-"
@@ -71,6 +87,37 @@ def compatibility_table(style: str, others: Mapping[str, Sequence[str]] | None =
     bullet = "- " if style == "github" else "  "
     legend = "\n".join(f"{bullet}{letters[pairs]}: {', '.join(alike)}" for pairs, alike in regularizers_of.items())
     return f"{table}\n\n{legend}"
+
+
+def table_with_outside_parts() -> str:
+    """The table of our parts and of those from outside the package, with a line for each that cannot be built.
+
+    It is read from the user's cache while neither the options nor the source of their classes have changed.
+    """
+    outside = [path for group in PAIRED for path in option_files(group) if path.stem not in own_options(group)]
+    texts = [path.read_text(encoding="utf-8") for path in outside]
+    sources = [source_digest(target.rpartition(".")[0]) for text in texts for target in TARGET.findall(text)]
+    state = [STORED_TABLE.read_text(), [path.stem for path in outside], texts, sources]
+    folder = user_cache()
+    kept = folder and folder / "compatibility" / f"{hashlib.sha256(repr(state).encode()).hexdigest()}.txt"
+    if kept:
+        with contextlib.suppress(OSError):
+            return kept.read_text(encoding="utf-8")
+    names, lines = {group: own_options(group) for group in PAIRED}, []
+    for path, text in zip(outside, texts, strict=True):
+        group, name = path.parent.name, path.stem
+        try:
+            for target in TARGET.findall(text):
+                locate(target)
+            compatible_regularizers({**{other: own_options(other)[:1] for other in PAIRED}, group: [name]})
+            names[group] = sorted([*names[group], name])
+        except Exception as error:  # code of others may raise anything
+            lines.append(f"  not in this table: {group}={name} ({' '.join(str(error).split())})")
+    table = "\n".join([compatibility_table("simple", names), *lines])
+    if kept and not lines:
+        with contextlib.suppress(OSError):  # not writable: made anew next time
+            write_atomically(kept, table.encode())
+    return table
 
 
 def options_table() -> str:

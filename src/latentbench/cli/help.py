@@ -1,8 +1,8 @@
-"""The text of `latentbench --help`, made from the YAMLs. Imports no slow package."""
+"""The text of `latentbench --help`, made from the YAMLs. Imports slow packages only if others add parts of a model."""
 
 from pathlib import Path
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, option_description, option_files, own_options
+from latentbench.configuration.catalogue import CONF_DIR, GROUPS, PAIRED, option_description, option_files
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -34,11 +34,13 @@ def help_text() -> str:
             parts.append(f"  {setting.strip():<20} {meaning.strip()}")
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
     parts += ["\nwhich regularizers fit which posterior and prior; every other combination is refused, with the reason"]
-    parts += [Path(__file__).with_name("compatibility.txt").read_text().rstrip()]
-    parts += [f"\n  not in this table; see what it fits: latentbench-check {name}" for name in _not_in_the_table()]
+    parts += [_compatibility_table()]
     return "\n".join(parts)
 
 
-def _not_in_the_table() -> list[str]:
-    files = [path for group in ("posterior", "prior", "regularizer") for path in option_files(group)]
-    return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in own_options(path.parent.name)]
+def _compatibility_table() -> str:
+    if all(path.is_relative_to(CONF_DIR) for group in PAIRED for path in option_files(group)):
+        return Path(__file__).with_name("compatibility.txt").read_text().rstrip()
+    from latentbench.cli.compatibility import table_with_outside_parts  # not at the top: it imports slow packages
+
+    return table_with_outside_parts()

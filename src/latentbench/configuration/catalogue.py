@@ -17,6 +17,8 @@ CONF_DIR = next(folder for folder in (PACKAGE / "conf", PACKAGE.parents[1] / "co
 
 # The parts of a model. The constructor of a model decides which of them it uses.
 PARTS = ("backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing")
+# The parts that have to fit together, as `Regularizer.refuses` decides.
+PAIRED = ("posterior", "prior", "regularizer")
 # The groups that affect training, in the order in which names and tags list them.
 TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 # The groups that only affect how a trained model is measured.

@@ -53,8 +53,13 @@ def take_folders(arguments: Sequence[str]) -> list[str]:
 def _search_path(override: str) -> list[Path]:
     """The folders of `hydra.searchpath=[file://folder,pkg://package.folder]`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser  # slow, and rarely needed
+    from hydra.errors import HydraException
 
-    value = OverridesParser.create().parse_override(override).value()
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException as error:
+        hint = f"each folder needs quotes of its own inside those of the shell: \"{SEARCH_PATH}['~/options']\""
+        raise UserError(f"{override}: {hint}") from error
     folders = []
     for word in value if isinstance(value, list) else [value]:
         scheme, _, rest = str(word).rpartition("://")
