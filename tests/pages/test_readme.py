@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 
 from latentbench.cli.api import PAGE as API
 from latentbench.cli.api import api_page
-from latentbench.cli.compatibility import STORED_TABLE, compatibility_table, page_of_options
 from latentbench.cli.dashboard import to_overrides
 from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS, NOT_PUBLISHED
+from latentbench.compatibility.table import STORED_TABLE, compatibility_table, page_of_options
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.value_checks import check
@@ -69,7 +69,7 @@ ALL_RUNS = sorted({tuple(words) for path in DOCUMENTS for words in runs(path.rea
 
 
 def test_the_tables_of_options_and_of_what_fits_are_up_to_date() -> None:
-    update = "run `python -m latentbench.cli.compatibility`"
+    update = "run `python -m latentbench.compatibility.table`"
     assert OPTIONS.read_text(encoding="utf-8") == page_of_options(OPTIONS.read_text(encoding="utf-8")), update
     assert STORED_TABLE.read_text() == compatibility_table("simple") + "\n", update
 

@@ -34,7 +34,7 @@ def _check(arguments: list[str]) -> None:
     if importlib.util.find_spec("pytest") is None:
         raise UserError("the checks need pytest: pip install 'latentbench[check]'")
     # Imported here, so that --help and errors are quick.
-    from latentbench.cli.compatibility import compatibility_table
+    from latentbench.compatibility.table import compatibility_table
     from latentbench.contracts.run import passes
 
     if not passes(group, option):

@@ -1,6 +1,6 @@
 """The table of posteriors, priors and regularizers that fit together, as `Regularizer.refuses` decides it.
 
-`python -m latentbench.cli.compatibility` writes it anew to compatibility.txt, which `latentbench --help` shows without
+`python -m latentbench.compatibility.table` writes it anew to table.txt, which `latentbench --help` shows without
 importing torch, and to docs/options.md, with the list of options there. With options from outside the package the help
 has them in the table, too, which is then made once and kept in the user's cache.
 """
