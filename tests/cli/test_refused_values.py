@@ -191,7 +191,7 @@ def test_an_error_of_another_pipe_is_told(capsys: pytest.CaptureFixture[str]) ->
 
     reader, writer = os.pipe()
     with open(reader), open(writer, "w") as pipe, contextlib.redirect_stdout(pipe):
-        assert run_command("latentbench-tables", work, []) == 2
+        assert run_command("latentbench-tables", work, [], help_text=None) == 2
     assert capsys.readouterr().err == "latentbench-tables: a server ended\n"
 
 

@@ -22,11 +22,7 @@ table of what it fits is shown. Needs `pip install 'latentbench[check]'`. Exit c
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: every contract is kept; 1: one is not; 2: there is no such option."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-check", _check, arguments)
+    return run_command("latentbench-check", _check, arguments, help_text=HELP)
 
 
 def _check(arguments: list[str]) -> None:

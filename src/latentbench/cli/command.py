@@ -1,6 +1,7 @@
 """The exit code, the error message and the output of a command, and the folders of options that it names."""
 
 import contextlib
+import io
 import os
 import select
 import sys
@@ -9,11 +10,28 @@ from collections.abc import Callable, Iterator, Sequence
 from latentbench.errors import UserError
 
 
-def run_command(name: str, work: Callable[[list[str]], int | None], arguments: Sequence[str]) -> int:
+def run_command(
+    name: str,
+    work: Callable[[list[str]], int | None],
+    arguments: Sequence[str] | None,
+    *,
+    help_text: str | None,
+    needs_arguments: bool = True,
+) -> int:
     """Call `work` with the arguments, without those that name folders of options, which are searched from now on.
 
-    Returns: its exit code, or 2 after a one-line message if the user can fix the error.
+    arguments: None: those of the shell
+    help_text: what --help prints; None: `work` takes this flag, too
+    needs_arguments: without any, the help is printed
+    Returns: the exit code of `work`, or 2 after a one-line message if the user can fix the error.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character
+    if help_text and ({"-h", "--help"} & set(arguments) or (needs_arguments and not arguments)):
+        with output_may_be_cut():
+            print(help_text)
+        return 0
     # Imported here, so that --help is quick.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

@@ -1,9 +1,8 @@
 """`latentbench-dashboard`: a study's Weights & Biases workspace."""
 
-import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 
 HELP = """latentbench-dashboard: a study's Weights & Biases workspace, with panels of its logged runs.
 
@@ -23,14 +22,9 @@ key (`wandb login`, or WANDB_API_KEY).
 DRY_RUN = "--dry-run"
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or W&B cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-dashboard", _make, arguments)
+    return run_command("latentbench-dashboard", _make, arguments, help_text=HELP)
 
 
 def _make(arguments: Sequence[str]) -> None:

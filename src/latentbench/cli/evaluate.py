@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,14 +33,9 @@ MEASURING_KEYS = ("metric", "sampler", "features", "launcher", "logger", "thread
 SELECTING_KEYS = ("study", "output_dir")
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or a run cannot be used; otherwise as `launch`."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-evaluate", _evaluate, arguments)
+    return run_command("latentbench-evaluate", _evaluate, arguments, help_text=HELP)
 
 
 def _evaluate(arguments: list[str]) -> int:

@@ -1,11 +1,10 @@
 """`latentbench-log`: shows recorded runs in a logger, such as Weights & Biases, after they have ended."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-log: logs runs that have ended, such as those made with logger=none or without a network.
@@ -21,14 +20,9 @@ Numbers, images and reasons of failures are logged; the curves of the training a
 """
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or a record cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-log", _log, arguments)
+    return run_command("latentbench-log", _log, arguments, help_text=HELP)
 
 
 def _log(arguments: Sequence[str]) -> None:

@@ -1,9 +1,8 @@
 """`latentbench-report`: a study as one web page, from its records and their images alone."""
 
-import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.cli.tables import BESIDE_RECORDS, FROM_RECORDS
 
 HELP = """latentbench-report: a study as one web page, from its records and their images alone.
@@ -21,14 +20,9 @@ table.baseline  the value that names the baseline, such as vae; other rows are t
 """
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-report", _write, arguments)
+    return run_command("latentbench-report", _write, arguments, help_text=HELP, needs_arguments=False)
 
 
 def _write(arguments: list[str]) -> None:

@@ -1,11 +1,10 @@
 """`latentbench-sample`: draws images from a trained run."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.errors import UserError, check_whole_number
 
 HELP = """latentbench-sample: draws images from a trained run, into one picture.
@@ -23,14 +22,9 @@ out      the PNG to write
 DEFAULTS = {"n": "64", "sampler": "prior", "seed": "0", "out": "samples.png"}
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the run cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-sample", _sample, arguments)
+    return run_command("latentbench-sample", _sample, arguments, help_text=HELP)
 
 
 def _sample(arguments: Sequence[str]) -> None:

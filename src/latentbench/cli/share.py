@@ -1,12 +1,11 @@
 """`latentbench-share`: shares a trained run on the Hugging Face Hub, or as a folder."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-share: shares a trained run on the Hugging Face Hub.
@@ -25,14 +24,9 @@ DRY_RUN = "--dry-run"
 KEYS = ("repo", "out")
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command, the run or the Hub cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    return run_command("latentbench-share", _share, arguments)
+    return run_command("latentbench-share", _share, arguments, help_text=HELP)
 
 
 def _share(arguments: Sequence[str]) -> None:

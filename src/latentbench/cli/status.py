@@ -1,13 +1,11 @@
 """`latentbench-status`: the progress of a study."""
 
-import io
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.configuration.identity import method_words
 from latentbench.records.measuring import cells_to_measure
@@ -33,16 +31,9 @@ STATES = ("finished", "running", "interrupted", "trained", "failed", "refused", 
 UNFINISHED = ("running", "interrupted", "trained")  # shown by name
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the progress; exit code 2 if the command is not valid."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show every character of a reason
-    return run_command("latentbench-status", _show, arguments)
+    return run_command("latentbench-status", _show, arguments, help_text=HELP)
 
 
 def _show(arguments: Sequence[str]) -> None:

@@ -1,10 +1,8 @@
 """`latentbench-tables`: a study's table and figures, from its records alone."""
 
-import io
-import sys
 from collections.abc import Sequence
 
-from latentbench.cli.command import output_may_be_cut, run_command
+from latentbench.cli.command import run_command
 from latentbench.configuration.catalogue import option_description, option_files
 
 HELP = """latentbench-tables: a study's table and figures, from its records alone.
@@ -34,13 +32,9 @@ Studies:
 FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS = "+from=records", "+publish=false", "+to=null"
 
 
-@output_may_be_cut()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2: the command or the records cannot be used."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # some terminals cannot show the arrows in the table
-    return run_command("latentbench-tables", _help_or_write, arguments)
+    return run_command("latentbench-tables", _help_or_write, arguments, help_text=None)
 
 
 def _help_or_write(arguments: list[str]) -> None:
