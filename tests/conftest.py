@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
+from wandb.sdk.lib.service.service_process import ServiceProcess
 
 from commands import SWEEP_OF_SMALL_RUNS, latentbench, metrics_of_runs
 from latentbench.contracts.fixtures import nothing_in_the_users_cache, same_random_numbers
@@ -31,6 +33,15 @@ def metrics_of_a_whole_sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return metrics
 
 
+def _end_service(self: ServiceProcess) -> int:
+    """Wait for W&B's process to end; it seldom misses that it is told to, and would never end."""
+    try:
+        return self._process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        self._process.kill()
+        return self._process.wait()
+
+
 @pytest.fixture
 def no_wandb_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """W&B freshly started, without an account, settings or a server; in an empty folder."""
@@ -42,6 +53,7 @@ def no_wandb_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ServiceProcess, "join", _end_service)
     wandb.teardown()
     weights_and_biases._can_log_in.cache_clear()
     yield
