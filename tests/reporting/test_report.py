@@ -20,6 +20,7 @@ from PIL import Image
 from browser import ENTER, MISSING, SPACE, Browser
 from example_records import a_record
 from latentbench.cli.report import main
+from latentbench.reporting.columns import Measures
 from latentbench.reporting.findings import find
 from latentbench.reporting.formats import to_markdown
 from latentbench.reporting.page import to_html
@@ -103,7 +104,9 @@ def a_study(folder: Path) -> Path:
 
 
 def html_of(folder: Path, **given: Any) -> tuple[str, Summary]:
-    summary = summarize(load_records(folder)[0], rows=["method"], baseline="vae")
+    summary = summarize(
+        load_records(folder)[0], rows=["method"], baseline="vae", measures=Measures(primary="fid/prior")
+    )
     axes = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
     made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], axes=axes)
     return to_html(summary, made, folder, **({"title": "s"} | given)), summary
@@ -153,7 +156,8 @@ def test_the_first_table_shows_differences_and_which_are_clear(study: Path) -> N
     page, summary = page_of(study)
     (found,) = find(summary)
     assert list(found.differences.values()) == [pytest.approx(80.25)]
-    assert cells_of(page, "ae")[2] == "101 ± 3† +80.2 worse"
+    interval = next(row.cells["fid/prior"].difference_interval for row in summary.rows if row.name == "ae")
+    assert cells_of(page, "ae")[2] == f"101 ± 3† +80.2 ± {interval:.2g} worse"
     assert cells_of(page, "vae")[2] == "21 ± 2 best"
 
 

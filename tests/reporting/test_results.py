@@ -13,6 +13,7 @@ from latentbench.configuration import catalogue, compose
 from latentbench.configuration.compose import compose_config
 from latentbench.records.store import load_records
 from latentbench.reporting import plots
+from latentbench.reporting.columns import Measures
 from latentbench.reporting.formats import to_markdown
 from latentbench.reporting.summarize import summarize
 
@@ -83,7 +84,10 @@ def test_the_readme_shows_the_published_table() -> None:
     assert not unreadable
     table = compose_config(["sweep=quick"]).table
     order = {"method": list(dict.fromkeys(line.split("|")[1].strip() for line in readme_table()[2:]))}
-    whole = summarize(records, rows=["method"], columns=table.columns, order=order, baseline=table.baseline)
+    measures = Measures(primary=table.primary, secondary=table.secondary)
+    whole = summarize(
+        records, rows=["method"], columns=table.columns, order=order, baseline=table.baseline, measures=measures
+    )
     part = [column for key in README_COLUMNS for column in whole.columns if column.key == key]
     made = to_markdown(dataclasses.replace(whole, columns=part), title="quick")
     assert readme_table() == [line for line in made.splitlines() if line.startswith("|")]

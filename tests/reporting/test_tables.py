@@ -346,6 +346,7 @@ def test_refused_failed_and_skipped_runs_are_shown_with_their_reasons() -> None:
         "failed: method=vae, 1 run: diverged",
         "refused: method=bad, 3 runs: no fit",
         "skipped: rate/test of ae; vae: no density",
+        "not all seeds of vae are finished: neither best row nor rank, since those left may be the lucky ones",
     } == set(summary.notes)
 
 

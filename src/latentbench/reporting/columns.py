@@ -8,16 +8,24 @@ from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
 
+PRIMARY, SECONDARY = "primary", "secondary"
+MAX_SECONDARY = 4  # more tests could each show less
+
 UnitsAndDirection = tuple[str, bool | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-    """A metric of the table; `higher_is_better` is None if neither direction is better."""
+    """A metric of the table.
+
+    higher_is_better: None if neither direction is better
+    measure: `primary` or `secondary` if the study tests it; empty: it is only shown
+    """
 
     key: str
     units: str = ""
     higher_is_better: bool | None = None
+    measure: str = ""
 
     @property
     def heading(self) -> str:
@@ -30,7 +38,27 @@ class Column:
         return self.higher_is_better is not None and not self.key.endswith("/real")
 
 
-def choose_columns(records: Sequence[Record], keys: Sequence[str] | None) -> tuple[list[Column], list[str]]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measures:
+    """What a study tests: one primary measure and a few secondary ones. Raises: UserError if there are too many."""
+
+    primary: str | None = None
+    secondary: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.secondary) > MAX_SECONDARY:
+            raise UserError(f"table.secondary: {len(self.secondary)} measures; name {MAX_SECONDARY} at most")
+        if self.primary in self.secondary:
+            raise UserError(f"table.secondary: {self.primary} is the primary measure already; leave it out")
+
+    def of(self, key: str) -> str:
+        """What a metric is to the study."""
+        return PRIMARY if key == self.primary else SECONDARY if key in self.secondary else ""
+
+
+def choose_columns(
+    records: Sequence[Record], keys: Sequence[str] | None, measures: Measures
+) -> tuple[list[Column], list[str]]:
     """The columns of a table, and notes on those that cannot be shown or ranked.
 
     keys: the metrics to show; None: every metric that was recorded. A metric that was skipped everywhere is a column.
@@ -53,7 +81,10 @@ def choose_columns(records: Sequence[Record], keys: Sequence[str] | None) -> tup
         for key in keys
         if len(facts.get(key.split("/")[0], ())) > 1
     ]
-    return [_column(key, facts) for key in keys], notes
+    columns = [dataclasses.replace(_column(key, facts), measure=measures.of(key)) for key in keys]
+    if measures.primary and not any(column.measure == PRIMARY for column in columns):
+        notes.append(f"the primary measure {measures.primary} (table.primary) is not a column")
+    return columns, notes
 
 
 def describe_column(records: Sequence[Record], key: str) -> Column:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from latentbench.reporting.columns import Column
-from latentbench.reporting.significance import LEVEL, holm, mean_ranks, paired_p_value
-from latentbench.reporting.summary import Row, Scale, format_value
+from latentbench.reporting.columns import PRIMARY, SECONDARY, Column
+from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm, mean_ranks
+from latentbench.reporting.summary import Cell, Row, Scale, format_value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,20 +17,25 @@ class BaselineTests:
     """The tests against the baseline, for the note below the table.
 
     baseline: the description of the row or rows that others were tested against
-    seed_counts: every number of common seeds in these tests
-    max_tests: the largest number of tests in one column of one scale
+    counts: `primary` and `secondary` -> the number of tests, if there are any
+    visible: the difference of the primary measure that would be marked even in the first step of Holm's correction:
+        the median over its tests; nan if there is none
     """
 
     baseline: str
-    seed_counts: set[int]
-    max_tests: int
+    counts: dict[str, int]
+    visible: float
 
 
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
-    """Mark the best mean of every column and scale, if it has a direction and two rows or more have a number."""
+    """Mark the best mean of every column and scale, if it has a direction and two rows or more have a number.
+
+    A row of which not all seeds are finished is not the best.
+    """
     for scale in scales:
+        rows = [row for row in scale.rows if row.is_complete]
         for column in columns:
-            cells = [row.cells[column.key] for row in scale.rows if not math.isnan(row.cells[column.key].mean)]
+            cells = [row.cells[column.key] for row in rows if not math.isnan(row.cells[column.key].mean)]
             if not column.is_ranked or len(cells) < 2:
                 continue
             means = [cell.mean for cell in cells]
@@ -42,18 +48,21 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
     """Set the mean rank of every row. Returns: the numbers of columns averaged over, one per scale.
 
     Only columns in which every row of the scale has a number are averaged over, since ranks over different columns
-    cannot be compared; rows without any number are ignored and have no rank. Ranks need two rows and two columns.
+    cannot be compared. Rows without any number are ignored and have no rank, and so are rows of which not all seeds are
+    finished. Ranks need two rows and two columns.
     """
     ranking = [column for column in columns if column.is_ranked]
     signs = np.array([1.0 if column.higher_is_better else -1.0 for column in ranking])
     counts = set()
     for scale in scales:
-        means = np.array([[row.cells[column.key].mean for column in ranking] for row in scale.rows])
+        rows = [row for row in scale.rows if row.is_complete]
+        means = np.array([[row.cells[column.key].mean for column in ranking] for row in rows])
+        means = means.reshape(len(rows), len(ranking))
         has_numbers = ~np.isnan(means).all(axis=1)
         is_full = ~np.isnan(means[has_numbers]).any(axis=0)
         scores = (means * signs)[has_numbers][:, is_full]
         if min(scores.shape) >= 2:
-            ranked = [row for row, has_number in zip(scale.rows, has_numbers, strict=True) if has_number]
+            ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
             for row, rank in zip(ranked, mean_ranks(scores), strict=True):
                 row.rank = float(rank)
             counts.add(scores.shape[1])
@@ -61,7 +70,10 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
 
 
 def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], baseline: str) -> BaselineTests | None:
-    """Test every row against its baseline and mark significant differences; None if no row matches `baseline`.
+    """The differences of every row from its baseline; marks the significant ones of the measures that the study tests.
+
+    The probability of a wrong mark in the whole table, all scales together, is `LEVEL` at most: Holm's correction, with
+    half of the level for the primary measure and half for the secondary ones. None if no row matches `baseline`.
 
     The baseline rows have the value `baseline` in the first row key in which any row has that value. If a scale has
     several, a row is tested against the one with the same values of all other row keys.
@@ -79,16 +91,23 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
         _assign_baselines(scale.rows, texts, baseline_key, baseline)
     other_keys = [key for key in keys_within_scale if key != baseline_key]
     has_several = len({row.baseline for row in texts if row.baseline}) > len(scales)
-    seed_counts: set[int] = set()
-    max_tests = 0
+    tests: dict[str, list[tuple[Cell, Difference]]] = {}
     for scale in scales:
         for column in columns:
-            if not column.key.endswith("/real"):
-                tests = _test_column(scale.rows, column.key)
-                seed_counts |= set(tests)
-                max_tests = max(max_tests, len(tests))
-    description = f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several
-    return BaselineTests(baseline=description, seed_counts=seed_counts, max_tests=max_tests)
+            found = [] if column.key.endswith("/real") else _differences(scale.rows, column.key)
+            if column.measure and found:
+                tests.setdefault(column.measure, []).extend(found)
+    for measured in tests.values():
+        p_values = [len(tests) * p for p in holm([found.p for _, found in measured])]
+        for (cell, _), p in zip(measured, p_values, strict=True):
+            cell.p, cell.differs = min(1.0, p), p < LEVEL
+    # The largest p value that passes Holm's first step, on either side.
+    visible = [found.half_width(LEVEL / (2 * len(tests) * len(tests[PRIMARY]))) for _, found in tests.get(PRIMARY, [])]
+    return BaselineTests(
+        baseline=f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several,
+        counts={measure: len(tests[measure]) for measure in (PRIMARY, SECONDARY) if measure in tests},
+        visible=statistics.median(visible or [math.nan]),
+    )
 
 
 def _assign_baselines(
@@ -102,15 +121,14 @@ def _assign_baselines(
                 row.baseline = (alike or baselines)[0]
 
 
-def _test_column(rows: Sequence[Row], metric: str) -> list[int]:
-    """Test a metric of all rows that have a baseline, with Holm's correction.
-
-    Returns: the number of common seeds of each test.
-    """
-    values = {row: row.by_seed(metric) for row in rows}
-    pairs = [(row, row.baseline) for row in rows if row.baseline]
-    tests = [paired_p_value(values[row], values[baseline]) for row, baseline in pairs]
-    for (row, _), p in zip(pairs, holm([p for p, _ in tests]), strict=True):
-        row.cells[metric].p = p
-        row.cells[metric].differs = p < LEVEL
-    return [n for p, n in tests if not math.isnan(p)]
+def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Difference]]:
+    """The difference of a metric of every row from its baseline, which its cell gets; rows without one are left out."""
+    numbers = {row: row.numbers(metric) for row in rows}
+    spread = fit_spread(numbers.values())
+    found = []
+    for row in rows:
+        if row.baseline and (of_row := difference(numbers[row], numbers[row.baseline], spread)):
+            cell = row.cells[metric]
+            cell.difference, cell.difference_interval = of_row.mean, of_row.half_width()
+            found.append((cell, of_row))
+    return found

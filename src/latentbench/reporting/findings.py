@@ -1,8 +1,8 @@
 """The findings of a study in sentences: the best rows, rows that may be the best, and differences from the baseline.
 
-Significant differences from the baseline are those that the table marks: paired t tests with Holm's correction. Which
-rows may be the best is decided by Welch's t test: with three seeds, a paired test could rule out almost no row. A row
-whose number has a caveat, such as a loose bound, is not judged, only listed.
+Significant differences from the baseline are those that the table marks. Which rows may be the best is decided by the
+same t tests between all rows of a column. A row whose number has a caveat, such as a loose bound, or of which not all
+seeds are finished is not judged, only listed.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentbench.reporting.columns import Column
-from latentbench.reporting.significance import LEVEL, welch_interval
+from latentbench.reporting.columns import MAX_SECONDARY, PRIMARY, SECONDARY, Column
+from latentbench.reporting.significance import LEVEL, Spread, difference, fit_spread
 from latentbench.reporting.summary import Row, Scale, Summary
 
-# Main column -> its title. These come first on the page.
+# Metric -> its title, where it is a main measure.
 MAIN_TITLES = {
     "fid/prior": "Samples of the prior",
     "fid/gmm": "Samples of a mixture fitted to the latents",
@@ -48,7 +48,7 @@ class Finding:
 
     best: rows with the best mean
     candidates: judged rows that may be the best, including `best`; ruled_out: all other judged rows
-    with_caveat: rows that were not judged, since one of their runs has a caveat
+    with_caveat: rows that were not judged, since one of their runs has a caveat or is not finished
     differences: row -> its mean minus the mean of its baseline, for every judged row with a judged baseline
     better, worse: rows that differ significantly from their baseline
     """
@@ -111,10 +111,10 @@ def _join(words: Sequence[str]) -> str:
 
 
 def main_columns(summary: Summary) -> list[Column]:
-    """The columns of `MAIN_TITLES` that the table has; if it has none, the first columns with a direction."""
+    """The primary measure and the secondary ones; in a table without them the first columns with a direction."""
     ranking = [column for column in summary.columns if column.is_ranked]
-    by_key = {column.key: column for column in ranking}
-    return [by_key[key] for key in MAIN_TITLES if key in by_key] or ranking[: len(MAIN_TITLES)]
+    measures = [column for measure in (PRIMARY, SECONDARY) for column in ranking if column.measure == measure]
+    return measures or ranking[: 1 + MAX_SECONDARY]
 
 
 def sections(summary: Summary) -> dict[str, list[Column]]:
@@ -131,8 +131,12 @@ def sections(summary: Summary) -> dict[str, list[Column]]:
 
 def _finding(scale: Scale, column: Column) -> Finding:
     key = column.key
-    numbers = {row: list(row.by_seed(key).values()) for row in scale.rows}
-    with_caveat = [row for row, values in numbers.items() if values and any(key in run.caveats for run in row.runs)]
+    numbers = {row: row.numbers(key) for row in scale.rows}
+    with_caveat = [
+        row
+        for row, values in numbers.items()
+        if values and (not row.is_complete or any(key in run.caveats for run in row.runs))
+    ]
     judged = {row: values for row, values in numbers.items() if values and row not in with_caveat}
     means = {row: float(np.mean(values)) for row, values in judged.items()}
     sign = 1.0 if column.higher_is_better else -1.0
@@ -143,12 +147,12 @@ def _finding(scale: Scale, column: Column) -> Finding:
     # The true best row is ruled out only if another row wrongly beats it, which each does with probability `tail` at
     # most. So the candidates include it with 95 % confidence. A row that the table marks as worse is ruled out, too.
     tail = LEVEL / max(1, len(judged) - 1)
+    spread = fit_spread(numbers.values())
     beaten = {*worse, *(row.baseline for row in better)}
     ruled_out = [
         row
         for row, values in judged.items()
-        if row in beaten
-        or any(sign * (means[other] - means[row]) > welch_interval(judged[other], values, tail) for other in judged)
+        if row in beaten or any(_exceeds(judged[other], values, sign, spread, tail) for other in judged)
     ]
     highest = max((sign * mean for mean in means.values()), default=0.0)
     return Finding(
@@ -163,3 +167,9 @@ def _finding(scale: Scale, column: Column) -> Finding:
         better=better,
         worse=worse,
     )
+
+
+def _exceeds(values: Sequence[float], others: Sequence[float], sign: float, spread: Spread, tail: float) -> bool:
+    """Whether the mean of `values` is better than that of `others`, by more than chance."""
+    found = difference(values, others, spread)
+    return found is not None and sign * found.mean > found.half_width(tail)

@@ -1,5 +1,6 @@
 """The notes below a table: what its numbers mean, what is missing and why, and what may not be compared."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -7,10 +8,12 @@ import numpy as np
 
 from latentbench.configuration.identity import method_words
 from latentbench.records.record import Record
+from latentbench.reporting.columns import PRIMARY
 from latentbench.reporting.comparison import BaselineTests
-from latentbench.reporting.significance import LEVEL, min_standard_errors
+from latentbench.reporting.significance import LEVEL
 from latentbench.reporting.summary import Row, Summary
 
+ACTIVE_UNITS = "active_units/test"
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
@@ -42,15 +45,27 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
     if tests is None:
         keys = " or ".join(key for key in summary.keys if key not in summary.scale_keys)
         return [f"no row matches the baseline {summary.baseline} (table.baseline) in {keys}: no difference was tested"]
-    if not tests.max_tests:
-        return [f"no difference from {tests.baseline} was tested: a test needs two or more common seeds"]
-    n, m = max(tests.seed_counts), tests.max_tests
-    counts = " or ".join(map(str, sorted(tests.seed_counts)))
-    return [
-        f"\N{DAGGER}: differs from {tests.baseline} by a two-sided paired t test over common seeds (n = {counts}), "
-        f"p < {LEVEL:g} after Holm's correction over the rows of a column (at most {m}). With n = {n}, the clearest of "
-        f"{m} must be {min_standard_errors(n, m):.1f} standard errors from 0 to be marked: unmarked rows may differ too"
+    if not tests.counts:
+        why = (
+            "a test needs two or more seeds of either, and a column that is a measure (table.primary, table.secondary)"
+        )
+        return [f"no difference from {tests.baseline} was tested: {why}"]
+    names = {measure: [c.key for c in summary.columns if c.measure == measure] for measure in tests.counts}
+    shares = " and half for ".join(
+        f"{', '.join(names[measure])} ({measure}; {_count(n, 'test')})" for measure, n in tests.counts.items()
+    )
+    notes = [
+        f"\N{DAGGER}: differs from {tests.baseline} by two-sided t tests, seeds unpaired, variances shrunk towards "
+        f"those of the other rows; p < {LEVEL:g} for the whole table by Holm's correction, "
+        f"{'half' if len(names) > 1 else 'all'} of it for {shares}. Other columns are not tested: table.csv has the "
+        "interval of every difference"
     ]
+    if not math.isnan(tests.visible):
+        notes[0] += (
+            f". In {names[PRIMARY][0]} a row that differs by {tests.visible:.2g} is marked whatever the others do "
+            "(median over rows): unmarked rows may differ, too"
+        )
+    return notes
 
 
 def unfinished(summary: Summary) -> list[str]:
@@ -92,6 +107,26 @@ def caveats(summary: Summary) -> list[str]:
         if texts:
             notes.append(f"caveat: {column.key} of {_join_rows(texts, summary.rows)}: {next(iter(texts.values()))}")
     return notes
+
+
+def collapsed(summary: Summary) -> list[str]:
+    """The rows with a run whose latents carry nothing: no active unit."""
+    labels = [row.label for row in summary.rows if any(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished)]
+    if not labels:
+        return []
+    return [
+        f"caveat: {_join_rows(labels, summary.rows)}: a model with no active latent unit (posterior collapse): its "
+        "decoder ignores the latents, so that all its samples and reconstructions are nearly the same image"
+    ]
+
+
+def incomplete(summary: Summary) -> list[str]:
+    """The rows that are no best row and have no rank, since not all their runs are finished."""
+    labels = [row.label for row in summary.rows if row.finished and not row.is_complete]
+    if not labels:
+        return []
+    rows = _join_rows(labels, summary.rows)
+    return [f"not all seeds of {rows} are finished: neither best row nor rank, since those left may be the lucky ones"]
 
 
 def _join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:

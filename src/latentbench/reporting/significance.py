@@ -1,17 +1,18 @@
 """Confidence intervals, tests and ranks: pure functions of numbers."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import (
-    stdtr,
-    stdtrit,
-)  # the CDF of Student's t and its inverse; importing scipy.stats takes a second longer
+
+# stdtr and stdtrit are the CDF of Student's t and its inverse; importing scipy.stats takes a second longer.
+from scipy.special import polygamma, psi, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # significance level: the probability of calling a difference significant if there is none
+MIN_ROWS = 3  # whose variances can say how much variances scatter
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -33,33 +34,100 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, int]:
     return mean, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(n), n
 
 
-def paired_p_value(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, int]:
-    """Two-sided p value of a paired t test over the n seeds that `values` and `baseline` share, and n.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How the variances of rows scatter around a common one: as scaled inverse chi-squared variables.
 
-    t = mean(d) / (s / sqrt(n)) with n - 1 degrees of freedom, d the differences and s their standard deviation. nan
-    if there are fewer than two pairs or the differences do not vary. Source: Student (1908).
+    variance, freedom: the common variance and its weight in degrees of freedom; inf if the rows' variances differ by no
+        more than chance, 0 if there are too few rows to tell
+    total: the degrees of freedom of all rows
     """
-    differences = [values[seed] - baseline[seed] for seed in values.keys() & baseline.keys()]
-    n = len(differences)
-    if n < 2 or max(differences) - min(differences) <= 1e-12 * max(map(abs, differences)):  # equal up to rounding
-        return math.nan, n
-    mean, deviation = mean_and_deviation(differences)
-    return 2 * float(stdtr(n - 1, -abs(mean / (deviation / math.sqrt(n))))), n
+
+    variance: float
+    freedom: float
+    total: int
+
+    def shrink(self, values: Sequence[float]) -> tuple[float, float]:
+        """The variance of a row, shrunk towards the common one, and its degrees of freedom.
+
+        (d0 s0^2 + d s^2) / (d0 + d) and d0 + d, with d = n - 1 and s^2 the row's own. Source: Smyth (2004), equation 3.
+        """
+        own, d = mean_and_deviation(values)[1] ** 2, len(values) - 1
+        if math.isinf(self.freedom):
+            return self.variance, self.total
+        return (self.freedom * self.variance + d * own) / (self.freedom + d), min(self.freedom + d, self.total)
 
 
-def welch_interval(values: Sequence[float], others: Sequence[float], tail: float) -> float:
-    """Half-width of the confidence interval of a difference of two means, with probability `tail` beyond either end.
+def fit_spread(rows: Iterable[Sequence[float]]) -> Spread:
+    """Estimate the scatter of variances from the values of rows; rows of fewer than two values do not count.
 
-    The variances may differ. nan if either has fewer than two values, or if neither varies.
-    Source: Welch (1947), The generalization of Student's problem.
+    The mean and the variance of log s^2 over rows give the common variance and its degrees of freedom.
+    Source: Smyth (2004), Linear models and empirical Bayes methods, section 6.2.
     """
-    if min(len(values), len(others)) < 2:
-        return math.nan
-    squares = [mean_and_deviation(numbers)[1] ** 2 / len(numbers) for numbers in (values, others)]
-    if sum(squares) == 0:
-        return math.nan
-    freedom = sum(squares) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (values, others), strict=True))
-    return float(stdtrit(freedom, 1 - tail)) * math.sqrt(sum(squares))
+    squares = [(mean_and_deviation(values)[1] ** 2, len(values) - 1) for values in rows if len(values) > 1]
+    total = sum(d for _, d in squares)
+    half = np.array([d / 2 for square, d in squares if square > 0])
+    if len(half) < MIN_ROWS:
+        return Spread(variance=0.0, freedom=0.0, total=total)
+    logs = np.log([square for square, _ in squares if square > 0]) - psi(half) + np.log(half)
+    excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    if excess <= 0:
+        return Spread(variance=sum(d * square for square, d in squares) / total, freedom=math.inf, total=total)
+    half_freedom = _inverse_trigamma(excess)
+    variance = math.exp(logs.mean() + psi(half_freedom) - math.log(half_freedom))
+    return Spread(variance=variance, freedom=2 * half_freedom, total=total)
+
+
+def _inverse_trigamma(value: float) -> float:
+    """The x > 0 at which the derivative of psi is `value`: Newton's method, monotone from this start (Smyth 2004)."""
+    x, step = 0.5 + 1 / value, math.inf
+    while abs(step) > 1e-9 * x:
+        trigamma = float(polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        x += step
+    return x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The difference of two means, its standard error and the degrees of freedom of that."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def p(self) -> float:
+        """The two-sided p value of a t test."""
+        return 2 * float(stdtr(self.freedom, -abs(self.mean / self.error)))
+
+    def half_width(self, tail: float = (1 - CONFIDENCE) / 2) -> float:
+        """Half-width of the confidence interval with probability `tail` beyond either end."""
+        return float(stdtrit(self.freedom, 1 - tail)) * self.error
+
+
+def difference(values: Sequence[float], baseline: Sequence[float], spread: Spread) -> Difference | None:
+    """The mean of a row minus that of its baseline; None with fewer than two values in either, or if neither varies.
+
+    Seeds are not paired: they have no common effect on two methods. Variances are shrunk, but the baseline's is not
+    taken below its own, since it takes part in every test. Degrees of freedom are Welch's, at most those of the row
+    with more. docs/statistics.md shows by simulation that such tests keep their level.
+    """
+    if min(len(values), len(baseline)) < 2:
+        return None
+    variance, freedom = spread.shrink(values)
+    of_baseline, freedom_of_baseline = spread.shrink(baseline)
+    mean, deviation = mean_and_deviation(baseline)
+    if deviation**2 > of_baseline:
+        of_baseline, freedom_of_baseline = deviation**2, len(baseline) - 1
+    squares = variance / len(values), of_baseline / len(baseline)
+    error = math.sqrt(sum(squares))
+    if error <= 1e-12 * max(map(abs, (*values, *baseline))):  # equal up to rounding
+        return None
+    welch = error**4 / (squares[0] ** 2 / freedom + squares[1] ** 2 / freedom_of_baseline)
+    return Difference(
+        mean=mean_and_deviation(values)[0] - mean, error=error, freedom=min(welch, max(freedom, freedom_of_baseline))
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -75,11 +143,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(tested) - position) * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def min_standard_errors(n: int, tests: int) -> float:
-    """The smallest |mean| / standard error of n differences that passes Holm's first step among `tests` tests."""
-    return float(stdtrit(n - 1, 1 - LEVEL / (2 * tests)))
 
 
 def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

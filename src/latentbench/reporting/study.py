@@ -14,6 +14,7 @@ from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.records.store import load_records
 from latentbench.records.wandb_records import load_wandb_records
+from latentbench.reporting.columns import Measures
 from latentbench.reporting.study_figures import make_figures
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Summary
@@ -97,6 +98,9 @@ def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, d
         columns=names(config, "table.columns"),
         order={str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()},
         baseline=OmegaConf.select(config, "table.baseline"),
+        measures=Measures(
+            primary=OmegaConf.select(config, "table.primary"), secondary=names(config, "table.secondary") or []
+        ),
     )
     samples = names(config, "table.samples") or []
     figures, missing = make_figures(summary, study.folder, samples=samples, axes=figure_axes(config))

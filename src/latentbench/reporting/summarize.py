@@ -9,7 +9,7 @@ from typing import Any
 
 from latentbench.records.record import Record
 from latentbench.reporting import notes
-from latentbench.reporting.columns import Column, choose_columns
+from latentbench.reporting.columns import Column, Measures, choose_columns
 from latentbench.reporting.comparison import compare_with_baseline, mark_best, rank_rows
 from latentbench.reporting.grouping import Grouping, RowValues, group_runs
 from latentbench.reporting.significance import mean_interval
@@ -23,17 +23,19 @@ def summarize(
     columns: Sequence[str] | None = None,
     order: Mapping[str, Sequence[str]] | None = None,
     baseline: Any = None,
+    measures: Measures | None = None,
 ) -> Summary:
     """The table of a study: a row per value of `rows`, a column per metric (None: every metric that was recorded).
 
     order: row key -> its values in the order in which rows are shown, as the study's grid lists them; others are sorted
     baseline: a value of a row key; every row is tested against the row with this value or, if there are several,
         against the one whose other row keys are equal (None: no tests)
+    measures: the metrics that are tested (None: no metric)
 
     Raises: UserError if a key of `rows` is in no record.
     """
     grouping = group_runs(records, rows)
-    table_columns, column_notes = choose_columns(records, columns)
+    table_columns, column_notes = choose_columns(records, columns, measures or Measures())
     scales = _make_scales(grouping, table_columns, order or {})
     mark_best(scales, table_columns)
     rank_counts = rank_rows(scales, table_columns)
@@ -48,8 +50,9 @@ def summarize(
     )
     summary.notes.extend(
         notes.features_and_counts(records) + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests)
-        + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary) + column_notes
-        + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records) + notes.unequal_floors(summary)
+        + notes.collapsed(summary) + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary)
+        + notes.caveats(summary) + column_notes + notes.added_keys(summary, rows) + grouping.repeats
+        + notes.versions(records) + notes.unequal_floors(summary)
     )  # fmt: skip
     return summary
 
@@ -96,7 +99,8 @@ def _make_row(
     finished = [run for run in runs if run.status == "finished"]
     cells = {}
     for column in columns:
-        mean, interval, n = mean_interval([run.metrics[column.key] for run in finished if column.key in run.metrics])
+        numbers = [run.metrics[column.key] for run in finished if column.key in run.metrics]
+        mean, interval, n = mean_interval(numbers)
         cells[column.key] = Cell(mean=mean, interval=interval, n=n)
     return Row(
         index=index,

@@ -19,7 +19,9 @@ FLOOR = "floor"  # the status of a row of real images
 class Cell:
     """A metric of a row: mean over its finished runs, half-width of the 95 % confidence interval, number of runs.
 
-    p: p value of the test against the baseline, after Holm's correction; nan if there was no test
+    difference, difference_interval: its mean minus that of its baseline, and the half-width of the 95 % confidence
+        interval of that; nan without a baseline or with fewer than two seeds
+    p: p value of the difference, adjusted for all tests of the table; nan if the study does not test the metric
     is_best: whether no row of the scale has a better mean
     differs: whether the row differs significantly from its baseline
     """
@@ -27,6 +29,8 @@ class Cell:
     mean: float = math.nan
     interval: float = math.nan
     n: int = 0
+    difference: float = math.nan
+    difference_interval: float = math.nan
     p: float = math.nan
     is_best: bool = False
     differs: bool = False
@@ -81,14 +85,19 @@ class Row:
         """Its value of the first row key."""
         return label_of(dict([next(iter(self.values.items()))]))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its runs are finished: the seeds that are left of others are chosen by what failed."""
+        return len(self.finished) == len(self.runs)
+
     @functools.cached_property
     def finished(self) -> list[Record]:
         """Its finished runs."""
         return [run for run in self.runs if run.status == "finished"]
 
-    def by_seed(self, metric: str) -> dict[int, float]:
-        """Seed -> value of a metric in its finished runs."""
-        return {run.choices["seed"]: run.metrics[metric] for run in self.finished if metric in run.metrics}
+    def numbers(self, metric: str) -> list[float]:
+        """The values of a metric in its finished runs."""
+        return [run.metrics[metric] for run in self.finished if metric in run.metrics]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +154,8 @@ class Summary:
         """The table in full precision.
 
         Columns: <row key>…, status, seeds (finished), runs (all), rank (mean over metrics), and <metric>.mean,
-        <metric>.ci95 (half-width), <metric>.n and, where there is a baseline, <metric>.p (adjusted).
+        <metric>.ci95 (half-width), <metric>.n and, where there is a baseline, <metric>.difference, its .ci95 and, of
+        the measures that the study tests, <metric>.p (adjusted).
         """
         lines = self.lines
         # with dtype object the empty cells of a floor do not turn whole numbers into floats
@@ -164,7 +174,12 @@ class Summary:
             content[f"{column.key}.ci95"] = np.array([cell.interval for cell in cells], dtype=float)
             content[f"{column.key}.n"] = np.array([cell.n for cell in cells], dtype=int)
             if self.baseline is not None:
-                content[f"{column.key}.p"] = np.array([cell.p for cell in cells], dtype=float)
+                differences = np.array([cell.difference for cell in cells], dtype=float)
+                content[f"{column.key}.difference"] = differences
+                intervals = np.array([cell.difference_interval for cell in cells], dtype=float)
+                content[f"{column.key}.difference.ci95"] = intervals
+                if column.measure:
+                    content[f"{column.key}.p"] = np.array([cell.p for cell in cells], dtype=float)
         return pd.DataFrame(content)
 
 

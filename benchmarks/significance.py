@@ -1,0 +1,129 @@
+"""How often tests of a table against its baseline are wrong and right: writes the tables of docs/statistics.md anew.
+
+    python benchmarks/significance.py
+
+By simulation with normal numbers, and from the published records. Takes ten minutes.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from latentbench.configuration.compose import compose_config
+from latentbench.records.store import load_records
+from latentbench.reporting.grouping import group_runs
+from latentbench.reporting.significance import LEVEL, difference, fit_spread, holm
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "statistics.md"
+TABLES = 1000  # simulated tables of each kind
+SHIFT = 6.0  # of the one row that differs, in standard errors of its difference from the baseline
+
+Rows = NDArray[np.float64]  # (rows, seeds); the first row is the baseline
+
+# Kind of column -> the variance of each row.
+SCATTER: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = {
+    "equal variances": lambda random, n: np.ones(n),
+    "variances scattered a little": lambda random, n: 4 / random.chisquare(4, n),
+    "variances scattered widely": lambda random, n: 1 / random.chisquare(1, n),
+    "log-normal variances": lambda random, n: np.exp(random.normal(0, 2, n)),
+    "a fifth of the rows 100 times noisier": lambda random, n: np.where(random.random(n) < 0.2, 1e4, 1.0),
+    "baseline 3 times noisier": lambda random, n: np.array([9.0, *np.ones(n - 1)]),
+    "baseline 10 times noisier": lambda random, n: np.array([100.0, *np.ones(n - 1)]),
+    "baseline 10 times quieter": lambda random, n: np.array([0.01, *np.ones(n - 1)]),
+}
+
+
+def paired(rows: Rows) -> list[float]:
+    """Student's test of differences by seed."""
+    return list(scipy.stats.ttest_rel(rows[1:], rows[:1], axis=1).pvalue)
+
+
+def welch(rows: Rows) -> list[float]:
+    """Welch's test with each row's own variance."""
+    return list(scipy.stats.ttest_ind(rows[1:], rows[:1], axis=1, equal_var=False).pvalue)
+
+
+def pooled(rows: Rows) -> list[float]:
+    """Student's test with one variance of all rows."""
+    n_rows, n = rows.shape
+    error = math.sqrt(2 * rows.var(axis=1, ddof=1).mean() / n)
+    return list(2 * scipy.stats.t.sf(abs(rows[1:].mean(1) - rows[0].mean()) / error, n_rows * (n - 1)))
+
+
+def shrunk(rows: Rows) -> list[float]:
+    """latentbench's test."""
+    values = rows.tolist()
+    spread = fit_spread(values)
+    found = [difference(of_row, values[0], spread) for of_row in values[1:]]
+    return [of_row.p if of_row else math.nan for of_row in found]
+
+
+TESTS: dict[str, Callable[[Rows], list[float]]] = {"paired": paired, "Welch": welch, "pooled": pooled, "shrunk": shrunk}
+
+
+def simulate() -> list[list[str]]:
+    """Rows, seeds, kind of column; for each test how many tables it marks wrongly, and in how many it finds the row."""
+    lines = []
+    for n_rows, n, kind in itertools.product((9, 38), (3, 5, 10), SCATTER):
+        random = np.random.default_rng(0)
+        wrong, found = dict.fromkeys(TESTS, 0), dict.fromkeys(TESTS, 0)
+        for _ in range(TABLES):
+            variances = SCATTER[kind](random, n_rows)
+            rows = random.normal(size=(n_rows, n)) * np.sqrt(variances)[:, None]
+            shifted = rows.copy()
+            shifted[1] += SHIFT * math.sqrt((variances[0] + variances[1]) / n)
+            for name, test in TESTS.items():
+                wrong[name] += min(holm(test(rows))) < LEVEL
+                found[name] += holm(test(shifted))[0] < LEVEL
+        cells = [f"{100 * wrong[name] / TABLES:.1f} / {100 * found[name] / TABLES:.0f}" for name in TESTS]
+        lines.append([str(n_rows), str(n), kind, *cells])
+        print(lines[-1], flush=True)
+    return lines
+
+
+def published() -> list[list[str]]:
+    """Study, column -> the p value of a common effect of seeds, and the degrees of freedom of the rows' variances."""
+    lines = []
+    for folder in sorted(path for path in (ROOT / "results").iterdir() if path.is_dir()):
+        study = folder.name
+        config = compose_config([f"sweep={study}"])
+        records = [record for record in load_records(folder)[0] if record.choices["data"] == "digits"]
+        runs = group_runs(records, list(config.table.rows)).runs.values()
+        for key in (config.table.primary, *config.table.secondary):
+            by_row = [[run.metrics[key] for run in of_row if key in run.metrics] for of_row in runs]
+            rows = np.array([values for values in by_row if len(values) == 3])
+            if len(rows) > 3:
+                freedom = fit_spread(rows.tolist()).freedom
+                shown = "no scatter" if math.isinf(freedom) else f"{freedom:.1f}"
+                lines.append([study, key, str(len(rows)), f"{seed_effect(rows):.2f}", shown])
+    return lines
+
+
+def seed_effect(rows: Rows) -> float:
+    """The p value of the F test of a common effect of seeds on the logarithms, in an additive model of row and seed."""
+    logs = np.log(rows)
+    n_rows, n = logs.shape
+    effects = logs.mean(0) - logs.mean()
+    rest = logs - logs.mean(1, keepdims=True) - effects
+    f = (n_rows * (effects**2).sum() / (n - 1)) / ((rest**2).sum() / ((n_rows - 1) * (n - 1)))
+    return float(scipy.stats.f.sf(f, n - 1, (n_rows - 1) * (n - 1)))
+
+
+def write(name: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Replace the table between the two marks of a name in the page."""
+    table = tabulate(lines, headings, tablefmt="github", disable_numparse=True)
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text.partition(f"<!-- {name} -->")[0], text.partition(f"<!-- end of {name} -->")[2]
+    PAGE.write_text(f"{before}<!-- {name} -->\n{table}\n<!-- end of {name} -->{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write("published", ["study", "column", "rows", "p of a common effect of seeds", "degrees of freedom"], published())
+    write("simulation", ["rows", "seeds", "column", *TESTS], simulate())
