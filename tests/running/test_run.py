@@ -182,6 +182,9 @@ def test_the_record_says_what_the_run_was_made_with(vae: Path) -> None:
     assert made_with["python"] == ".".join(map(str, sys.version_info[:3]))
     assert 100 < made_with["peak_memory_mb"] < 100_000
     assert made_with["cpu_threads"] == 1
+    assert made_with["processor"] == record["evaluations"][0]["processor"] != ""
+    assert made_with["matrix_library"].endswith(torch.backends.cpu.get_cpu_capability())
+    assert not made_with["matrix_library"].startswith("unknown")
     assert set(record["seconds"]) == {"setup", "fit", "evaluate"}
     assert all(0 <= seconds < 60 for seconds in record["seconds"].values())
 

@@ -1,5 +1,6 @@
 """Where a run's numbers come from: code, packages, hardware, time."""
 
+import contextlib
 import functools
 import hashlib
 import platform
@@ -8,15 +9,18 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from latentbench.configuration.catalogue import CONF_DIR, PACKAGE
 
 
-def environment(*, cpu_threads: int, gpu: str | None) -> dict[str, Any]:
+def environment(*, cpu_threads: int, matrix_library: str, gpu: str | None) -> dict[str, Any]:
     """The code, packages and hardware of a run, and the peak memory of the process so far.
 
-    gpu: the name of the GPU"""
+    matrix_library: the library of matrix products on processors, and its code path
+    gpu: the name of the GPU
+    """
     packages = (
         "latentbench",
         "torch",
@@ -31,12 +35,25 @@ def environment(*, cpu_threads: int, gpu: str | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "platform": platform.platform(),
+        "processor": processor(),
+        "matrix_library": matrix_library,
         "cpu_threads": cpu_threads,
         "gpu": gpu,
         # Linux counts in kilobytes, macOS in bytes.
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         / (2**20 if sys.platform == "darwin" else 2**10),
     }
+
+
+@functools.cache
+def processor() -> str:
+    """The name of the processor. Another one may round differently."""
+    with contextlib.suppress(OSError):  # there is no such file on macOS
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:

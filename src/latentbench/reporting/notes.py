@@ -150,11 +150,13 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
 
 
 def versions(records: Sequence[Record]) -> list[str]:
-    """A line if the records come from several versions of latentbench, and one if from several git commits."""
+    """A line each if the records come from several versions of latentbench, git commits or kinds of processors."""
     commits = [str(record.environment.get("git_commit") or "unknown")[:10] for record in records]
     packages = [str((record.environment.get("packages") or {}).get("latentbench") or "unknown") for record in records]
     notes = []
-    for name, values in (("latentbench versions", packages), ("git commits", commits)):
+    processors = [str(record.environment.get("processor") or "unknown") for record in records]
+    of_records = {"latentbench versions": packages, "git commits": commits, "kinds of processors": processors}
+    for name, values in of_records.items():
         counts = Counter(values)
         if len(counts) > 1:
             listed = ", ".join(f"{value} ({_count(count, 'run')})" for value, count in sorted(counts.items()))

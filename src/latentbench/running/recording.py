@@ -1,5 +1,6 @@
 """The files of a trained run, and the content of its record."""
 
+import re
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from latentbench.data.base import ImageData
 from latentbench.errors import Refused, UserError
 from latentbench.loggers.base import RunInfo
 from latentbench.models.base import GenerativeModel
-from latentbench.records.provenance import environment, git_commit
+from latentbench.records.provenance import environment, git_commit, processor
 from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
 from latentbench.records.run_folder import WEIGHTS_NAME, save_config
 from latentbench.running.job import ResolvedRun
@@ -65,10 +66,20 @@ def _record(run: ResolvedRun, status: Status, *, facts: dict[str, Any], **conten
         config=config | {"resolved": facts},
         environment=environment(
             cpu_threads=torch.get_num_threads(),
+            matrix_library=_matrix_library(),
             gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         ),
         **content,
     )
+
+
+def _matrix_library() -> str:
+    """Such as `MKL 2024.2 AVX512`: with another library or code path, sums are rounded in another order."""
+    built = torch.__config__.show()
+    mkl = re.search(r"Math Kernel Library Version (\S+?)(-|\s)", built)
+    blas = re.search(r"BLAS_INFO=(\w+)", built)
+    name = f"MKL {mkl[1]}" if mkl else blas[1] if blas else "unknown"
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _container(run: ResolvedRun) -> dict[str, Any]:
@@ -82,5 +93,6 @@ def provenance(device: torch.device, seconds: float) -> dict[str, Any]:
         "git_commit": git_commit(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor(),
         "seconds": round(seconds, 3),
     }
