@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sklearn
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -101,8 +100,7 @@ def test_the_errors_of_scores_of_codes(option: str) -> None:
         factors = torch.stack([torch.randint(number, (n,)) for number in values], 1)
         metric.reset()
         metric.update(factors.float() @ mixed + torch.randn(n, len(values)), factors)
-        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # which takes longer than such small trees
-            made.append(metric.compute())
+        made.append(metric.compute())
     for name in metric.quantities:
         numbers, errors = ([getattr(one[name], part).item() for one in made] for part in ("value", "standard_error"))
         assert_right(numbers, errors, at_most=2.0)  # with 20 sets, and of halves
