@@ -28,10 +28,10 @@ def standard(size: int) -> Any:
     return Independent(Normal(torch.zeros(size), torch.ones(size)), 1)
 
 
-def parts_of(mean: Tensor, scale: float, samples: int = 5) -> tuple[float, float, float]:
+def parts_of(mean: Tensor, scale: float) -> tuple[float, float, float]:
     """Mutual information, marginal KL and total correlation of Gaussian posteriors and a standard normal prior."""
     q = factorised(mean, scale)
-    found = densities(q, standard(mean.shape[1]), q.sample((samples,)), is_factorised=True)
+    found = densities(q, standard(mean.shape[1]), q.sample((1,)), is_factorised=True)
     assert found.factors is not None
     own, aggregate, prior, factors = (part.mean().item() for part in found)
     return own - aggregate, aggregate - prior, aggregate - factors
@@ -90,19 +90,19 @@ def test_a_shifted_and_stretched_aggregate_is_as_far_from_the_prior_as_its_gauss
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.95])
 def test_total_correlation_is_that_of_correlated_gaussians(rho: float) -> None:
-    noise = 0.2
-    a, b = torch.randn(2, 3000)
+    noise = 0.4
+    a, b = torch.randn(2, 2000)
     mean = (1 - noise**2) ** 0.5 * torch.stack([a, rho * a + (1 - rho**2) ** 0.5 * b], 1)
     seen = rho * (1 - noise**2)  # what the posteriors' own noise leaves of the correlation
     *_, dependence = parts_of(mean, noise)
-    # The few means near each draw bias it upwards: by 0.05 where there is no correlation at all.
+    # The few means near each draw bias it upwards: by 0.02 where there is no correlation at all.
     assert dependence == pytest.approx(-math.log(1 - seen**2) / 2, abs=0.07)
 
 
 @pytest.mark.parametrize("method", ["vae", "laplace_vae", "full_covariance_vae", "mixture_vae", "svae", "iaf_vae"])
 def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
     data = few_digits()
-    seen = inputs(data.images("test"), model=untrained(data, f"method={method}"), data=data)
+    seen = inputs(data.images("test"), model=untrained(data, f"method={method}", "latent_size=3"), data=data)
     numbers = AggregatePosterior(images=40, samples=200).measure(seen).values
     rate = Rate(samples=2000).measure(seen).values["rate/test"]
     made = numbers["mutual_information/test"] + numbers["marginal_kl/test"]

@@ -115,10 +115,13 @@ def test_kl_is_the_integral_over_a_space_of_one_dimension(posterior: str, prior:
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_kl_is_the_mean_log_ratio_in_several_dimensions_and_r_its_mean_over_images(posterior: str, prior: str) -> None:
     q, p = densities(posterior, prior, 5)
-    ratios = q.log_prob(draws := q.sample((10_000,))) - p.log_prob(draws)
-    error = 5 * (ratios.std(0) / 10_000**0.5).max().item()
-    estimates = kl_per_image(q, p, q.sample((10_000,))).reshape(-1, 2).mean(0)
-    assert (estimates - ratios.mean(0)).abs().max() < 2 * error
+    draws = q.sample((10_000 if (posterior, prior) in CLOSED else 100,))
+    ratios, made = q.log_prob(draws) - p.log_prob(draws), kl_per_image(q, p, draws)
+    if (posterior, prior) in CLOSED:
+        error = 5 * (ratios.std(0) / 10_000**0.5).max().item()
+        assert (made - ratios.mean(0)).abs().max() < error
+    else:
+        torch.testing.assert_close(made, ratios)
     z = q.sample()
     r = KullbackLeibler(latent_size=5, free_bits=0, samples=1)(latents(q, p, z))
     torch.testing.assert_close(r, kl_per_image(q, p, z).mean())

@@ -165,7 +165,7 @@ def sinkhorn(seen: Seen) -> Tensor:
         with torch.no_grad():
             kernel = (-cost / epsilon).exp()
             left, right = torch.ones(N).double(), torch.ones(N).double()
-            for _ in range(3000):
+            for _ in range(300):
                 left = 1 / N / (kernel @ right)
                 right = 1 / N / (kernel.T @ left)
             plan = left[:, None] * kernel * right
@@ -242,7 +242,7 @@ def model_of(regularizer: str, posterior: str, prior: str) -> Autoencoder:
         model.head.weight.mul_(3)
         model.head.bias.copy_(0.5 * torch.randn(len(model.head.bias)))
     if regularizer == "sinkhorn":
-        model.regularizer.iterations, model.regularizer.tolerance = 3000, 0.0
+        model.regularizer.iterations, model.regularizer.tolerance = 300, 0.0
     return model.eval()  # in training every pass moves a spectrally normalised weight
 
 

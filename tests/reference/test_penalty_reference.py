@@ -128,7 +128,7 @@ def test_the_mean_log_odds_of_factors_critic_at_its_best_are_the_total_correlati
     made, p = part_of("regularizer", "factor", latent_size=2, hidden=[64, 64], gamma=1), normal(2)
     covariance = torch.tensor([[1.0, correlation], [correlation, 1.0]])
     codes = torch.distributions.MultivariateNormal(torch.zeros(2), covariance)
-    fitted(made, codes, p, steps=700, rate=2e-3)
+    fitted(made, codes, p, steps=300, rate=3e-3)
     z = codes.sample((20_000,))
     q = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(20_000, 2), 1.0), 1)
     # The posterior is the prior here: what is left of R is gamma E[T].

@@ -11,7 +11,7 @@ from latentbench.metrics.negative_log_likelihood import importance_weighted_log_
 from latentbench.models.autoencoder import Autoencoder
 
 LATENT_SIZE = 8
-STEPS = 2000
+STEPS = 1600
 
 
 def greatest_log_likelihood(x: Tensor) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def greatest_log_likelihood(x: Tensor) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    return some_images(data_set("digits"), 800)
+    return some_images(data_set("digits"), 400)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def trained(images: Tensor) -> Autoencoder:
     model = autoencoder(data_set("digits"), latent_size=LATENT_SIZE, backbone="linear")
     (optimizer,) = model.configure_optimizers()
     for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = 0.03 * (1 - step / STEPS)
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / STEPS)
         optimizer.zero_grad()
         model.terms(images)[0]["loss"].backward()
         optimizer.step()

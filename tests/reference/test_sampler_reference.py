@@ -18,7 +18,11 @@ from latentbench.samplers.two_stage import SecondVAE
 
 TRAINED = [option for option in options("sampler") if isinstance(part_of("sampler", option), TrainedSampler)]
 WIDTH = 0.1  # of the ring
-STEPS = {"flow": 300, "two_stage": 600}
+BRIEF: dict[str, dict[str, Any]] = {
+    "flow": {"steps": 200, "hidden": [32, 32]},
+    "two_stage": {"steps": 600, "hidden": [64, 64]},
+}
+SMALL_BATCHES: dict[str, dict[str, Any]] = {"flow": {"batch_size": 50}}
 
 
 def fitted(option: str, latents: Tensor, **settings: Any) -> Any:
@@ -123,7 +127,7 @@ def gaussian_bound(latents: Tensor, z: Tensor) -> float:
 def on_a_ring(option: str) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(1)  # points of its own, whichever test asks first
-        return fitted(option, ring(3000), steps=STEPS[option])
+        return fitted(option, ring(3000), **BRIEF[option])
 
 
 def test_a_flow_on_a_ring_nears_its_entropy() -> None:
@@ -137,7 +141,7 @@ def test_a_flow_on_a_ring_nears_its_entropy() -> None:
 @pytest.mark.parametrize("option", ["flow", "two_stage"])
 def test_what_is_trained_draws_what_a_gaussian_cannot(option: str, latents: Any) -> None:
     known, fresh = latents(3000), latents(3000)
-    sampler = on_a_ring(option) if latents is ring else fitted(option, known, steps=STEPS[option])
+    sampler = on_a_ring(option) if latents is ring else fitted(option, known, **BRIEF[option])
     draws, of_gaussian = sampler.draw(3000), fitted("gaussian", known).draw(3000)
     assert energy_distance(draws, fresh) < 0.25 * energy_distance(of_gaussian, fresh)
 
@@ -154,7 +158,7 @@ def test_what_is_trained_bounds_the_likelihood_of_its_draws_better_than_a_gaussi
 def test_latents_too_few_to_learn_from_leave_the_gaussian_fitted_to_them(option: str) -> None:
     mix = torch.randn(20, 20)
     known, fresh = torch.randn(100, 20) @ mix, torch.randn(2000, 20) @ mix
-    sampler = fitted(option, known, steps=200)
+    sampler = fitted(option, known, steps=200, **SMALL_BATCHES.get(option, {}))
     # Trained on to the end it would be tens of nats worse; an untrained flow is no more than near N(0, I).
     assert mean_bound(sampler, fresh, draws=3) < gaussian_bound(known, fresh) + 0.5
 
