@@ -80,19 +80,28 @@ def assert_same_images(one: Path, other: Path) -> None:
 # The same numbers
 
 
+# One command measures the runs of several methods.
+METHODS = [options("method")[start::4] for start in range(4)]
+
+
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # of the mixture that is fitted to code words
-@pytest.mark.parametrize("method", options("method"))
-def test_measuring_a_stored_run_gives_the_numbers_of_the_end_of_its_training(method: str, tmp_path: Path) -> None:
-    folder = run_tiny(tmp_path, f"method={method}", *METRICS, "sampler=[prior,gmm]")
-    before, images, weights = record_of(folder), load_images(folder / "images.npz"), files(folder)["model.safetensors"]
-    assert evaluate(folder, "force=true").code == 0
-    after = record_of(folder)
-    assert len(after.evaluations) == 2
-    assert {"fid/prior", "sharpness/prior"} <= after.metrics.keys()
-    assert numbers(after) == numbers(before)
-    assert files(folder)["model.safetensors"] == weights
-    for name, array in load_images(folder / "images.npz").items():
-        np.testing.assert_array_equal(array, images[name], err_msg=name)
+@pytest.mark.parametrize("methods", METHODS, ids=",".join)
+def test_measuring_stored_runs_gives_the_numbers_of_the_end_of_their_training(
+    methods: list[str], tmp_path: Path
+) -> None:
+    folders = [run_tiny(tmp_path, f"method={method}", *METRICS, "sampler=[prior,gmm]") for method in methods]
+    stored = [(record_of(folder), load_images(folder / "images.npz"), files(folder)) for folder in folders]
+    assert evaluate(*folders, "force=true").code == 0
+    for folder, (before, images, content) in zip(folders, stored, strict=True):
+        after = record_of(folder)
+        assert len(after.evaluations) == 2, folder
+        assert {"fid/prior", "sharpness/prior"} <= after.metrics.keys(), folder
+        assert numbers(after) == numbers(before), folder
+        assert files(folder)["model.safetensors"] == content["model.safetensors"], folder
+        again = load_images(folder / "images.npz")
+        assert again.keys() == images.keys(), folder
+        for name, array in again.items():
+            np.testing.assert_array_equal(array, images[name], err_msg=f"{folder}: {name}")
 
 
 # More numbers

@@ -1,5 +1,8 @@
 """Findings claim no more than the seeds support."""
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 
@@ -11,9 +14,17 @@ from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Row, Summary
 
 
+# Simulated studies differ in their numbers alone.
+the_record = functools.cache(a_record)
+
+
 def a_summary(values: dict[str, list[float]], key: str = "fid/prior") -> Summary:
     """A table of one column: method -> a number per seed."""
-    records = [a_record(method, seed, {key: v}) for method, of in values.items() for seed, v in enumerate(of)]
+    records = [
+        dataclasses.replace(the_record(method, seed), metrics={key: value})
+        for method, of in values.items()
+        for seed, value in enumerate(of)
+    ]
     return summarize(records, rows=["method"], baseline="vae", measures=Measures(primary=key))
 
 

@@ -32,6 +32,9 @@ from latentbench.reporting.tables import (
     to_text,
 )
 
+# For the commands, which compose a config and show nothing of it but what is said of the table: files not to be read.
+FEW = ("metric=[fid]", "sampler=[prior]")
+
 
 def best_cells(summary: Summary) -> set[tuple[int, str]]:
     """Where the best means are, as (position in the table, metric)."""
@@ -468,7 +471,7 @@ def test_records_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, caps
     for seed in range(2):
         a_record(seed=seed).save(tmp_path / "s" / f"run{seed}")
     broken_records(tmp_path / "s")
-    assert main([f"output_dir={tmp_path}", "study=s"]) == 0
+    assert main([f"output_dir={tmp_path}", "study=s", *FEW]) == 0
     warnings = capsys.readouterr().err.splitlines()
     markdown = (tmp_path / "s" / "table.md").read_text()
     for name in ("cut", "schema", "nan", "word", "seedless"):
@@ -523,7 +526,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_record().save(tmp_path / "s" / "run")
-    assert main([f"output_dir={tmp_path}", *arguments]) == 2
+    assert main([f"output_dir={tmp_path}", *FEW, *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
@@ -533,7 +536,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_a_table_is_written_to_another_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_record().save(tmp_path / "s" / "run")
-    words = ["study=s", f"output_dir={tmp_path}", "table.samples=[]"]
+    words = ["study=s", f"output_dir={tmp_path}", *FEW, "table.samples=[]"]
     for program in (main, report.main):
         assert program([*words, f"to={tmp_path / 'mine'}"]) == 0
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {
@@ -550,7 +553,7 @@ def test_a_table_is_written_to_another_folder(tmp_path: Path, capsys: pytest.Cap
 def test_a_table_that_cannot_be_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a_record().save(tmp_path / "s" / "run")
     (tmp_path / "file").touch()
-    words = ["study=s", f"output_dir={tmp_path}", f"to={tmp_path / 'file'}"]
+    words = ["study=s", f"output_dir={tmp_path}", *FEW, f"to={tmp_path / 'file'}"]
     assert main(words) == 2
     table, error = capsys.readouterr()
     assert "vae" in table
@@ -576,7 +579,7 @@ def test_a_metric_without_records_costs_only_its_column_and_its_figure(
 ) -> None:
     a_record().save(tmp_path / "s" / "run")
     arguments = ["table.columns=[fid/prior,fid/nobody]", "+table.figures.f={x: beta, y: fid/nobody}"]
-    assert main(["study=s", f"output_dir={tmp_path}", *arguments]) == 0
+    assert main(["study=s", f"output_dir={tmp_path}", *FEW, *arguments]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "no record has fid/nobody (table.columns); recorded: fid/prior" in text
     assert "no figure f: no row has both beta and fid/nobody" in text

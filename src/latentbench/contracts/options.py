@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -56,35 +56,53 @@ def yaml_of(group: str, option: str) -> Any:
 
 
 @functools.cache
-def composed(*overrides: str) -> DictConfig:
-    """The config of a command, to be read only: what Hydra composes, in a tenth of its time.
+def default_config(study: str) -> DictConfig:
+    """The config without overrides, or of a study."""
+    return composed(f"sweep={study}") if study else composed()
 
-    The default config, or a study's, is composed once, and parts of it are replaced; of Hydra's own part the choices
-    alone are kept. a test compares the result with Hydra's.
+
+@functools.cache
+def part_of_config(study: str, key: str, picked: tuple[str, ...]) -> tuple[Any, bool]:
+    """What options set, or else the default config; and whether it stands alone, without values of other parts."""
+    files = [yaml_of(key, option) for option in picked]
+    node = OmegaConf.merge(*files) if files else default_config(study)._get_node(key)
+    return node, "${" not in str(node)
+
+
+@functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """The config of a command, to be read only: what Hydra composes, in a small part of its time.
+
+    The default config, or a study's, is composed once, and parts of it are replaced; configs share the parts that they
+    do not change. Of Hydra's own part the choices alone are kept. A test compares the result with Hydra's.
     """
     if "method=null" in overrides:
         return compose_config(list(overrides))
     pairs = [(key.lstrip("+"), value) for key, _, value in (override.partition("=") for override in overrides)]
-    picked = {key: value.strip("[]").split(",") for key, value in pairs if key in GROUPS}
-    study = "".join(picked.pop("sweep", []))
-    files = {key: [yaml_of(key, name) for name in names] for key, names in picked.items()}
-    with_defaults = any("defaults" in file for key, of in files.items() if key != "method" for file in of)
+    picked = {key: tuple(value.strip("[]").split(",")) for key, value in pairs if key in GROUPS}
+    study = "".join(picked.pop("sweep", ()))
+    method = "".join(picked.pop("method", ()))
+    with_defaults = any("defaults" in yaml_of(key, name) for key, names in picked.items() for name in names)
     if len(overrides) <= bool(study) or with_defaults or not all(key[:1].isalpha() for key, _ in pairs):
         return compose_config(list(overrides))
-    base = composed(f"sweep={study}") if study else composed()
-    config = OmegaConf.create({key: copy.deepcopy(base._get_node(key)) for key in base if key != "hydra"})
-    method = files.pop("method", [OmegaConf.create()])[0]
-    for key, option in parts_of_method(method).items():
-        if key not in picked:
-            picked[key] = [option]
-            files[key] = [yaml_of(key, option)]
-    for key, of in files.items():
-        config[key] = OmegaConf.merge(*of)
-    for own in (method, yaml_of("sweep", study) if study else {}):
-        config.merge_with({key: own[key] for key in own if key not in ("defaults", "hydra")})
-    config.merge_with(OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key not in GROUPS]))
-    choices = dict(base.hydra.runtime.choices) | {k: v if k in SEVERAL else v[0] for k, v in picked.items()}
-    config.hydra = {"runtime": {"choices": choices}}
+    base, of_method = default_config(study), yaml_of("method", method) if method else OmegaConf.create()
+    picked = {key: (option,) for key, option in parts_of_method(of_method).items()} | picked
+    settings = OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key not in GROUPS])
+    changes = [
+        {key: file[key] for key in file if key not in ("defaults", "hydra")}
+        for file in (of_method, yaml_of("sweep", study) if study else {}, settings)
+    ]
+    choices = {group: option for group, option in base.hydra.runtime.choices.items() if group in GROUPS}
+    choices |= {group: list(names) if group in SEVERAL else names[0] for group, names in picked.items()}
+    choices |= {"method": method} if method else {}
+    config = OmegaConf.create({"hydra": {"runtime": {"choices": choices}}})
+    with flag_override(config, "no_deepcopy_set_nodes", True):
+        for key in [key for key in dict.fromkeys([*base, *picked]) if key != "hydra"]:
+            node, stands_alone = part_of_config(study, key, picked.get(key, ()))
+            is_shared = stands_alone and not any(key in change for change in changes)
+            config[key] = node if is_shared else copy.deepcopy(node)
+    for change in filter(None, changes):
+        config.merge_with(change)
     OmegaConf.set_struct(config, True)
     return config
 
@@ -106,19 +124,10 @@ def with_every_value(cells: list[list[str]]) -> list[list[str]]:
     return [[column[i % len(column)] for column in values] for i in range(max(map(len, values), default=0))]
 
 
-@functools.cache
 def node_of(group: str, option: str) -> DictConfig:
-    """The part of the config that an option's YAML fills, to be read only: what Hydra composes, without its cost."""
-    node = yaml_of(group, option)
-    if "defaults" in node:
-        return composed(chosen(group, option))[group]  # type: ignore[no-any-return]
-    config = copy.copy(composed())
-    OmegaConf.set_struct(config, False)
-    config[group] = node
-    if group not in SEVERAL:
-        return config[group]  # type: ignore[no-any-return]
-    (part,) = config[group].values()
-    return part  # type: ignore[no-any-return]
+    """The part of the config that an option's YAML fills, to be read only."""
+    node: DictConfig = composed(chosen(group, option))[group]
+    return next(iter(node.values())) if group in SEVERAL else node
 
 
 def part_of(group: str, option: str, **parts: Any) -> Any:
@@ -201,7 +210,7 @@ def shown_to(data: ImageData, *, models_pixels: bool = True) -> ImageData:
 
 def untrained(data: ImageData, *overrides: str) -> GenerativeModel:
     """A model with small networks and its first weights."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     return build_model(composed("backbone=mlp", "backbone.hidden=[16]", *overrides), data)
 
 
@@ -230,13 +239,20 @@ def plain(group: str, option: str) -> dict[str, Any]:
     return content | ({"hidden": [16]} if isinstance(content.get("hidden"), list) else {})
 
 
+@functools.cache
+def _plain_node(group: str, option: str) -> DictConfig:
+    return OmegaConf.create(plain(group, option))
+
+
 def autoencoder(data: ImageData, *, latent_size: int = 3, **chosen: str) -> Autoencoder:
     """A small autoencoder of the given parts, the others as in conf/config.yaml. Raises: Refused."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     defaults = {"model": "autoencoder", "backbone": "mlp", "posterior": "gaussian", "prior": "normal"}
     defaults |= {"regularizer": "kl", "likelihood": "gaussian", "objective": "elbo", "annealing": "constant"}
-    nodes = {group: plain(group, option) for group, option in (defaults | chosen).items()}
-    model = build_model(OmegaConf.create({"beta": 1.0, "latent_size": latent_size} | nodes), data)
+    config = OmegaConf.create({"beta": 1.0, "latent_size": latent_size})
+    with flag_override(config, "no_deepcopy_set_nodes", True):
+        config.update({group: _plain_node(group, option) for group, option in (defaults | chosen).items()})
+    model = build_model(config, data)
     assert isinstance(model, Autoencoder)
     return model
 
