@@ -13,7 +13,6 @@ from latentbench.reporting.findings import QUESTIONS, Finding, find, headline, m
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Row, Summary
 
-
 # Simulated studies differ in their numbers alone.
 the_record = functools.cache(a_record)
 
