@@ -13,6 +13,8 @@ from latentbench.errors import Refused, UserError
 from latentbench.running import run
 from latentbench.running.job import Job
 
+pytestmark = pytest.mark.usefixtures("quick_composition")
+
 N_BACKBONES = len(list((CONF_DIR / "backbone").glob("*.yaml")))
 
 
