@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from commands import Finished, holder, latentbench, meanwhile, the_one_line, wait_until
-from latentbench.launchers.local import forking_context
+from commands import Finished, forking, holder, latentbench, meanwhile, the_one_line, wait_until
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running.job import CHECKPOINT, LOCK
 from latentbench.running.locks import is_locked, try_lock
+
+pytestmark = pytest.mark.usefixtures("quick_composition")
 
 SMALL = (
     "backbone.hidden=[16]", "data.batch_size=128", "metric=[fid]", "sampler=[prior]", "logger=none",
@@ -98,7 +99,7 @@ def fork_tasks(folder: Path, stop: threading.Event) -> None:
     running: dict[BaseProcess, Path] = {}
     while not stop.wait(0.05):
         for task in folder.glob("tasks/*.new"):
-            process = forking_context().Process(target=run_task, args=json.loads(task.read_text()), daemon=True)
+            process = forking().Process(target=run_task, args=json.loads(task.read_text()), daemon=True)
             task.unlink()
             process.start()
             running[process] = task
