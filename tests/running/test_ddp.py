@@ -18,17 +18,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from commands import holder, latentbench, meanwhile
+from commands import forking, holder, latentbench, meanwhile
 from latentbench.contracts.options import composed, few_digits, options, untrained
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_seeded_model
-from latentbench.launchers.local import forking_context, usable_gpus
+from latentbench.launchers.local import usable_gpus
 from latentbench.records.record import load
 from latentbench.running import data_parallel
 from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import CHECKPOINT, LOCK, Job
 from latentbench.running.subprocess_run import load_job, save_job
 from latentbench.running.train import fit
+
+pytestmark = pytest.mark.usefixtures("quick_composition")
 
 IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
 DOUBLE = "trainer.precision=64-true"  # so that rounding hides no error
@@ -38,8 +40,8 @@ CUT_OFF = ("vae", "svae", "wgan_gp")
 
 def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None) -> dict[str, Any]:
     """Train; returns weights, their last gradients, losses, and the number of images that the encoder processed."""
-    small = ("backbone=mlp", "backbone.hidden=[16]", f"trainer.max_epochs={EPOCHS}", "checkpoint_seconds=0")
-    config = copy.deepcopy(composed(f"method={method}", *small, *how))
+    config = copy.deepcopy(composed(f"method={method}", "backbone=mlp", "backbone.hidden=[16]", "checkpoint_seconds=0"))
+    config.trainer = composed(f"trainer.max_epochs={EPOCHS}", *how).trainer  # Hydra composes trainer=ddp, once for all
     folder.mkdir(parents=True, exist_ok=True)
     data = few_digits(IMAGES)
     model: Any = build_seeded_model(config, data)
@@ -94,7 +96,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
         port = any_port.getsockname()[1]
-    method = forking_context().get_start_method()  # sets what the processes need not import again
+    method = forking().get_start_method()  # sets what the processes need not import again
     torch.multiprocessing.start_processes(in_a_process, (folder, port), nprocs=PROCESSES, start_method=method)
     return folder
 
