@@ -24,6 +24,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from latentbench.cli import app
+from latentbench.configuration.catalogue import GROUPS
+from latentbench.configuration.compose import compose_started
 from latentbench.configuration.overrides import check_composed
 from latentbench.contracts import options
 from latentbench.contracts.options import composed
@@ -87,11 +89,16 @@ def composing_quickly() -> Iterator[None]:
 
 def compose_quickly(overrides: Sequence[str], *, further_keys: Sequence[str] = ()) -> DictConfig:
     """What `compose_started` composes; of Hydra's own part what `compose_jobs` reads."""
+    if {"'", "\\"} & set("".join(overrides)):  # which Hydra's parser reads
+        return compose_started(overrides, further_keys=further_keys)
     started = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # `composed` may start Hydra itself, which is possible once at a time
     config = copy.deepcopy(composed(*overrides))
     hydra = composed(*(word for word in overrides if word.startswith("sweep="))).hydra
-    GlobalHydra.instance().hydra = started
+    chosen = composed(*(word for word in overrides if word.partition("=")[0] in GROUPS))
+    for key in (word.partition("=")[0] for word in overrides if word[0].isalpha()):
+        of, _, name = key.rpartition(".")
+        assert key in GROUPS or name in (OmegaConf.select(chosen, of) if of else chosen), f"there is no {key}"
     choices = config.hydra.runtime.choices
     OmegaConf.set_struct(config, False)
     config.hydra = {
@@ -101,6 +108,7 @@ def compose_quickly(overrides: Sequence[str], *, further_keys: Sequence[str] = (
         "overrides": {"task": list(overrides)},
     }
     OmegaConf.set_struct(config, True)
+    GlobalHydra.instance().hydra = started
     check_composed(config, further_keys=further_keys)
     return config
 
