@@ -1,6 +1,7 @@
 """Commands run in this process, and in others."""
 
 import contextlib
+import copy
 import dataclasses
 import io
 import logging
@@ -11,18 +12,26 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
 from latentbench.cli import app
+from latentbench.configuration.catalogue import GROUPS
+from latentbench.configuration.compose import compose_started
+from latentbench.configuration.overrides import check_composed
+from latentbench.contracts import options
+from latentbench.contracts.options import composed
 from latentbench.launchers.local import forking_context
 from latentbench.records.record import load
+from latentbench.running import run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +80,39 @@ def latentbench(*arguments: str, program: Callable[[], Any] = app.main, terminal
     return Finished(code or 0, out.getvalue(), err.getvalue())
 
 
+@contextlib.contextmanager
+def composing_quickly() -> Iterator[None]:
+    """Runs of commands are composed by `composed`, in a sixth of Hydra's time. For tests of what comes after that."""
+    with mock.patch("latentbench.cli.jobs.compose_started", compose_quickly):
+        yield
+
+
+def compose_quickly(overrides: Sequence[str], *, further_keys: Sequence[str] = ()) -> DictConfig:
+    """What `compose_started` composes; of Hydra's own part what `compose_jobs` reads."""
+    if {"'", "\\"} & set("".join(overrides)):  # which Hydra's parser reads
+        return compose_started(overrides, further_keys=further_keys)
+    started = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # `composed` may start Hydra itself, which is possible once at a time
+    config = copy.deepcopy(composed(*overrides))
+    hydra = composed(*(word for word in overrides if word.startswith("sweep="))).hydra
+    chosen = composed(*(word for word in overrides if word.partition("=")[0] in GROUPS))
+    for key in (word.partition("=")[0] for word in overrides if word[0].isalpha()):
+        of, _, name = key.rpartition(".")
+        assert key in GROUPS or name in (OmegaConf.select(chosen, of) if of else chosen), f"there is no {key}"
+    choices = config.hydra.runtime.choices
+    OmegaConf.set_struct(config, False)
+    config.hydra = {
+        "mode": hydra.mode,
+        "sweeper": {"params": hydra.sweeper.params},
+        "runtime": {"choices": choices},
+        "overrides": {"task": list(overrides)},
+    }
+    OmegaConf.set_struct(config, True)
+    GlobalHydra.instance().hydra = started
+    check_composed(config, further_keys=further_keys)
+    return config
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -91,6 +133,13 @@ SWEEP_OF_SMALL_RUNS = (
 )  # fmt: skip
 
 
+def forking() -> ForkServerContext:
+    """As `forking_context`; the server has imported what tests need, too."""
+    context = forking_context()
+    context.set_forkserver_preload([run.__name__, options.__name__])
+    return context
+
+
 class Started:
     """A command in a process, session and process group of its own, which can be killed as a whole.
 
@@ -101,7 +150,7 @@ class Started:
     def __init__(self, *arguments: str) -> None:
         self._screen = tempfile.NamedTemporaryFile()  # noqa: SIM115 - closed by `__exit__`
         settings = (arguments, self._screen.name, dict(os.environ), os.getcwd())
-        self._process: BaseProcess = forking_context().Process(target=_command, args=settings)
+        self._process: BaseProcess = forking().Process(target=_command, args=settings)
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
@@ -151,7 +200,8 @@ def _command(arguments: tuple[str, ...], screen: str, environment: dict[str, str
     sys.argv = ["latentbench", *arguments]
     # The workers of launcher=local are forked from the server of the tests.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
-    app.main()
+    with composing_quickly():
+        app.main()
 
 
 def start_sweep(root: Path, *more: str) -> Started:

@@ -10,7 +10,7 @@ import pytest
 import wandb
 from wandb.sdk.lib.service.service_process import ServiceProcess
 
-from commands import SWEEP_OF_SMALL_RUNS, latentbench, metrics_of_runs
+from commands import SWEEP_OF_SMALL_RUNS, composing_quickly, latentbench, metrics_of_runs
 from latentbench.contracts.fixtures import nothing_in_the_users_cache, same_random_numbers
 from latentbench.loggers import weights_and_biases
 from wandb_server import WandbServer
@@ -19,6 +19,13 @@ __all__ = ["nothing_in_the_users_cache", "same_random_numbers"]
 
 # What a shell starts in the background ignores Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def quick_composition() -> Iterator[None]:
+    """Runs are composed without Hydra."""
+    with composing_quickly():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import torch.multiprocessing
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from commands import forking
 from latentbench.contracts.options import (
     SPLITS,
     GivenImages,
@@ -101,7 +102,9 @@ class Measured(NamedTuple):
 def two_processes(batch_metrics: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[Measured]:
     """What each of two processes measured; started once, since a start takes longer than the rest."""
     folder = tmp_path_factory.mktemp("two_processes")
-    torch.multiprocessing.spawn(in_a_process, (str(folder), batch_metrics), nprocs=PROCESSES)
+    method = forking().get_start_method()
+    arguments = (str(folder), batch_metrics)
+    torch.multiprocessing.start_processes(in_a_process, arguments, nprocs=PROCESSES, start_method=method)
     return [Measured(*torch.load(folder / f"{rank}.pt")) for rank in range(PROCESSES)]
 
 

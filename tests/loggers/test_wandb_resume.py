@@ -18,8 +18,7 @@ from latentbench.running import checkpoints
 from wandb_runs import CHOICES, CONFIG, PRESET, RECORD, a_logger, rows, summary, the_folder
 from wandb_server import WandbServer
 
-pytestmark = pytest.mark.usefixtures("no_wandb_account")
-
+pytestmark = pytest.mark.usefixtures("no_wandb_account", "quick_composition")
 
 SMALL = (
     "backbone.hidden=[16]", "data.batch_size=128", "metric=[rate]", "sampler=[prior]", "trainer.max_epochs=6",

@@ -2,23 +2,22 @@
 
 import errno
 import fcntl
-import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commands import Finished, holder, latentbench, meanwhile, the_one_line, wait_until
-from latentbench.launchers.local import forking_context
+from forked_python import forked_python
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running.job import CHECKPOINT, LOCK
 from latentbench.running.locks import is_locked, try_lock
+
+pytestmark = pytest.mark.usefixtures("quick_composition")
 
 SMALL = (
     "backbone.hidden=[16]", "data.batch_size=128", "metric=[fid]", "sampler=[prior]", "logger=none",
@@ -27,18 +26,6 @@ SMALL = (
 LOCAL = ("launcher=slurm", "launcher.cluster=local", "launcher.gpus_per_node=0")
 QUEUE = ("launcher=slurm", "launcher.partition=long", "+launcher.sbatch.account=mine", "launcher.array_parallelism=2")
 
-PYTHON = """#!{python}
-import json, os, pathlib, sys, time
-if "submitit.core._submit" not in sys.argv:
-    os.execv("{python}", ["{python}", *sys.argv[1:]])
-task = pathlib.Path("{folder}/tasks", str(os.getpid()))
-log = os.readlink("/proc/self/fd/1")
-task.with_suffix(".part").write_text(json.dumps([sys.argv[-1], log, dict(os.environ)]))
-task.with_suffix(".part").rename(task.with_suffix(".new"))
-while not task.with_suffix(".ended").exists():
-    time.sleep(0.05)
-sys.exit(int(task.with_suffix(".ended").read_text()))
-"""
 SBATCH = """#!{python}
 import os, pathlib, re, subprocess, sys
 script = pathlib.Path(sys.argv[1])
@@ -81,31 +68,6 @@ def cluster() -> Iterator[str]:
         made.shutdown()
 
 
-def run_task(folder: str, log: str, environment: dict[str, str]) -> None:
-    """In a process of its own: what `python -m submitit.core._submit FOLDER` does."""
-    from submitit.core.submission import process_job
-
-    os.environ.clear()
-    os.environ.update(environment)
-    with open(log, "a") as written:
-        os.dup2(written.fileno(), 1)
-        os.dup2(written.fileno(), 2)
-    process_job(folder)
-
-
-def fork_tasks(folder: Path, stop: threading.Event) -> None:
-    """Run what is handed to the `python` in the folder in forked processes, which need not import torch again."""
-    running: dict[BaseProcess, Path] = {}
-    while not stop.wait(0.05):
-        for task in folder.glob("tasks/*.new"):
-            process = forking_context().Process(target=run_task, args=json.loads(task.read_text()), daemon=True)
-            task.unlink()
-            process.start()
-            running[process] = task
-        for process in [process for process in running if not process.is_alive()]:
-            running.pop(process).with_suffix(".ended").write_text("1" if process.exitcode else "0")
-
-
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with fake Slurm commands, which start jobs at once."""
@@ -113,19 +75,14 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("latentbench.launchers.slurm.QUEUE_POLL_SECONDS", 1.0)
     monkeypatch.setattr("latentbench.launchers.slurm.RESULT_POLL_SECONDS", 0.2)
     folder = tmp_path / "slurm"
-    for name in ("queue", "tasks"):
-        (folder / name).mkdir(parents=True)
-    for name, content in (("sbatch", SBATCH), ("srun", SRUN), ("squeue", SQUEUE), ("python", PYTHON)):
+    (folder / "queue").mkdir(parents=True)
+    for name, content in (("sbatch", SBATCH), ("srun", SRUN), ("squeue", SQUEUE)):
         (folder / name).write_text(content.format(python=sys.executable, folder=folder))
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(sys, "executable", str(folder / "python"))
-    stop = threading.Event()
-    thread = threading.Thread(target=fork_tasks, args=(folder, stop))
-    thread.start()
-    yield folder
-    stop.set()
-    thread.join()
+    with forked_python(folder, "submitit.core._submit") as python:
+        monkeypatch.setattr(sys, "executable", str(python))
+        yield folder
 
 
 @pytest.fixture

@@ -3,15 +3,20 @@
 import re
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from commands import latentbench
+from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.catalogue import CONF_DIR
+from latentbench.configuration.compose import compose_started
 from latentbench.configuration.identity import choices
 from latentbench.errors import Refused, UserError
 from latentbench.running import run
 from latentbench.running.job import Job
+
+pytestmark = pytest.mark.usefixtures("quick_composition")
 
 N_BACKBONES = len(list((CONF_DIR / "backbone").glob("*.yaml")))
 
@@ -23,6 +28,23 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run, "run", lambda job, devices: asked.append(choices(job.config, job.options)) or "finished")
     return asked
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "-m method=vae,gan latent_size=2 backbone.hidden=[16] logger=none",
+        "-m sweep=quick method=rae seed=3",
+        "study=mine.1 model.learning_rate=1e30 sampler=[prior] metric=[fid,rate] data=mnist data.mirrors=[http://a:9/]",
+    ],
+)
+def test_runs_composed_quickly_are_those_that_hydra_composes(command: str) -> None:
+    quick = compose_jobs(command.split())
+    with mock.patch("latentbench.cli.jobs.compose_started", compose_started):
+        slow = compose_jobs(command.split())
+    for one, other in zip(quick, slow, strict=True):
+        assert choices(one.config, one.options) == choices(other.config, other.options)
+        assert one._replace(options={}) == other._replace(options={})
 
 
 def counted(err: str) -> list[tuple[int, int]]:

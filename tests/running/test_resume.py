@@ -30,11 +30,15 @@ from latentbench.running import checkpoints
 from latentbench.running.job import CHECKPOINT
 from latentbench.running.locks import is_locked, leased_devices, try_lock
 
+pytestmark = pytest.mark.usefixtures("quick_composition")
+
 SMALL = (
     "backbone.hidden=[16]", "data.batch_size=128", "logger=none", "metric=[fid,rate]", "sampler=[prior]",
     "checkpoint_seconds=0",
 )  # fmt: skip
 EPOCHS = 4
+# 3 batches an epoch, so that wgan_gp is cut off between two steps of its generator.
+BRIEF = (f"trainer.max_epochs={EPOCHS}", "data.batch_size=512")
 KILLS = int(os.environ.get("LATENTBENCH_KILLS", "4"))  # a few seconds each
 # Critics with their own optimizers, rejection sampling, batch counters, buffers, annealing.
 METHODS = ("vae", "factor_vae", "svae", "vq_vae", "wgan_gp", "capacity_vae", "rae_sn", "flow_prior_vae")
@@ -67,10 +71,16 @@ def lock_holder(lock: Path) -> subprocess.Popen[str]:
 
 def trained(method: str, root: Path, *more: str) -> dict[str, Any]:
     """Metrics and weights of a finished run."""
-    finished = latentbench(f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={root}", *more)
+    finished = latentbench(f"method={method}", *SMALL, *BRIEF, f"output_dir={root}", *more)
     assert finished.code == 0, finished.err
     of_run = folder(root)
     return {"metrics": load(of_run / "record.json").metrics, "weights": (of_run / "model.safetensors").read_bytes()}
+
+
+@pytest.fixture(scope="module")
+def whole_vae(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Metrics and weights of a VAE that was not interrupted."""
+    return trained("vae", tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -89,9 +99,7 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
         patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         for _ in range(2):
             torch.manual_seed(random.randrange(2**31))
-            code = latentbench(
-                f"method={method}", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}"
-            ).code
+            code = latentbench(f"method={method}", *SMALL, *BRIEF, f"output_dir={tmp_path / 'cut'}").code
             assert code == 130
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the next Ctrl-C counts as well"
             assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
@@ -100,9 +108,8 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
 
 
 def test_a_truncated_checkpoint_is_reported_and_the_run_starts_from_the_beginning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole_vae: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = trained("vae", tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         trained("vae", tmp_path / "cut")
@@ -110,15 +117,16 @@ def test_a_truncated_checkpoint_is_reported_and_the_run_starts_from_the_beginnin
     content = (of_run / CHECKPOINT).read_bytes()
     (of_run / CHECKPOINT).write_bytes(content[: len(content) // 2])
     (of_run / "record.json").unlink()
-    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path / 'cut'}")
+    finished = latentbench("method=vae", *SMALL, *BRIEF, f"output_dir={tmp_path / 'cut'}")
     assert finished.code == 0
     assert "last.ckpt cannot be read" in finished.err
     assert "starts from the beginning" in finished.err
-    assert load(of_run / "record.json").metrics == whole["metrics"]
+    assert load(of_run / "record.json").metrics == whole_vae["metrics"]
 
 
-def test_a_checkpoint_of_other_code_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = trained("vae", tmp_path / "whole")
+def test_a_checkpoint_of_other_code_is_not_used(
+    whole_vae: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("latentbench.running.run.remove_checkpoint", lambda run_dir: None)
         patch.setattr("latentbench.running.train.code_digest", lambda: "another")
@@ -127,7 +135,7 @@ def test_a_checkpoint_of_other_code_is_not_used(tmp_path: Path, monkeypatch: pyt
     epochs = []
     train = Batches.__iter__
     monkeypatch.setattr(Batches, "__iter__", lambda self: epochs.append(1) or train(self))
-    assert trained("vae", tmp_path / "cut") == whole
+    assert trained("vae", tmp_path / "cut") == whole_vae
     assert len(epochs) >= EPOCHS
 
 
@@ -190,7 +198,7 @@ def test_a_run_that_is_locked_by_another_process_is_not_run(tmp_path: Path) -> N
     (of_run / "record.json").unlink()
     other = lock_holder(of_run / "lock")
     assert is_locked(of_run / "lock")
-    finished = latentbench("method=vae", *SMALL, f"trainer.max_epochs={EPOCHS}", f"output_dir={tmp_path}")
+    finished = latentbench("method=vae", *SMALL, *BRIEF, f"output_dir={tmp_path}")
     assert (finished.code, "is locked by another process" in finished.err) == (0, True)
     assert not (of_run / "record.json").exists()
     other.kill()

@@ -1,6 +1,7 @@
 """A run from the command line to the files it leaves; and the outcomes of runs that cannot finish."""
 
 import contextlib
+import functools
 import json
 import math
 import re
@@ -17,7 +18,7 @@ import wandb
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from commands import files, latentbench, the_one_line
+from commands import Started, files, latentbench, the_one_line
 from latentbench.cli import log as log_command
 from latentbench.configuration.identity import run_id
 from latentbench.contracts.options import composed
@@ -26,6 +27,8 @@ from latentbench.data.digits import Digits
 from latentbench.evaluation import build
 from latentbench.running import job, run
 from wandb_runs import summary, the_folder
+
+pytestmark = pytest.mark.usefixtures("quick_composition")
 
 KEYS = {
     "schema", "run_id", "study", "status", "choices", "metrics", "standard_errors", "skipped", "caveats", "reason",
@@ -58,6 +61,7 @@ def folder_of(record: dict[str, Any], output_dir: Path) -> Path:
     return output_dir / record["study"] / record["run_id"]
 
 
+@functools.cache
 def name_of(*overrides: str) -> str:
     """The id of the run that a command would make."""
     config = composed(*overrides)
@@ -461,17 +465,20 @@ def test_models_in_double_precision_are_evaluated_like_all_others(method: str, t
 
 
 METHODS = ("gan", "aae", "vampprior_vae", "vae")
-SEEDED = (*EVERY_METRIC, "trainer.max_epochs=2", "data.binarize=dynamic", "likelihood=bernoulli")
+SEEDED = (
+    *EVERY_METRIC, "trainer.max_epochs=2", "data.batch_size=128", "data.binarize=dynamic", "likelihood=bernoulli",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Output folders of one command in two fresh processes."""
-    folders = [tmp_path_factory.mktemp("fresh") for _ in range(2)]
-    for folder in folders:
-        command = [sys.executable, "-m", "latentbench", *SEEDED, f"output_dir={folder}"]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return folders
+    """Output folders of one command in two fresh processes, which hash strings differently."""
+    first, second = (tmp_path_factory.mktemp("fresh") for _ in range(2))
+    command = [sys.executable, "-m", "latentbench", *SEEDED, f"output_dir={first}"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    with Started(*SEEDED, f"output_dir={second}") as started:
+        assert started.wait() == 0, started.err
+    return [first, second]
 
 
 def test_two_processes_give_the_same_numbers_to_the_last_bit(fresh: list[Path]) -> None:
