@@ -20,7 +20,7 @@ TRAINED = [option for option in options("sampler") if isinstance(part_of("sample
 WIDTH = 0.1  # of the ring
 BRIEF: dict[str, dict[str, Any]] = {
     "flow": {"steps": 200, "hidden": [32, 32]},
-    "two_stage": {"steps": 600, "hidden": [64, 64]},
+    "two_stage": {"steps": 600},
 }
 SMALL_BATCHES: dict[str, dict[str, Any]] = {"flow": {"batch_size": 50}}
 
