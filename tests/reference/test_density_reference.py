@@ -10,11 +10,11 @@ from sklearn.neighbors import KernelDensity
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
+from latentbench.contracts.grids import grid
 from latentbench.contracts.options import (
     SPLITS,
     autoencoder,
     few_digits,
-    grid,
     inputs,
     linear_autoencoder,
     part_of,

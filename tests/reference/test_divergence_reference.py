@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 from torch.nn.functional import one_hot
 
-from latentbench.contracts.options import encoder, grid, options, part_of
+from latentbench.contracts.grids import grid
+from latentbench.contracts.options import encoder, options, part_of
 from latentbench.distributions.factorised import Factorised
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior

@@ -13,11 +13,11 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
+from latentbench.contracts.grids import grid
 from latentbench.contracts.options import (
     autoencoder,
     data_set,
     few_digits,
-    grid,
     inputs,
     linear_autoencoder,
     part_of,

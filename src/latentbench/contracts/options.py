@@ -2,26 +2,21 @@
 
 import copy
 import functools
-import math
 import socket
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from latentbench.configuration.catalogue import GROUPS, option_file, own_options
 from latentbench.configuration.compose import compose_config
 from latentbench.contracts import CHECKED
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
-from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build, build_model
 from latentbench.metrics.inputs import MetricInputs
@@ -126,8 +121,11 @@ def with_every_value(cells: list[list[str]]) -> list[list[str]]:
 
 def node_of(group: str, option: str) -> DictConfig:
     """The part of the config that an option's YAML fills, to be read only."""
-    node: DictConfig = composed(chosen(group, option))[group]
-    return next(iter(node.values())) if group in SEVERAL else node
+    node, stands_alone = part_of_config("", group, (option,))
+    if not stands_alone or "defaults" in node:
+        node = composed(chosen(group, option))[group]
+    part: DictConfig = next(iter(node.values())) if group in SEVERAL else node
+    return part
 
 
 def part_of(group: str, option: str, **parts: Any) -> Any:
@@ -282,60 +280,12 @@ def encoder(posterior: Posterior, pixels: int = 4) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, posterior.inputs), posterior)
 
 
-def grid(space: Space, latent_size: int, *, reach: float = 25.0, classes: int = 2) -> tuple[Tensor, Tensor]:
-    """Points (N, D) all over a space of 1 or 2 dimensions and the volume (N,) that each stands for, in float64.
-
-    reach: how far the points go in R^n; classes: of each group in the space of codes (one-hot).
-    """
-    if space is CODES:
-        words = torch.cartesian_prod(*[torch.arange(classes)] * latent_size).reshape(-1, latent_size)
-        return one_hot(words, classes).flatten(1).double(), torch.ones(len(words), dtype=torch.float64)
-    if space is SPHERE:
-        # The midpoint rule is exact to rounding on a circle; on the sphere it is in the cosine of the latitude, too.
-        n = 4000 if latent_size == 1 else 300
-        angle = 2 * math.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n
-        circle = torch.stack([angle.cos(), angle.sin()], 1)
-        if latent_size == 1:
-            return circle, torch.full((n,), 2 * math.pi / n, dtype=torch.float64)
-        height = 2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1
-        around = (1 - height.square()).sqrt()[:, None, None] * circle
-        points = torch.cat([height[:, None, None].expand(n, n, 1), around], 2).flatten(0, 1)
-        return points, torch.full((n * n,), 4 * math.pi / n**2, dtype=torch.float64)
-    half_width = BOX_HALF_WIDTH if space is BOX else reach
-    n = 20_000 if latent_size == 1 else 300
-    axis = half_width * (2 * (torch.arange(n, dtype=torch.float64) + 0.5) / n - 1)
-    points = torch.cartesian_prod(*[axis] * latent_size).reshape(-1, latent_size)
-    return points, torch.full((len(points),), (2 * half_width / n) ** latent_size, dtype=torch.float64)
-
-
 def shaken(module: Any, by: float = 0.5) -> Any:
     """The module, its weights moved at random from where they were."""
     with torch.no_grad():
         for weight in module.parameters():
             weight.add_(by * torch.randn_like(weight))
     return module
-
-
-def waves(size: int, n: int) -> Callable[[Tensor], Tensor]:
-    """n smooth functions of points (..., size) with values (..., n), of which all means tell distributions apart."""
-    directions, phases = torch.randn(n, size, dtype=torch.float64), 2 * math.pi * torch.rand(n, dtype=torch.float64)
-    return lambda points: (points @ directions.T + phases).cos()
-
-
-def assert_drawn_from(draws: Tensor, points: Tensor, mass: Tensor) -> None:
-    """Means over draws (N, D) are, to five standard errors, those with probabilities (M,) of points (M, D)."""
-    of = waves(points.shape[1], 8)
-    found, wanted = of(draws), mass.detach() @ of(points)
-    error = found.std(0) / len(draws) ** 0.5
-    assert ((found.mean(0) - wanted).abs() <= 5 * error + 1e-3).all()  # a grid's own error is below that
-
-
-def ranks(draws: Tensor, points: Tensor, mass: Tensor) -> Tensor:
-    """Probability of what lies before each draw (N, D) on a line or a circle, from the grid's points and their mass."""
-    line, circle = (lambda z: z[:, 0]), (lambda z: torch.atan2(z[:, 1], z[:, 0]) % (2 * math.pi))
-    along = line if points.shape[1] == 1 else circle
-    edges = along(points) + (along(points)[1] - along(points)[0]) / 2
-    return torch.from_numpy(np.interp(along(draws).numpy(), edges.numpy(), mass.detach().cumsum(0).numpy()))
 
 
 def inputs(reference: Tensor, **parts: Any) -> MetricInputs:

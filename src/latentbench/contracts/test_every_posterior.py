@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from latentbench.contracts.options import assert_drawn_from, grid, options, part_of, ranks, shaken, waves
+from latentbench.contracts.grids import assert_drawn_from, grid, ranks, waves
+from latentbench.contracts.options import options, part_of, shaken
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior

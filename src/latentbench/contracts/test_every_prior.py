@@ -8,17 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from latentbench.contracts.options import (
-    assert_drawn_from,
-    encoder,
-    grid,
-    options,
-    part_of,
-    plain,
-    ranks,
-    shaken,
-    waves,
-)
+from latentbench.contracts.grids import assert_drawn_from, grid, ranks, waves
+from latentbench.contracts.options import encoder, options, part_of, plain, shaken
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, REAL, SPHERE, Space, slerp_midpoint
 from latentbench.errors import Refused
 from latentbench.priors.base import Prior

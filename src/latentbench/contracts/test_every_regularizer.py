@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from latentbench.contracts.options import options, part_of, plain
 from latentbench.distributions.spaces import BOX, CODES, REAL, SPHERE, Space
@@ -15,8 +16,8 @@ SHAPE = (1, 2, 2)
 ALIKE = {"gaussian": "normal", "beta": "uniform", "von_mises_fisher": "hypersphere", "categorical": "categorical"}
 
 
-def latents_at(distance: float, posterior: Posterior, prior: Prior, n: int) -> Latents:
-    """Codes of n images, all of one posterior: at distance 0 about the prior, farther off gathered in one place."""
+def posterior_at(distance: float, posterior: Posterior, n: int) -> Distribution:
+    """Of n images, all alike: at distance 0 nearly the prior, farther off codes that are gathered in one place."""
     half = torch.full((posterior.inputs // 2,), distance)
     by_space: dict[Space, Tensor] = {
         REAL: torch.cat([half, 0 * half]),  # a mean
@@ -24,10 +25,15 @@ def latents_at(distance: float, posterior: Posterior, prior: Prior, n: int) -> L
         SPHERE: torch.full((posterior.inputs,), distance),  # concentrated around a direction
         CODES: distance * (torch.arange(posterior.inputs) % max(posterior.classes, 1) == 0),  # the first word
     }
-    raw = by_space[posterior.space].expand(n, -1).clone().requires_grad_()
-    q = posterior(raw)
+    q: Distribution = posterior(by_space[posterior.space].expand(n, -1).clone().requires_grad_())
+    return q
+
+
+def latents_of(q: Distribution, posterior: Posterior, prior: Prior) -> Latents:
+    """Codes that are drawn from a posterior, and a decoder."""
+    z = q.rsample()
     decoder = nn.Linear(posterior.coordinates, 4)
-    return Latents(x=torch.rand(n, *SHAPE), z=q.rsample(), q=q, p=prior(None), decoder=decoder, dataset_size=n)
+    return Latents(x=torch.rand(len(z), *SHAPE), z=z, q=q, p=prior(None), decoder=decoder, dataset_size=len(z))
 
 
 def strength(regularizer: Regularizer, posterior: Posterior, prior: Prior, distance: float) -> Tensor:
@@ -35,14 +41,16 @@ def strength(regularizer: Regularizer, posterior: Posterior, prior: Prior, dista
     critic = list(regularizer.parameters())
     if critic:
         optimizer = torch.optim.Adam(critic, lr=1e-2)
+        q = posterior_at(distance, posterior, 100)
         for _ in range(50):
-            loss = regularizer.critic_loss(latents_at(distance, posterior, prior, 100))
+            loss = regularizer.critic_loss(latents_of(q, posterior, prior))
             assert loss is not None
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     # Over batches: directions are drawn for each, and an estimate may be noisy.
-    return torch.stack([regularizer(latents_at(distance, posterior, prior, 200)) for _ in range(20)]).mean()
+    q = posterior_at(distance, posterior, 200)
+    return torch.stack([regularizer(latents_of(q, posterior, prior)) for _ in range(20)]).mean()
 
 
 def parts(option: str, posterior: str) -> tuple[Regularizer, Posterior, Prior]:

@@ -157,8 +157,12 @@ def make_metric_inputs(
 @contextlib.contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
     """Seed torch's random numbers for one purpose, and restore their state afterwards."""
+    number = int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big")
     with torch.random.fork_rng():
-        torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:7], "big"))
+        if torch.accelerator.is_available():
+            torch.manual_seed(number)
+        else:  # for every kind of device that is not there, torch.manual_seed stores the whole call stack
+            torch.default_generator.manual_seed(number)
         yield
 
 
