@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from commands import Finished, files, latentbench, the_one_line
+from commands import Finished, composing_quickly, files, latentbench, the_one_line
 from latentbench.cli.evaluate import main
 from latentbench.contracts.options import options
 from latentbench.evaluation import stored_run
@@ -52,10 +52,16 @@ def nothing_is_trained() -> Iterator[None]:
         yield
 
 
-def evaluate(*arguments: str | Path) -> Finished:
+def with_hydra(*arguments: str | Path) -> Finished:
     """latentbench-evaluate, which trains nothing."""
     with nothing_is_trained():
         return latentbench(*map(str, arguments), program=main)
+
+
+def evaluate(*arguments: str | Path) -> Finished:
+    """The same, composed quickly: for what comes after that."""
+    with composing_quickly():
+        return with_hydra(*arguments)
 
 
 def record_of(folder: Path) -> Record:
@@ -201,7 +207,7 @@ def test_a_record_says_by_which_evaluation_each_number_was_made(folder: Path) ->
     record = record_of(folder)
     assert len(record.evaluations) == 3
     for each in record.evaluations:
-        assert {"version", "git_commit", "torch", "device", "seconds"} == set(each)
+        assert {"version", "git_commit", "torch", "processor", "device", "seconds"} == set(each)
     sets = ("prior", "real", "reconstruction", "interpolation")
     assert record.measured == {
         "rate": {"uses_features": False, "sets": {"test": 0}},
@@ -301,7 +307,7 @@ def test_a_run_that_another_process_works_on_is_one_line(folder: Path) -> None:
 )
 def test_what_cannot_be_set_is_one_line(arguments: tuple[str, ...], message: str, folder: Path) -> None:
     before = files(folder)
-    refused = evaluate(folder, *arguments)
+    refused = with_hydra(folder, *arguments)
     assert refused.code == 2
     assert message in the_one_line(refused)
     assert files(folder) == before
@@ -319,7 +325,7 @@ def test_where_there_is_no_run_is_one_line(
     arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refused = evaluate(*arguments)
+    refused = with_hydra(*arguments)
     assert refused.code == 2
     assert message in the_one_line(refused)
 

@@ -82,6 +82,15 @@ def test_a_method_composes_of_the_parts_that_its_yaml_names_in_a_sweep_too(
     assert_same_config(config, composed(*overrides))
 
 
+def test_configs_that_share_parts_have_values_of_their_own() -> None:
+    parts = ("launcher=slurm", "posterior=categorical", "prior=categorical")
+    configs = [composed(*parts, f"beta={n}", f"study=s{n}", f"prior.classes={n}", f"model.width={n}") for n in (2, 3)]
+    for n, config in zip((2, 3), configs, strict=True):
+        assert (config.model.beta, config.model.width, config.launcher.folder) == (n, n, f"outputs/s{n}/slurm")
+        assert config.prior.classes == config.posterior.classes == n
+    assert "width" not in composed(*parts, "beta=2").model
+
+
 @pytest.mark.parametrize(("group", "option"), ALL)
 def test_its_first_comment_is_a_sentence(group: str, option: str) -> None:
     path = option_file(group, option)
