@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,8 +62,9 @@ def _fork_tasks(folder: Path, stop: threading.Event) -> None:
                 task.with_suffix(".ended").write_text(str(process.exitcode))
             elif not Path("/proc", task.stem).exists():
                 process.kill()
-    for process in running:
+    for process, task in running.items():
         process.kill()
+        task.with_suffix(".ended").write_text(str(-signal.SIGKILL))  # so that the program does not outlive its test
 
 
 def _run_module(arguments: list[str], program: int, folder: str, environment: dict[str, str]) -> None:
