@@ -456,7 +456,7 @@ def test_a_refused_pair_is_recorded_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["vae", "gan", "svae"])
 def test_models_in_double_precision_are_evaluated_like_all_others(method: str, tmp_path: Path) -> None:
-    finished = latentbench(f"method={method}", *SMALL, "metric=[fid,nll]", "trainer.precision=64-true")
+    finished = latentbench(f"method={method}", *EVERY_METRIC, "metric=[fid,nll]", "trainer.precision=64-true")
     assert finished.code == 0, finished.err
     assert math.isfinite(the_record(tmp_path / "outputs")["metrics"]["fid/prior"])
 
