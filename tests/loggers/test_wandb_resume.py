@@ -112,13 +112,18 @@ def test_the_same_command_continues_the_curves_and_force_starts_a_new_run(
         if trainer.current_epoch < 2:
             save(self, trainer, model)
 
+    def folders() -> set[Path]:  # whose names have the second in which they began
+        return set(tmp_path.glob("s/*/wandb/offline-run-*"))
+
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.PeriodicCheckpoint, "on_train_epoch_end", cut)
         assert latentbench(*command).code == 130
+    (first,) = folders()
     assert latentbench(*command).code == 0
+    (second,) = folders() - {first}
     assert latentbench(*command, "force=true").code == 0
+    (forced,) = folders() - {first, second}
     (run_dir,) = (tmp_path / "s").iterdir()
-    first, second, forced = sorted((run_dir / "wandb").glob("offline-run-*"))
     ids = [rows(folder, "run")[0]["run_id"] for folder in (first, second, forced)]
     assert ids[0] == ids[1] != ids[2]
     history = [[row["item"] for row in rows(folder, "history")] for folder in (first, second, forced)]
