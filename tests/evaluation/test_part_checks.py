@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from latentbench.contracts.options import autoencoder, brief_sampler, few_digits, part_of, some_images, untrained
@@ -17,6 +17,7 @@ from latentbench.evaluation.build import build
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
 from latentbench.metrics.measurements import Estimate
 from latentbench.models.gan import GAN
+from latentbench.regularizers.base import Latents, Regularizer
 
 DATA = few_digits()
 D = 3  # latent size
@@ -87,6 +88,26 @@ def test_a_regularizer_with_parameters_needs_a_critic_loss_and_an_annealing_give
     model.annealing = lambda regularization, progress: regularization[None]  # type: ignore[assignment]
     with pytest.raises(UserError, match=r"of a scalar gives a tensor of shape \(1,\): give a tensor of shape \(\)"):
         check_model_at_first_use(model, DATA.shape)
+
+
+class Undeclared(Regularizer):
+    """A regularizer that does not say how it trains a prior."""
+
+    def forward(self, latents: Latents) -> Tensor:
+        return latents.z.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [
+        (f"regularizer._target_={__name__}.Undeclared", "Undeclared has no trains_prior: set it in the class"),
+        ("regularizer._target_=builtins.dict", "dict is no Regularizer: subclass Regularizer"),
+        ("likelihood._target_=builtins.dict", "dict is no Likelihood: subclass Likelihood"),
+    ],
+)
+def test_a_part_of_another_kind_or_without_what_its_contract_has_it_set_is_one_line(part: str, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        untrained(DATA, "regularizer=none", "posterior=dirac", part)
 
 
 def without_name(features: nn.Module) -> None:

@@ -109,7 +109,7 @@ def table_with_outside_parts() -> str:
         try:
             for target in TARGET.findall(text):
                 locate(target)
-            compatible_regularizers({**{other: own_options(other)[:1] for other in PAIRED}, group: [name]})
+            compatible_regularizers({**{other: own_options(other) for other in PAIRED}, group: [name]})
             names[group] = sorted([*names[group], name])
         except Exception as error:  # code of others may raise anything
             lines.append(f"  not in this table: {group}={name} ({' '.join(str(error).split())})")

@@ -17,7 +17,12 @@ from latentbench.configuration.identity import model_arguments
 from latentbench.configuration.targets import locate
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
-from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use
+from latentbench.evaluation.part_checks import (
+    CONTRACTS,
+    check_kind,
+    check_measuring_parts,
+    check_model_at_first_use,
+)
 from latentbench.models.base import GenerativeModel
 
 
@@ -98,15 +103,21 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
             raise Refused(
                 f"{group}=null: {config.model._target_.rpartition('.')[2]} needs one; choose one of {options}"
             )
-    parts = {"prior": build(config.prior, latent_size=config.latent_size, shape=data.shape)}
+
+    def part(group: str, **arguments: Any) -> Any:
+        made = build(config[group], **arguments)
+        check_kind(made, CONTRACTS[group])
+        return made
+
+    parts = {"prior": part("prior", latent_size=config.latent_size, shape=data.shape)}
     coordinates = parts["prior"].coordinates
     if "posterior" in needed:
-        parts["posterior"] = build(config.posterior, latent_size=config.latent_size, coordinates=coordinates)
+        parts["posterior"] = part("posterior", latent_size=config.latent_size, coordinates=coordinates)
         coordinates = parts["posterior"].coordinates
-    parts["backbone"] = build(config.backbone, latent_size=coordinates, shape=data.shape)
+    parts["backbone"] = part("backbone", latent_size=coordinates, shape=data.shape)
     if "regularizer" in needed:
-        parts["regularizer"] = build(config.regularizer, latent_size=coordinates)
-    parts |= {part: build(config[part]) for part in PARTS if part in needed and part not in parts}
+        parts["regularizer"] = part("regularizer", latent_size=coordinates)
+    parts |= {group: part(group) for group in PARTS if group in needed and group not in parts}
     if "dataset_size" in needed:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)

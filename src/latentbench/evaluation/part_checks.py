@@ -1,28 +1,49 @@
 """What the parts of a run give is checked against their contracts, before training or when it is first used."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, get_origin
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from latentbench.annealing.base import Annealing
+from latentbench.backbones.base import Backbone
 from latentbench.data.base import ImageData, to_float
 from latentbench.errors import UserError
 from latentbench.features.base import Features
+from latentbench.likelihoods.base import Likelihood
 from latentbench.metrics.base import Metric
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
+from latentbench.objectives.base import Objective
+from latentbench.posteriors.base import Posterior
+from latentbench.priors.base import Prior
 from latentbench.regularizers.base import Regularizer
 from latentbench.samplers.base import Sampler
 
+# Part of a model -> the class of its contract.
+CONTRACTS = {
+    "backbone": Backbone,
+    "posterior": Posterior,
+    "prior": Prior,
+    "regularizer": Regularizer,
+    "likelihood": Likelihood,
+    "objective": Objective,
+    "annealing": Annealing,
+}
 IMAGES = 2  # of which features are computed for the check
 
 
 def check_kind(part: Any, contract: type) -> None:
-    """Raises: UserError if a part does not subclass the class of its contract."""
+    """Raises: UserError if a part does not subclass the class of its contract, or lacks what that has it set."""
+    name = type(part).__name__
     if not isinstance(part, contract):
-        raise UserError(f"{type(part).__name__} is no {contract.__name__}: subclass {contract.__name__}")
+        raise UserError(f"{name} is no {contract.__name__}: subclass {contract.__name__}")
+    for attribute, annotation in contract.__annotations__.items():
+        origin: Any = get_origin(annotation)
+        if origin is ClassVar and not hasattr(part, attribute):
+            raise UserError(f"{name} has no {attribute}: set it in the class, as {contract.__name__} says")
 
 
 def check_measuring_parts(parts: Mapping[str, Any], data: ImageData) -> None:
