@@ -69,14 +69,15 @@ def test_two_batches_of_digits_train_it(method: str, backbone: str, tmp_path: Pa
     assert_two_batches_train(few_digits(), tmp_path, brief(method, backbone))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("method", options("method"))
-def test_it_trains_on_larger_images_in_colour_in_half_precision_and_on_a_last_batch_of_one_image(
-    method: str, tmp_path: Path
+def test_it_trains_on_larger_images_in_colour_in_any_precision_and_on_a_last_batch_of_one_image(
+    method: str, precision: str, tmp_path: Path
 ) -> None:
     data = noise_images((3, 32, 32), n=17)
     assert data.size("train") % data.batch_size == 1
-    trainer = assert_two_batches_train(data, tmp_path, brief(method, "mlp", "trainer.precision=bf16-mixed"))
-    assert trainer.precision == "bf16-mixed"
+    trainer = assert_two_batches_train(data, tmp_path, brief(method, "mlp", f"trainer.precision={precision}"))
+    assert trainer.precision == precision
 
 
 @pytest.mark.parametrize("latent_size", [1, 512])
