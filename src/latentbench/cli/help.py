@@ -1,6 +1,14 @@
 """The text of `latentbench --help`, made from the YAMLs. Imports slow packages only if others add parts of a model."""
 
-from latentbench.configuration.catalogue import CONF_DIR, GROUPS, PACKAGE, PAIRED, option_description, option_files
+from latentbench.configuration.catalogue import (
+    CONF_DIR,
+    GROUPS,
+    PACKAGE,
+    PAIRED,
+    option_description,
+    option_files,
+    outside_files,
+)
 
 USAGE = """\
 latentbench: what does a regularizer of the latent space give you?
@@ -37,7 +45,7 @@ def help_text() -> str:
 
 
 def _compatibility_table() -> str:
-    if all(path.is_relative_to(CONF_DIR) for group in PAIRED for path in option_files(group)):
+    if not any(map(outside_files, PAIRED)):
         return (PACKAGE / "compatibility" / "table.txt").read_text().rstrip()
     from latentbench.compatibility.table import table_with_outside_parts  # not at the top: it imports slow packages
 

@@ -24,7 +24,7 @@ from latentbench.configuration.catalogue import (
     TARGET,
     option_description,
     option_file,
-    option_files,
+    outside_files,
     own_options,
 )
 from latentbench.configuration.targets import locate
@@ -94,7 +94,7 @@ def table_with_outside_parts() -> str:
 
     It is read from the user's cache while neither the options nor the source of their classes have changed.
     """
-    outside = [path for group in PAIRED for path in option_files(group) if path.stem not in own_options(group)]
+    outside = [path for group in PAIRED for path in outside_files(group)]
     texts = [path.read_text(encoding="utf-8") for path in outside]
     sources = [source_digest(target.rpartition(".")[0]) for text in texts for target in TARGET.findall(text)]
     state = [STORED_TABLE.read_text(), [path.stem for path in outside], texts, sources]

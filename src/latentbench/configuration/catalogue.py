@@ -55,6 +55,11 @@ def own_options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
+def outside_files(group: str) -> list[Path]:
+    """The YAML files of a group that are not latentbench's own."""
+    return [path for path in option_files(group) if not path.is_relative_to(CONF_DIR)]
+
+
 def option_file(group: str, option: str) -> Path | None:
     """The YAML file of an option; None if there is no such option."""
     paths = [folder / group / f"{option}.yaml" for folder in option_folders()]

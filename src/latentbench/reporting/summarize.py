@@ -97,20 +97,19 @@ def _make_row(
     index: int, values: dict[str, Any], grouping: Grouping, runs: list[Record], columns: Sequence[Column]
 ) -> Row:
     finished = [run for run in runs if run.status == "finished"]
-    cells = {}
-    for column in columns:
-        numbers = [run.metrics[column.key] for run in finished if column.key in run.metrics]
-        mean, interval, n = mean_interval(numbers)
-        cells[column.key] = Cell(mean=mean, interval=interval, n=n)
-    return Row(
+    row = Row(
         index=index,
         values=values,
         scale_keys=grouping.scale_keys,
         status="finished" if finished else "/".join(sorted({run.status for run in runs})),
         seeds=len(finished),
         runs=runs,
-        cells=cells,
+        cells={},
     )
+    for column in columns:
+        mean, interval, n = mean_interval(row.numbers(column.key))
+        row.cells[column.key] = Cell(mean=mean, interval=interval, n=n)
+    return row
 
 
 def _make_floor(
