@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.backbones.resnet import ResidualBlock
-from latentbench.contracts.options import GivenImages, composed, few_digits, part_of, shown_to, some_images
+from latentbench.contracts.options import GivenImages, composed, few_digits, part_of, shown_to_trainer, some_images
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.gan import GAN
@@ -181,7 +181,7 @@ def test_training_is_the_algorithm_written_out_across_epochs(
     data = few_digits()
     model = model_of(method, backbone, data=data)
     by_hand = copy.deepcopy(model)
-    loader = shown_to(data, models_pixels=False).train_dataloader()
+    loader = shown_to_trainer(data).train_dataloader()
     batches = [batch for _ in range(3) for batch in loader]
     assert [len(batch) for batch in batches] == [16, 16, 8] * 3
     torch.manual_seed(1)

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = (
     "logger",
     "launcher",
     "question",
+    "published",
     "table",
     "sweep",
     "data.root",
@@ -59,7 +60,7 @@ def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
     """The id of a run: its main choices in readable form, and a hash of all settings that can change the model."""
     content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    weight = "" if config.beta is None else f"-b{config.beta:g}"
+    weight = f"-b{config.beta:g}" if isinstance(config.beta, float) else ""  # most formulas are their method's own
     return f"{method_name(chosen)}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"
 
 

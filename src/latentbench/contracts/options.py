@@ -197,11 +197,10 @@ def data_set(option: str, *overrides: str) -> ImageData:
     return data
 
 
-def shown_to(data: ImageData, *, models_pixels: bool = True) -> ImageData:
-    """The data set as a trainer on the processor would use it for a model."""
+def shown_to_trainer(data: ImageData) -> ImageData:
+    """The data set as a trainer on the processor would use it."""
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        lightning_module=SimpleNamespace(models_pixels=models_pixels),
     )
     return data
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentbench.configuration.catalogue import option_description, option_file
-from latentbench.contracts.options import SPLITS, data_set, node_of, options, shown_to
+from latentbench.contracts.options import SPLITS, data_set, node_of, options, shown_to_trainer
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build
@@ -26,7 +26,7 @@ def binarized(option: str, binarize: str, seed: int = 0) -> ImageData:
     made._splits = Splits(
         {split: whole.images[split][:FEW] for split in SPLITS}, {split: whole.labels[split][:FEW] for split in SPLITS}
     )
-    return shown_to(made)
+    return shown_to_trainer(made)
 
 
 def counted(images: Tensor) -> collections.Counter[bytes]:
@@ -159,13 +159,6 @@ def test_the_seed_alone_settles_the_batches(option: str, binarize: str) -> None:
     one, same, other = two_epochs(5), two_epochs(5), two_epochs(6)
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0])
-
-
-@pytest.mark.parametrize("option", options("data"))
-def test_a_model_of_images_rather_than_of_pixels_is_shown_the_expected_ones(option: str) -> None:
-    data = shown_to(binarized(option, "dynamic"), models_pixels=False)
-    shown = torch.cat(list(data.train_dataloader()))
-    assert counted(shown) == counted(data.expected_images("train"))
 
 
 @pytest.mark.parametrize("option", options("data"))

@@ -193,11 +193,7 @@ class ImageData(pl.LightningDataModule):
 
     def expected_images(self, split: Split) -> Tensor:
         """Images (N, C, H, W) averaged over the noise of dynamic binarization, as a decoder's mean image should be."""
-        return to_float(self.splits.images[split], self._expected_binarization, None)
-
-    @property
-    def _expected_binarization(self) -> str:
-        return "none" if self.binarize == "dynamic" else self.binarize
+        return to_float(self.splits.images[split], "none" if self.binarize == "dynamic" else self.binarize, None)
 
     def state_dict(self) -> dict[str, Any]:
         """The number of finished epochs, for the checkpoint."""
@@ -219,10 +215,9 @@ class ImageData(pl.LightningDataModule):
     def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
         assert self.trainer is not None
         images = self.splits.images[split].to(self.trainer.strategy.root_device)
-        is_noisy = self.trainer.lightning_module.models_pixels
         return Batches(
             images,
-            binarize=self.binarize if is_noisy else self._expected_binarization,
+            binarize=self.binarize,
             batch_size=batch_size,
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,

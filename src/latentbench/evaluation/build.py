@@ -1,6 +1,7 @@
 """Builds the parts of a run from its config."""
 
 import functools
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
 from latentbench.configuration.targets import locate
+from latentbench.configuration.weight import weight
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.part_checks import (
@@ -78,6 +80,8 @@ def build_seeded_model(config: DictConfig, data: ImageData) -> GenerativeModel:
     pl.seed_everything(config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED", None)  # otherwise processes that Lightning starts would seed again
     model = build_model(config, data)
+    if reason := model.refuses(data):
+        raise Refused(reason)
     check_model_at_first_use(model, data.shape)
     return model
 
@@ -118,6 +122,8 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
     if "regularizer" in needed:
         parts["regularizer"] = part("regularizer", latent_size=coordinates)
     parts |= {group: part(group) for group in PARTS if group in needed and group not in parts}
+    if "beta" in needed:
+        parts["beta"] = weight(config.beta, pixels=math.prod(data.shape), latents=coordinates)
     if "dataset_size" in needed:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)

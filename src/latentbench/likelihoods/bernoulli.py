@@ -34,5 +34,5 @@ class BernoulliLikelihood(Likelihood):
             return None
         return (
             "a Bernoulli likelihood is for pixels that are 0 or 1, and these pixels are grey: "
-            "take data.binarize=dynamic (or threshold), or likelihood=gaussian"
+            "take data.binarize=dynamic (or threshold), or likelihood=continuous_bernoulli"
         )

@@ -211,10 +211,11 @@ class Autoencoder(GenerativeModel):
         return has_closed_form(q, self.prior_distribution())
 
     def facts(self) -> dict[str, Any]:
-        """How KL(q || p) is computed, and the facts of the likelihood."""
-        if self.cannot("rate", binary=False):
-            return self.likelihood.facts()
-        return {"kl": "closed form" if self.has_closed_rate() else "Monte Carlo"} | self.likelihood.facts()
+        """The weight beta as a number, how KL(q || p) is computed, and the facts of the likelihood."""
+        facts: dict[str, Any] = {"beta": self.beta}
+        if not self.cannot("rate", binary=False):
+            facts["kl"] = "closed form" if self.has_closed_rate() else "Monte Carlo"
+        return facts | self.likelihood.facts()
 
 
 def at_least_float32(raw: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The contract of a generative model: what training and evaluation use of it."""
 
 import math
+import time
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
+from latentbench.data.base import ImageData
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, check_number
 from latentbench.priors.base import Prior
@@ -31,9 +33,8 @@ Ability = Literal[
 class GenerativeModel(pl.LightningModule):
     """A model that draws latents from a prior and decodes them to images; `cannot` says what else it can do."""
 
-    # True if the model has a likelihood p(x|z), and so is trained on draws of the binarized pixels. If False, it is
-    # trained on the mean of these draws, with which metrics compare its images.
-    models_pixels: ClassVar[bool] = True
+    # What each optimizer trains, in their order: the maker of images first. `budget` names them so.
+    players: ClassVar[tuple[str, ...]] = ("model", "critic")
 
     backbone: Backbone  # with several devices, each computes its networks for a part of the batch
 
@@ -46,6 +47,8 @@ class GenerativeModel(pl.LightningModule):
         super().__init__()
         for name, rate in learning_rates.items():
             check_number(f"model.{name}", rate, above=0)
+        self._seconds: dict[str, float] = {}  # player -> of its steps, since this process began to train
+        self._last_step = 0.0
         self._term_sums: dict[str, Tensor] = {}  # `stage/name` -> (sum over images, number of images) of this epoch
 
     @abstractmethod
@@ -54,6 +57,10 @@ class GenerativeModel(pl.LightningModule):
 
         binary: whether pixels are 0 or 1
         """
+
+    def refuses(self, data: ImageData) -> str | None:
+        """Why it cannot be trained on this data set, and what to take instead; None if it can."""
+        return None
 
     @abstractmethod
     def prior_distribution(self) -> Distribution:
@@ -123,7 +130,31 @@ class GenerativeModel(pl.LightningModule):
                 raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
         self.log_dict(means)
 
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        """Start the clock of the batch's first step."""
+        self._last_step = time.perf_counter()
+
     def _optimizer_step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
         optimizer.step()
+        now = time.perf_counter()
+        player = self._player_of(optimizer)
+        self._seconds[player] = self._seconds.get(player, 0.0) + now - self._last_step
+        self._last_step = now
+
+    def _player_of(self, optimizer: Any) -> str:
+        optimizers = self.optimizers()
+        return self.players[optimizers.index(optimizer) if isinstance(optimizers, list) else 0]
+
+    def budget(self) -> dict[str, dict[str, float]]:
+        """Steps of every player in the whole training, and the seconds that they took in this process.
+
+        The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the
+        processor, which does not wait for the device.
+        """
+        steps = {
+            player: max((int(state["step"]) for state in optimizer.state.values()), default=0)
+            for player, optimizer in zip(self.players, self.trainer.optimizers, strict=False)
+        }
+        return {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self._seconds.items()}}

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from latentbench.backbones.base import Backbone
+from latentbench.data.base import ImageData
 from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_number, check_whole_number
@@ -25,7 +26,7 @@ class GAN(GenerativeModel):
     Raises: Refused for a learned prior without rsample. Source: Goodfellow et al. 2014, equation 1 and section 3.
     """
 
-    models_pixels = False
+    players = ("generator", "discriminator")
 
     def __init__(self, *, backbone: Backbone, prior: Prior, learning_rate: float, beta1: float) -> None:
         super().__init__(learning_rate=learning_rate)
@@ -41,6 +42,15 @@ class GAN(GenerativeModel):
         self.verdict = nn.Linear(backbone.features, 1)  # the last layer of the discriminator
         self.learning_rate = learning_rate
         self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), 0.999)
+
+    def refuses(self, data: ImageData) -> str | None:
+        """Draws of binary pixels: it would learn black and white images, and is compared with grey ones."""
+        if data.binarize != "dynamic":
+            return None
+        return (
+            "a GAN learns the images that it sees, here draws of black and white pixels, and metrics compare its "
+            "images with the grey ones: take data.binarize=none (or threshold)"
+        )
 
     def prior_distribution(self) -> Distribution:
         """p(z), event shape (D,)."""

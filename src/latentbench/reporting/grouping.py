@@ -17,7 +17,7 @@ SCALE_GROUPS = ("data", "features", "metric")
 # ...except that the batch size only affects training, and the list of metrics does not affect their values.
 NOT_SCALE = ("data.batch_size", "metric")
 # Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
-SHARED_SETTINGS = ("latent_size", "backbone", "likelihood", "trainer", "data.batch_size")
+SHARED_SETTINGS = ("latent_size", "backbone", "trainer", "data.batch_size")
 
 RowValues = tuple[Any, ...]
 

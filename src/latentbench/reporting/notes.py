@@ -109,6 +109,16 @@ def caveats(summary: Summary) -> list[str]:
     return notes
 
 
+def weights_of_other_likelihoods(summary: Summary) -> list[str]:
+    """A line for all rows whose weight is the paper's, and whose likelihood is not the one it was published for."""
+    labels: dict[str, dict[str, None]] = {}
+    for row in summary.rows:
+        for run in row.runs:
+            if caveat := (run.config.get("resolved") or {}).get("weight_caveat"):
+                labels.setdefault(caveat, {})[row.label] = None
+    return [f"caveat: {_join_rows(of_caveat, summary.rows)}: {caveat}" for caveat, of_caveat in labels.items()]
+
+
 def collapsed(summary: Summary) -> list[str]:
     """The rows with a run whose latents carry nothing: no active unit."""
     labels = [row.label for row in summary.rows if any(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished)]

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import PARTS
 from latentbench.configuration.identity import choices, model_arguments, run_id
+from latentbench.configuration.published import weight_of_another_likelihood
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
@@ -55,6 +56,7 @@ class ResolvedRun(NamedTuple):
     choices: dict[str, Any]
     folder: Path
     is_only_measured: bool = False  # a stored run, which is not trained
+    weight_caveat: str | None = None  # why `beta` does not mean here what it means in the method's paper
 
     @property
     def is_trained(self) -> bool:
@@ -95,13 +97,15 @@ def resolve(job: Job) -> ResolvedRun:
     check(config)
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
-    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in unused])
+    caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
+    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, "published")])
     # beta=1 and beta=1.0 are one run, and so are all values without a regularizer to weight.
-    resolved.beta = None if "regularizer" in unused else float(config.beta)
+    resolved.beta = None if "regularizer" in unused else config.beta if isinstance(config.beta, str) else float(config.beta)
     if digests := outside_digests(resolved):
         OmegaConf.update(resolved, "outside", digests, force_add=True)
     chosen = choices(resolved, options) | dict.fromkeys(unused)
-    return ResolvedRun(resolved, chosen, Path(config.output_dir) / config.study / run_id(resolved, chosen))
+    folder = Path(config.output_dir) / config.study / run_id(resolved, chosen)
+    return ResolvedRun(resolved, chosen, folder, weight_caveat=caveat)
 
 
 def resolve_or_none(job: Job) -> ResolvedRun | None:

@@ -34,7 +34,9 @@ def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
 
 def save_trained_run(run: ResolvedRun, model: GenerativeModel, data: ImageData, seconds: dict[str, float]) -> None:
     """Save config, weights and a record without numbers, which comes last: it implies that the others exist."""
-    facts = {"shape": list(data.shape), "train_images": data.size("train")}
+    facts: dict[str, Any] = {"shape": list(data.shape), "train_images": data.size("train"), **model.budget()}
+    if run.weight_caveat:
+        facts["weight_caveat"] = run.weight_caveat
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     record = _record(run, "trained", facts=facts, n_parameters=n_parameters, seconds=seconds)
     (run.folder / FILE_NAME).unlink(missing_ok=True)  # of a model that this one replaces

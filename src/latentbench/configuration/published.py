@@ -1,0 +1,24 @@
+"""What a method's paper minimized, as the method's YAML tells it under `published`, and whether a run does the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.configuration.catalogue import option_file, preset
+
+
+def weight_of_another_likelihood(config: DictConfig, chosen: Mapping[str, Any]) -> str | None:
+    """That `beta` is the paper's and the likelihood is not, in words; None if both are, or `beta` is not.
+
+    chosen: the option of every group
+    """
+    meant = OmegaConf.select(config, "published.likelihood")
+    if meant is None or config.beta != preset(chosen["method"]).get("beta"):
+        return None
+    path = option_file("likelihood", meant)
+    if path and config.likelihood == OmegaConf.load(path):
+        return None
+    settings = {key: value for key, value in config.likelihood.items() if key != "_target_"}
+    given = "".join(f", {key}={value}" for key, value in settings.items())
+    return f"weight of another likelihood: published beside likelihood={meant}, here beside {chosen['likelihood']}{given}"

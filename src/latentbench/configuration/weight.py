@@ -1,0 +1,52 @@
+"""The weight of the regularizer, `beta`: a number, or a formula of what a published weight depends on."""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+
+from latentbench.errors import UserError
+
+OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+NAMES = ("pixels", "latents")
+
+
+def weight(beta: float | str, *, pixels: int, latents: int) -> float:
+    """The number that `beta` is for images of so many pixels (C H W) and so many latent dimensions.
+
+    beta: a number of 0 or more, or a formula of `pixels` and `latents` with + - * / and brackets
+    Raises: UserError if it is neither.
+    """
+    try:
+        value = _value(ast.parse(str(beta), mode="eval").body, {"pixels": pixels, "latents": latents})
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
+        raise UserError(_invalid(beta)) from error
+    if isinstance(beta, bool) or not 0 <= value < math.inf:
+        raise UserError(_invalid(beta))
+    return value
+
+
+def shown(beta: float | str) -> str:
+    """As in names: a number without needless zeros, or the formula."""
+    return beta if isinstance(beta, str) else f"{beta:g}"
+
+
+def _invalid(beta: object) -> str:
+    names = " and ".join(NAMES)
+    return f"beta={beta}: beta must be a number, 0 or more, or a formula of {names} such as 10 * pixels"
+
+
+def _value(node: ast.expr, names: Mapping[str, int]) -> float:
+    """Raises: ValueError for anything but numbers, names and operations."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return float(node.value)
+    if isinstance(node, ast.Name) and node.id in names:
+        return float(names[node.id])
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+        return OPERATIONS[type(node.op)](_value(node.left, names), _value(node.right, names))
+    raise ValueError(ast.dump(node))
