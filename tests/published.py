@@ -103,7 +103,9 @@ def assert_same_up_to_a_factor(
     for part, one, other in zip(("images", "latents"), ours, theirs, strict=True):
         largest = one.abs().max().item()
         assert largest > 0 or not other.any(), part
-        torch.testing.assert_close(one, factor * other, rtol=precision, atol=precision * largest, msg=f"{part}: {one} {factor * other}")
+        torch.testing.assert_close(
+            one, factor * other, rtol=precision, atol=precision * largest, msg=lambda text, part=part: f"{part}: {text}"
+        )
     return factor
 
 

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 from sklearn.neighbors import KernelDensity
 from torch import Tensor
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, MultivariateNormal, Normal
 
 from latentbench.contracts.grids import grid
 from latentbench.contracts.options import (
@@ -54,6 +54,32 @@ def test_the_bernoulli_likelihood_is_torchs() -> None:
     made = part_of("likelihood", "bernoulli")(raw)
     torch.testing.assert_close(made.log_prob(x), Independent(Bernoulli(logits=raw), 3).log_prob(x))
     torch.testing.assert_close(made.mean, Bernoulli(logits=raw).mean)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_continuous_bernoulli_likelihood_is_torchs(dtype: torch.dtype) -> None:
+    # Beyond logits of about 15 theirs clips the probability.
+    logits = torch.cat([torch.linspace(-15, 15, 301), torch.tensor([-0.2001, -1e-6, 0.0, 1e-7, 0.1999])])
+    raw = logits.to(dtype).view(-1, 1, 1, 1).requires_grad_()
+    x = torch.rand(raw.shape, dtype=dtype)
+    made = part_of("likelihood", "continuous_bernoulli")(raw)
+    theirs = ContinuousBernoulli(logits=logits.double().view(-1, 1, 1, 1), lims=(0.4999, 0.5001))
+    torch.testing.assert_close(made.log_prob(x).double(), theirs.log_prob(x.double()).flatten(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(made.mean.double(), theirs.mean, rtol=1e-5, atol=1e-5)
+    (slope,) = torch.autograd.grad(made.log_prob(x).sum(), raw)
+    torch.testing.assert_close(slope.double(), x.double() - theirs.mean, rtol=1e-5, atol=1e-5)
+
+
+def test_draws_of_the_continuous_bernoulli_likelihood_have_its_moments() -> None:
+    logits = torch.tensor([-40.0, -3.0, -1e-5, 0.0, 0.5, 8.0])
+    made = part_of("likelihood", "continuous_bernoulli")(logits.view(-1, 1, 1, 1))
+    drawn = made.sample([20_000]).flatten(1)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    expected = ContinuousBernoulli(logits=logits.double(), lims=(0.4999, 0.5001))
+    scale = expected.stddev.clamp(min=0.02)
+    assert ((drawn.double().mean(0) - made.mean.flatten()).abs() < 4 * scale / math.sqrt(20_000)).all()
+    assert ((drawn.double().std(0) - expected.stddev)[1:].abs() < 0.02 * scale[1:]).all()
 
 
 def linear_model(columns: Tensor) -> tuple[Autoencoder, Tensor, Tensor]:

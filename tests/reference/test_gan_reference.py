@@ -201,15 +201,16 @@ class Referee:
         halves = {"generator": model.backbone.decoder, "critic": nn.ModuleList([model.backbone.encoder, model.verdict])}
         step, critics, generators = model._optimizer_step, model.discriminator_loss, model.generator_loss
 
-        def watched(optimizer: Any, loss: Tensor) -> None:
+        def watched(optimizer: Any, loss: Tensor, *, player: str) -> None:
             before = {name: [weight.clone() for weight in half.parameters()] for name, half in halves.items()}
-            step(optimizer, loss)
+            step(optimizer, loss, player=player)
             moved = [
                 name
                 for name, half in halves.items()
                 if any(not torch.equal(a, b) for a, b in zip(half.parameters(), before[name], strict=True))
             ]
             self.moves.append(" and ".join(moved))
+            assert moved == [player.replace("discriminator", "critic")]
 
         def critics_view(real: Tensor, made: Tensor) -> Tensor:
             self.shown.append(made.detach().clone())
@@ -286,7 +287,7 @@ def test_black_and_white_images_and_a_batch_of_one_train_in_any_precision(
     kept = torch.float64 if precision == "64-true" else torch.float32
     losses: list[Tensor] = []
     take = model._optimizer_step
-    model._optimizer_step = lambda optimizer, loss: (losses.append(loss), take(optimizer, loss))
+    model._optimizer_step = lambda optimizer, loss, **player: (losses.append(loss), take(optimizer, loss, **player))
     fit(config, model, data, tmp_path)
     assert len(losses) == 8
     assert all(loss.isfinite() and loss.dtype == kept for loss in losses)
@@ -299,7 +300,7 @@ def test_under_autocast_each_player_meets_the_others_latest_weights(monkeypatch:
     x = some_images(DATA)
     with torch.autocast("cpu", torch.bfloat16):
         before = model.discriminate(x)
-        model._optimizer_step(torch.optim.SGD(model.parameters(), lr=1.0), before.mean())
+        model._optimizer_step(torch.optim.SGD(model.parameters(), lr=1.0), before.mean(), player="discriminator")
         after = model.discriminate(x)
     torch.testing.assert_close(after, model.discriminate(x), atol=0.05, rtol=0.05)
     assert (after < before - 0.5).all()

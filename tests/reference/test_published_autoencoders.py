@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from published import SIZES, Loss, Seen, assert_same_up_to_a_factor, model_and_batch, seen_by, squared_error
 from torch import Tensor
+
+from published import SIZES, Loss, Seen, assert_same_up_to_a_factor, model_and_batch, seen_by, squared_error
 
 LOSSES: dict[str, Callable[[Seen], Loss]] = {}
 

@@ -19,6 +19,5 @@ def weight_of_another_likelihood(config: DictConfig, chosen: Mapping[str, Any]) 
     path = option_file("likelihood", meant)
     if path and config.likelihood == OmegaConf.load(path):
         return None
-    settings = {key: value for key, value in config.likelihood.items() if key != "_target_"}
-    given = "".join(f", {key}={value}" for key, value in settings.items())
-    return f"weight of another likelihood: published beside likelihood={meant}, here beside {chosen['likelihood']}{given}"
+    here = [str(chosen["likelihood"])] + [f"{k}={v}" for k, v in config.likelihood.items() if k != "_target_"]
+    return f"weight of another likelihood: published beside likelihood={meant}, here beside {', '.join(here)}"

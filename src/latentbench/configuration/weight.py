@@ -31,7 +31,12 @@ def weight(beta: float | str, *, pixels: int, latents: int) -> float:
     return value
 
 
-def shown(beta: float | str) -> str:
+def as_one_number(beta: float | str) -> float | str:
+    """1 and 1.0 as one number; a formula as it is."""
+    return beta if isinstance(beta, str) else float(beta)
+
+
+def weight_name(beta: float | str) -> str:
     """As in names: a number without needless zeros, or the formula."""
     return beta if isinstance(beta, str) else f"{beta:g}"
 
@@ -43,7 +48,7 @@ def _invalid(beta: object) -> str:
 
 def _value(node: ast.expr, names: Mapping[str, int]) -> float:
     """Raises: ValueError for anything but numbers, names and operations."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name) and node.id in names:
         return float(names[node.id])

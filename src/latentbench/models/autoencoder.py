@@ -128,12 +128,12 @@ class Autoencoder(GenerativeModel):
         epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
         self.progress = epochs / (self.trainer.max_epochs or 1)
         terms, latents = self.terms(batch)
-        self._optimizer_step(main, terms["loss"])
+        self._optimizer_step(main, terms["loss"], player="model")
         if critic:
             with torch.autocast(batch.device.type, enabled=False):
                 critic_loss = self.regularizer.critic_loss(latents)
             assert critic_loss is not None
-            self._optimizer_step(critic[0], critic_loss)
+            self._optimizer_step(critic[0], critic_loss, player="critic")
             terms["critic_loss"] = critic_loss
         self.accumulate_terms("train", terms, len(batch))
 

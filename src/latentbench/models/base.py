@@ -134,20 +134,16 @@ class GenerativeModel(pl.LightningModule):
         """Start the clock of the batch's first step."""
         self._last_step = time.perf_counter()
 
-    def _optimizer_step(self, optimizer: Any, loss: Tensor) -> None:
+    def _optimizer_step(self, optimizer: Any, loss: Tensor, *, player: str) -> None:
+        """Minimize the loss by one step of the optimizer, which trains the player."""
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
         optimizer.step()
         now = time.perf_counter()
-        player = self._player_of(optimizer)
         self._seconds[player] = self._seconds.get(player, 0.0) + now - self._last_step
         self._last_step = now
 
-    def _player_of(self, optimizer: Any) -> str:
-        optimizers = self.optimizers()
-        return self.players[optimizers.index(optimizer) if isinstance(optimizers, list) else 0]
-
-    def budget(self) -> dict[str, dict[str, float]]:
+    def budget(self) -> dict[str, Any]:
         """Steps of every player in the whole training, and the seconds that they took in this process.
 
         The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the

@@ -88,9 +88,9 @@ class GAN(GenerativeModel):
         generator, discriminator = self._optimizer_pair()
         generated = self.generate(len(batch))
         discriminator_loss = self.discriminator_loss(batch, generated.detach())
-        self._optimizer_step(discriminator, discriminator_loss)
+        self._optimizer_step(discriminator, discriminator_loss, player="discriminator")
         generator_loss = self.generator_loss(generated)
-        self._optimizer_step(generator, generator_loss)
+        self._optimizer_step(generator, generator_loss, player="generator")
         terms = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
         self.accumulate_terms("train", terms, len(batch))
 
@@ -99,8 +99,8 @@ class GAN(GenerativeModel):
         assert isinstance(optimizers, list)
         return optimizers
 
-    def _optimizer_step(self, optimizer: Any, loss: Tensor) -> None:
-        super()._optimizer_step(optimizer, loss)
+    def _optimizer_step(self, optimizer: Any, loss: Tensor, *, player: str) -> None:
+        super()._optimizer_step(optimizer, loss, player=player)
         # Autocast caches half-precision weights until the end of the batch. The other network's step needs the new
         # ones.
         torch.clear_autocast_cache()
@@ -156,9 +156,9 @@ class CriticGAN(GAN, ABC):
         """One step of the critic and, every `critic_steps` batches, one of the generator on new draws of the prior."""
         generator, critic = self._optimizer_pair()
         terms = {"discriminator_loss": self.discriminator_loss(batch, self.generate(len(batch)).detach())}
-        self._optimizer_step(critic, terms["discriminator_loss"])
+        self._optimizer_step(critic, terms["discriminator_loss"], player="discriminator")
         batches_so_far = self.current_epoch * self.trainer.num_training_batches + batch_idx
         if batches_so_far % self.critic_steps == 0:
             terms["generator_loss"] = self.generator_loss(self.generate(len(batch)))
-            self._optimizer_step(generator, terms["generator_loss"])
+            self._optimizer_step(generator, terms["generator_loss"], player="generator")
         self.accumulate_terms("train", terms, len(batch))

@@ -19,7 +19,7 @@ from latentbench.configuration.catalogue import TRAINING_GROUPS
 from latentbench.configuration.defaults import default_settings
 from latentbench.configuration.identity import NAMED_PARTS, method_name
 from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
-from latentbench.configuration.weight import shown
+from latentbench.configuration.weight import weight_name
 from latentbench.records.record import Record
 
 # Config
@@ -53,7 +53,7 @@ def variant(choices: dict[str, Any], config: dict[str, Any], preset: dict[str, A
     in_name = () if choices["method"] else NAMED_PARTS
     options = [f"{key}={value}" for key, value in shown.items() if key in choices and key not in in_name]
     others = [f"{key}={value}" for key, value in shown.items() if key not in choices]
-    beta = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={shown(choices['beta'])}"]
+    beta = [] if choices["beta"] is None else [f"\N{GREEK SMALL LETTER BETA}={weight_name(choices['beta'])}"]
     measuring = {key: value for key, value in departures.items() if is_of_measuring(key)}
     digest = f"({_digest(shared_by_seeds(values) | measuring)})"
     return " ".join(

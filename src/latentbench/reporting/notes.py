@@ -109,6 +109,38 @@ def caveats(summary: Summary) -> list[str]:
     return notes
 
 
+def budgets(summary: Summary) -> list[str]:
+    """What every row was given to train with: images, steps of each player, seconds; what differs is told by row."""
+    images: dict[str, list[str]] = {}
+    steps: dict[str, dict[str, list[str]]] = {}
+    seconds: list[float] = []
+    for row in summary.rows:
+        for run in row.finished[:1]:
+            facts = run.config.get("resolved") or {}
+            if "steps" not in facts:
+                continue
+            epochs = (run.config.get("trainer") or {}).get("max_epochs") or 0
+            images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
+            seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
+            maker, *others = facts["steps"].items()
+            for player, number in (("model or generator", maker[1]), *others):
+                steps.setdefault(player, {}).setdefault(f"{number:,}", []).append(row.label)
+    if not images:
+        return []
+    parts = [f"images seen in training: {_by_row(images, summary.rows)}"]
+    parts += [f"steps of the {player}: {_by_row(of_player, summary.rows)}" for player, of_player in steps.items()]
+    if seconds:
+        parts.append(f"seconds of training: {min(seconds):.0f} to {max(seconds):.0f}")
+    return [f"budget: {'; '.join(parts)}"]
+
+
+def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
+    """What most rows have, and what others have instead."""
+    usual = max(labels, key=lambda value: len(labels[value]))
+    others = [f"{value} of {_join_rows(of_value, rows)}" for value, of_value in labels.items() if value != usual]
+    return ", ".join([usual, *others])
+
+
 def weights_of_other_likelihoods(summary: Summary) -> list[str]:
     """A line for all rows whose weight is the paper's, and whose likelihood is not the one it was published for."""
     labels: dict[str, dict[str, None]] = {}

@@ -11,6 +11,7 @@ from latentbench.configuration.catalogue import PARTS
 from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.published import weight_of_another_likelihood
 from latentbench.configuration.value_checks import check
+from latentbench.configuration.weight import as_one_number
 from latentbench.errors import UserError
 from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
 from latentbench.records.outside import outside_digests
@@ -99,8 +100,8 @@ def resolve(job: Job) -> ResolvedRun:
     unused = [group for group in PARTS if group not in arguments]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
     resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, "published")])
-    # beta=1 and beta=1.0 are one run, and so are all values without a regularizer to weight.
-    resolved.beta = None if "regularizer" in unused else config.beta if isinstance(config.beta, str) else float(config.beta)
+    # All values are one run without a regularizer to weight.
+    resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
     if digests := outside_digests(resolved):
         OmegaConf.update(resolved, "outside", digests, force_add=True)
     chosen = choices(resolved, options) | dict.fromkeys(unused)
