@@ -9,6 +9,7 @@ import torch
 from sklearn.neighbors import KernelDensity
 from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, MultivariateNormal, Normal
+from torch.nn.functional import binary_cross_entropy, l1_loss
 
 from latentbench.contracts.grids import grid
 from latentbench.contracts.options import (
@@ -54,6 +55,13 @@ def test_the_bernoulli_likelihood_is_torchs() -> None:
     made = part_of("likelihood", "bernoulli")(raw)
     torch.testing.assert_close(made.log_prob(x), Independent(Bernoulli(logits=raw), 3).log_prob(x))
     torch.testing.assert_close(made.mean, Bernoulli(logits=raw).mean)
+
+
+def test_cross_entropy_and_absolute_error_are_torchs() -> None:
+    raw, x = torch.randn(4, 1, 5, 6), torch.rand(4, 1, 5, 6)
+    made = part_of("likelihood", "cross_entropy_and_absolute_error")(raw)
+    entropy = binary_cross_entropy(raw.sigmoid(), x, reduction="none") + l1_loss(raw.sigmoid(), x, reduction="none")
+    torch.testing.assert_close(made.log_prob(x), -entropy.flatten(1).sum(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

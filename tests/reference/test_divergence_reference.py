@@ -68,7 +68,15 @@ def densities(
 
 
 def latents(q: Distribution, p: Distribution, z: Tensor) -> Latents:
-    return Latents(x=torch.zeros(len(z), *SHAPE), z=z, q=q, p=p, decoder=torch.nn.Identity(), dataset_size=len(z))
+    return Latents(
+        x=torch.zeros(len(z), *SHAPE),
+        z=z,
+        q=q,
+        p=p,
+        decoder=torch.nn.Identity(),
+        decode=torch.nn.Identity(),
+        dataset_size=len(z),
+    )
 
 
 def closed_form_of(raw: Tensor, posterior: str, prior: str, latent_size: int) -> Tensor:

@@ -114,14 +114,12 @@ def free_bits(seen: Seen) -> Tensor:
 
 
 def gradient_penalty(seen: Seen) -> Tensor:
-    (v,) = [noise for noise in seen.noise if noise.shape == seen.x.shape]
-
     def decode(z: Tensor) -> Tensor:
         return seen.model.backbone.decoder(z[None]).flatten()
 
     jacobians = [torch.autograd.functional.jacobian(decode, row, create_graph=True) for row in seen.z]
-    total = sum((one.flatten() @ jacobian).square().sum() for one, jacobian in zip(v, jacobians, strict=True))
-    return seen.half_norm() + 0.004 * total / N
+    total = sum((2 * decode(row) @ jacobian).square().sum() for row, jacobian in zip(seen.z, jacobians, strict=True))
+    return seen.half_norm() + 2.5e-4 * total / N
 
 
 def info(seen: Seen) -> Tensor:
@@ -134,8 +132,8 @@ def kl(seen: Seen) -> Tensor:
 
 
 def l2(seen: Seen) -> Tensor:
-    decoder = seen.model.backbone.decoder
-    return seen.half_norm() + 0.008 * sum(weight.pow(2).sum() for weight in decoder.parameters())
+    _first, *others = [layer for layer in seen.model.backbone.decoder if isinstance(layer, nn.Linear)]
+    return seen.half_norm() + 5e-4 * SIZE * sum(layer.weight.pow(2).sum() for layer in others)
 
 
 def mmd_of(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:

@@ -47,7 +47,17 @@ def r_of(option: str, z: Tensor, p: Distribution | None = None, **settings: Any)
     made = part_of("regularizer", option, latent_size=z.shape[1], **settings)
     x = torch.zeros(len(z), *SHAPE)
     p = p or normal(z.shape[1])
-    r: Tensor = made(Latents(x=x, z=z, q=Dirac(z), p=p, decoder=nn.Identity(), dataset_size=len(z)))
+    r: Tensor = made(
+        Latents(
+            x=x,
+            z=z,
+            q=Dirac(z),
+            p=p,
+            decoder=nn.Identity(),
+            decode=nn.Identity(),
+            dataset_size=len(z),
+        )
+    )
     return r
 
 

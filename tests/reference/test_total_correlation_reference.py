@@ -26,7 +26,15 @@ def regularizer(estimator: str, weights: tuple[float, float, float] = (1, 1, 1))
 
 
 def latents(q: Distribution, p: Distribution, z: Tensor, dataset_size: int) -> Latents:
-    return Latents(x=torch.zeros(len(z), *SHAPE), z=z, q=q, p=p, decoder=torch.nn.Identity(), dataset_size=dataset_size)
+    return Latents(
+        x=torch.zeros(len(z), *SHAPE),
+        z=z,
+        q=q,
+        p=p,
+        decoder=torch.nn.Identity(),
+        decode=torch.nn.Identity(),
+        dataset_size=dataset_size,
+    )
 
 
 def densities(posterior: str, prior: str, batch: int, latent_size: int = 3) -> tuple[Distribution, Distribution]:

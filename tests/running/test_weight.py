@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from example_records import a_record
-from latentbench.configuration.weight import weight
+from latentbench.configuration.weight import work_out
 from latentbench.contracts.options import composed, few_digits
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
@@ -17,7 +17,7 @@ from latentbench.running import job
     [(0, 0), (2.5, 2.5), ("10 * pixels", 640), ("2*5e-4*pixels/latents", 0.008), ("(pixels - 4) / 2 + latents", 38)],
 )
 def test_a_formula_is_the_number_it_works_out_to(beta: float | str, value: float) -> None:
-    assert weight(beta, pixels=64, latents=8) == pytest.approx(value)
+    assert work_out(beta, pixels=64, latents=8) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_a_formula_is_the_number_it_works_out_to(beta: float | str, value: float
      "True", None, [1], "", "__import__('os')", "pixels.real", "latents if 1 else 2", "(" * 500],
 )  # fmt: skip
 def test_anything_else_is_refused(beta: object) -> None:
-    with pytest.raises(UserError, match="beta must be a number, 0 or more, or a formula of pixels and latents"):
-        weight(beta, pixels=64, latents=8)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="give a number, 0 or more, or a formula of pixels and latents such as 10"):
+        work_out(beta, pixels=64, latents=8)
 
 
 def test_a_model_gets_the_number_for_its_images_and_latents() -> None:

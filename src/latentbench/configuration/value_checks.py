@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.weight import weight
+from latentbench.configuration.weight import work_out
 from latentbench.errors import UserError
 
 # Whole numbers: smallest and largest valid value.
@@ -23,7 +23,7 @@ def check(config: DictConfig) -> None:
         if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
             limit = "" if maximum is None else f" and {maximum} or less"
             raise UserError(f"{name}={value}: {name} must be a whole number, {minimum} or more{limit}")
-    weight(config.beta, pixels=1, latents=1)
+    work_out(config.beta, pixels=1, latents=1)
     if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
         raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
     for name, number in _floats(OmegaConf.to_container(config, resolve=False)):

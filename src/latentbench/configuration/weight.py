@@ -1,9 +1,11 @@
 """The weight of the regularizer, `beta`: a number, or a formula of what a published weight depends on."""
 
 import ast
+import contextlib
 import math
 import operator
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from latentbench.errors import UserError
 
@@ -16,18 +18,19 @@ OPERATIONS: dict[type[ast.operator], Callable[[float, float], float]] = {
 NAMES = ("pixels", "latents")
 
 
-def weight(beta: float | str, *, pixels: int, latents: int) -> float:
-    """The number that `beta` is for images of so many pixels (C H W) and so many latent dimensions.
+def work_out(beta: Any, *, pixels: int, latents: int) -> float:
+    """The number that `beta` is for images of so many pixels (C H W) and latents of so many dimensions.
 
     beta: a number of 0 or more, or a formula of `pixels` and `latents` with + - * / and brackets
     Raises: UserError if it is neither.
     """
-    try:
-        value = _value(ast.parse(str(beta), mode="eval").body, {"pixels": pixels, "latents": latents})
-    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
-        raise UserError(_invalid(beta)) from error
-    if isinstance(beta, bool) or not 0 <= value < math.inf:
-        raise UserError(_invalid(beta))
+    value = -1.0
+    if not isinstance(beta, bool):
+        with contextlib.suppress(SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
+            value = _value(ast.parse(str(beta), mode="eval").body, {"pixels": pixels, "latents": latents})
+    if not 0 <= value < math.inf:
+        names = " and ".join(NAMES)
+        raise UserError(f"beta={beta}: give a number, 0 or more, or a formula of {names} such as 10 * pixels")
     return value
 
 
@@ -39,11 +42,6 @@ def as_one_number(beta: float | str) -> float | str:
 def weight_name(beta: float | str) -> str:
     """As in names: a number without needless zeros, or the formula."""
     return beta if isinstance(beta, str) else f"{beta:g}"
-
-
-def _invalid(beta: object) -> str:
-    names = " and ".join(NAMES)
-    return f"beta={beta}: beta must be a number, 0 or more, or a formula of {names} such as 10 * pixels"
 
 
 def _value(node: ast.expr, names: Mapping[str, int]) -> float:

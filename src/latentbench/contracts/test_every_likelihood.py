@@ -25,7 +25,7 @@ def test_one_pixel_has_probability_one_in_all(likelihood: str, raw: float) -> No
     pixels = made(torch.full((1, 1, 1, 1), raw))
     possible = {"grey": grid(pixels), "binary": torch.tensor([0.0, 1.0])}
     probability = {kind: pixels.log_prob(x.reshape(-1, 1, 1, 1)).exp().detach() for kind, x in possible.items()}
-    assert made.not_a_density_of(binary=False) or made.not_a_density_of(binary=True), "a density or a probability"
+    assert made.not_a_density_of(binary=False) or made.not_a_density_of(binary=True), "not both"
     # Sums in single precision, of up to 24,000 terms.
     if made.not_a_density_of(binary=True) is None:
         assert probability["binary"].sum() == pytest.approx(1, abs=1e-5)
@@ -37,11 +37,10 @@ def test_one_pixel_has_probability_one_in_all(likelihood: str, raw: float) -> No
 def test_it_says_what_to_take_for_pixels_it_is_no_density_of(likelihood: str) -> None:
     made = part_of("likelihood", likelihood)
     reasons = {binary: made.not_a_density_of(binary=binary) for binary in (False, True)}
-    assert None in reasons.values(), "it is a density of something"
     for reason in filter(None, reasons.values()):
         assert "take" in reason
         assert "likelihood=" in reason
-        assert "data.binarize=" in reason
+        assert "data.binarize=" in reason or "not a density:" in reason
 
 
 @pytest.mark.parametrize("likelihood", options("likelihood"))

@@ -186,7 +186,9 @@ def test_a_prior_that_is_made_of_posteriors_says_that_a_model_without_an_encoder
 
 def spread_of(p: Distribution, z: Tensor) -> float:
     """What a regularizer is told of how far apart two draws of p are."""
-    return Latents(x=z, z=z, q=p, p=p, decoder=nn.Identity(), dataset_size=len(z)).prior_squared_distance()
+    return Latents(
+        x=z, z=z, q=p, p=p, decoder=nn.Identity(), decode=nn.Identity(), dataset_size=len(z)
+    ).prior_squared_distance()
 
 
 @pytest.mark.parametrize("option", [option for option in PRIORS if not PRIORS[option].is_learned])
@@ -224,7 +226,15 @@ def test_collapsed_codes_are_told_from_draws_wherever_latents_lie(option: str, r
 
     def r(codes: Tensor) -> float:
         torch.manual_seed(0)
-        given = Latents(x=z, z=codes, q=p, p=p, decoder=nn.Identity(), dataset_size=100)
+        given = Latents(
+            x=z,
+            z=codes,
+            q=p,
+            p=p,
+            decoder=nn.Identity(),
+            decode=nn.Identity(),
+            dataset_size=100,
+        )
         value: Tensor = made_of(given)
         return value.item()
 

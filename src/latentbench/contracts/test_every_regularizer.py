@@ -33,7 +33,9 @@ def latents_of(q: Distribution, posterior: Posterior, prior: Prior) -> Latents:
     """Codes that are drawn from a posterior, and a decoder."""
     z = q.rsample()
     decoder = nn.Linear(posterior.coordinates, 4)
-    return Latents(x=torch.rand(len(z), *SHAPE), z=z, q=q, p=prior(None), decoder=decoder, dataset_size=len(z))
+    return Latents(
+        x=torch.rand(len(z), *SHAPE), z=z, q=q, p=prior(None), decoder=decoder, decode=decoder, dataset_size=len(z)
+    )
 
 
 def strength(regularizer: Regularizer, posterior: Posterior, prior: Prior, distance: float) -> Tensor:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
 from latentbench.configuration.targets import locate
-from latentbench.configuration.weight import weight
+from latentbench.configuration.weight import work_out
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.part_checks import (
@@ -123,7 +123,7 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
         parts["regularizer"] = part("regularizer", latent_size=coordinates)
     parts |= {group: part(group) for group in PARTS if group in needed and group not in parts}
     if "beta" in needed:
-        parts["beta"] = weight(config.beta, pixels=math.prod(data.shape), latents=coordinates)
+        parts["beta"] = work_out(config.beta, pixels=math.prod(data.shape), latents=coordinates)
     if "dataset_size" in needed:
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)

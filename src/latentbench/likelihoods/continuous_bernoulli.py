@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 
@@ -14,6 +15,8 @@ class ContinuousBernoulliPixels(PixelDistribution):
     This is the Bernoulli cross-entropy with the constant that makes it a density: p(x) is proportional to
     m^x (1 - m)^(1 - x), m = sigmoid(l).
     """
+
+    support = constraints.unit_interval
 
     @property
     def mean(self) -> Tensor:

@@ -107,7 +107,15 @@ class Autoencoder(GenerativeModel):
                 z = q.rsample((self.objective.samples,))
                 first = z[0]
         log_likelihood = self.pixel_log_prob(x, z)
-        latents = Latents(x=x, z=first, q=q, p=p, decoder=self.backbone.decoder, dataset_size=self.dataset_size)
+        latents = Latents(
+            x=x,
+            z=first,
+            q=q,
+            p=p,
+            decoder=self.backbone.decoder,
+            decode=lambda z: self.pixel_distribution(z).mean,
+            dataset_size=self.dataset_size,
+        )
         with torch.autocast(x.device.type, enabled=False):
             terms = self.objective.terms(
                 log_likelihood=log_likelihood,

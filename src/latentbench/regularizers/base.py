@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Latents:
     q: Distribution  # posterior q(z|x), batch shape (B,), event shape (D,)
     p: Distribution  # prior p(z), event shape (D,)
     decoder: nn.Module  # latents (B, D) to raw outputs (B, C, H, W)
+    decode: Callable[[Tensor], Tensor]  # latents (B, D) to the mean images of p(x|z) (B, C, H, W)
     dataset_size: int  # number of training images
 
     def prior_samples(self) -> Tensor:
