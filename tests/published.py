@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from latentbench.contracts.options import noise_images, untrained
 from latentbench.models.autoencoder import Autoencoder
@@ -18,13 +19,14 @@ N = 12
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """A batch and what the model made of it, with gradients: z is mean + exp(log_variance / 2) * noise."""
+    """A batch and what the model made of it, with gradients."""
 
     model: Autoencoder
     x: Tensor  # images (N, C, H, W)
     z: Tensor  # codes (N, D)
-    mean: Tensor  # (N, D); of a deterministic encoder the codes
-    log_variance: Tensor  # (N, D)
+    many: Tensor  # all draws of the codes (S, N, D)
+    q: Distribution  # q(z|x)
+    p: Distribution  # p(z)
     raw: Tensor  # decoder's output for z (N, C, H, W), before a sigmoid
     draws: list[Tensor]  # of the prior, (N, D) each
     noise: list[Tensor]  # all that was drawn of N(0, 1)
@@ -66,6 +68,12 @@ def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> t
     """The terms of the model's loss, what a published loss is made of, and what its regularizer received."""
     draws: list[Tensor] = []
     noise: list[Tensor] = []
+    decoded: list[Tensor] = []
+    log_prob = model.pixel_log_prob
+
+    def watched(x: Tensor, z: Tensor) -> Tensor:
+        decoded.append(z)
+        return log_prob(x, z)
 
     def kept(function: Callable[..., Tensor], into: list[Tensor]) -> Callable[..., Tensor]:
         def keeping(*args: object, **options: object) -> Tensor:
@@ -78,17 +86,11 @@ def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> t
         patch.setattr(Latents, "prior_samples", kept(Latents.prior_samples, draws))
         patch.setattr(torch, "randn", kept(torch.randn, noise))
         patch.setattr(torch, "randn_like", kept(torch.randn_like, noise))
+        patch.setattr(model, "pixel_log_prob", watched)
         terms, latents = model.terms(x)
-    numbers = model.head(model.backbone.encode(x))
-    coordinates = latents.z.shape[1]
-    if numbers.shape[1] == 2 * coordinates:  # as the Gaussian posterior reads them
-        mean, log_scale = numbers.chunk(2, 1)
-        e = ((latents.z - mean) / log_scale.exp()).detach()
-        z = mean + log_scale.exp() * e
-    else:
-        mean, log_scale, z = numbers, torch.zeros_like(numbers), numbers
-    raw = model.backbone.decode(z)
-    return terms, Seen(model, x, z, mean, 2 * log_scale, raw, draws, noise), latents
+    raw = model.backbone.decode(latents.z)
+    seen = Seen(model, x, latents.z, decoded[0], latents.q, latents.p, raw, draws, noise)
+    return terms, seen, latents
 
 
 def assert_same_up_to_a_factor(
@@ -134,5 +136,5 @@ def cross_entropy(seen: Seen) -> Tensor:
 
 def kl(seen: Seen) -> Tensor:
     """KL(N(mean, variance) || N(0, I)) summed over latents, mean over the batch."""
-    each = seen.mean.square() + seen.log_variance.exp() - 1 - seen.log_variance
-    return 0.5 * each.sum() / len(seen.x)
+    mean, variance = seen.q.mean, seen.q.variance
+    return 0.5 * (mean.square() + variance - 1 - variance.log()).sum() / len(seen.x)
