@@ -54,7 +54,7 @@ def test_the_loss_of_a_codebook_pulls_entries_to_vectors_and_vectors_by_a_quarte
     posterior, raw, q = quantized()
     chosen = torch.stack([torch.cat([posterior.codebook[g, k] for g, k in enumerate(row)]) for row in
                           nearest(raw, posterior.codebook)])  # fmt: skip
-    written = ((raw.detach() - chosen).square().sum() + 0.25 * (raw - chosen.detach()).square().sum()) / 60
+    written = ((raw.detach() - chosen).square().sum() + 0.25 * (raw - chosen.detach()).square().sum()) / (60 * 3)
     made = posterior.auxiliary_loss(q)
     torch.testing.assert_close(made, written)
     for weight in (raw, posterior.codebook):
@@ -62,7 +62,7 @@ def test_the_loss_of_a_codebook_pulls_entries_to_vectors_and_vectors_by_a_quarte
         torch.testing.assert_close(one, other)
         assert one.any()
     pulls = torch.autograd.grad(made, raw)[0]
-    torch.testing.assert_close(pulls, 0.25 * 2 * (raw - chosen).detach() / 60)
+    torch.testing.assert_close(pulls, 0.25 * 2 * (raw - chosen).detach() / (60 * 3))
 
 
 def test_the_loss_of_a_codebook_is_added_to_the_models_whatever_beta() -> None:

@@ -180,11 +180,20 @@ def test_the_covariance_of_dip_ii_is_that_of_the_codes() -> None:
 
 @pytest.mark.parametrize(("alpha", "lambda_"), [(0.0, 1.0), (0.0, 1000.0), (0.5, 3.0), (-1.0, 2.0)])
 def test_info_weighs_divergence_and_discrepancy(alpha: float, lambda_: float) -> None:
-    made = part_of("regularizer", "info", latent_size=3, alpha=alpha, lambda_=lambda_, kernel="rbf", scales=[0.5, 2.0])
+    made = part_of(
+        "regularizer",
+        "info",
+        latent_size=3,
+        alpha=alpha,
+        lambda_=lambda_,
+        kernel="rbf",
+        scales=[0.5, 2.0],
+        estimator="unbiased",
+    )
     q, draw = posterior_of("gaussian", 3, 6), torch.randn(3)
     z, p = q.sample(), normal(3)
     p.rsample = lambda shape: draw.expand(*shape, 3)  # type: ignore[method-assign]
-    mmd = mmd_squared(z, draw.expand(6, 3), kernel="rbf", widths=[3.0, 12.0], estimator="unbiased")
+    mmd = mmd_squared(z, draw.expand(6, 3), kernel="rbf", widths=[4.5, 18.0], estimator="unbiased")
     kl = kl_divergence(q, p).mean()
     torch.testing.assert_close(made(latents(q, p, z)), (1 - alpha) * kl + (alpha + lambda_ - 1) * mmd)
 

@@ -151,9 +151,14 @@ def dip_vae(seen: Seen, diagonal: float, *, of_codes: bool) -> Loss:
 
 
 def info_vae(seen: Seen) -> Loss:
-    """(1 - alpha) KL + (alpha + lambda - 1) MMD with alpha = 0 and lambda = 1000."""
+    """(1 - alpha) KL + (alpha + lambda - 1) MMD with alpha = 0 and lambda = 1000, means over all pairs."""
     (draws,) = seen.draws
-    mmd = pairs_mmd(seen.z, draws, lambda squared: (-squared / (2 * seen.z.shape[1])).exp())
+
+    def mean(a: Tensor, b: Tensor) -> Tensor:
+        """Of the authors' kernel, exp(-mean_j (a_j - b_j)^2 / D)."""
+        return (-(a[:, None] - b).square().mean(2) / a.shape[1]).exp().mean()
+
+    mmd = mean(seen.z, seen.z) + mean(draws, draws) - 2 * mean(seen.z, draws)
     return Loss(cross_entropy(seen), kl(seen) + 999 * mmd)
 
 

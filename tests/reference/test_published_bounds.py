@@ -94,13 +94,13 @@ def categorical(seen: Seen) -> Tensor:
 
 
 def vector_quantized(seen: Seen) -> Tensor:
-    """|sg(z) - e|^2 + 0.25 |z - sg(e)|^2."""
+    """|sg(z) - e|^2 + 0.25 |z - sg(e)|^2, mean over groups."""
     encoded = seen.model.head(seen.model.backbone.encode(seen.x)).unflatten(1, seen.model.posterior.codebook.shape[::2])
     book = seen.model.posterior.codebook
     index = (encoded[:, :, None] - book).square().sum(-1).argmin(-1)
     nearest = torch.stack([book[group, index[:, group]] for group in range(len(book))], 1)
     codebook = (encoded.detach() - nearest).square().sum()
-    return (codebook + 0.25 * (encoded - nearest.detach()).square().sum()) / len(seen.x)
+    return (codebook + 0.25 * (encoded - nearest.detach()).square().sum()) / (len(seen.x) * len(book))
 
 
 def importance_weighted(seen: Seen) -> Tensor:

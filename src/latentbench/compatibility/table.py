@@ -26,6 +26,7 @@ from latentbench.configuration.catalogue import (
     option_file,
     outside_files,
     own_options,
+    preset,
 )
 from latentbench.configuration.targets import locate
 from latentbench.records.outside import source_digest
@@ -130,9 +131,31 @@ def options_table() -> str:
     return "\n".join(rows)
 
 
+def published_table() -> str:
+    """What each of latentbench's methods takes from its paper, as its YAML tells it, in Markdown."""
+    rows = [
+        "| method | published loss | with | here: likelihood, beta | source | what differs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method in own_options("method"):
+        told = OmegaConf.load(CONF_DIR / "method" / f"{method}.yaml").published
+        parts = preset(method)
+        weight = f", `{parts['beta']}`" if parts.get("regularizer") not in (None, "none") else ""
+        here = f"`{parts['likelihood']}`{weight}" if "likelihood" in parts else ""
+        source = f"{told.source} ({told.read})"
+        cells = [told.loss, told.images, here, source, told.differs or ""]
+        rows.append(f"| `{method}` | " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
 def page_of_options(text: str) -> str:
-    """The text of docs/options.md with the two tables as they are now."""
-    for mark, table in (("options", options_table()), ("fits", compatibility_table("github"))):
+    """The text of docs/options.md with its tables as they are now."""
+    tables = (
+        ("options", options_table()),
+        ("fits", compatibility_table("github")),
+        ("published", published_table()),
+    )
+    for mark, table in tables:
         begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
         before, after = text.partition(begin)[0], text.partition(end)[2]
         text = f"{before}{begin}\n{table}\n{end}{after}"

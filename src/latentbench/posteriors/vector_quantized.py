@@ -16,8 +16,8 @@ from latentbench.posteriors.base import Posterior
 class VectorQuantizedPosterior(Posterior):
     """z is the nearest codebook entry to the encoder's vector, in each of latent_size groups with a codebook each.
 
-    auxiliary loss = E_x sum_g |sg(v_g) - e_g|^2 + commitment |v_g - sg(e_g)|^2, where v_g is the encoder's vector, e_g
-    its nearest entry, and sg stops the gradient. It is summed over groups and `code_size` and averaged over the batch.
+    auxiliary loss = E_x mean_g |sg(v_g) - e_g|^2 + commitment |v_g - sg(e_g)|^2, where v_g is the encoder's vector, e_g
+    its nearest entry, and sg stops the gradient. It is summed over `code_size` and averaged over groups and the batch.
     The decoder's gradient goes to v_g (straight-through). Entries start from N(0, 0.1^2), the range of the vectors of
     an untrained encoder.
     Source: van den Oord et al. 2017, equation 3. There, all positions of a feature map share one codebook. Here each
@@ -51,4 +51,4 @@ class VectorQuantizedPosterior(Posterior):
         assert isinstance(q, Quantized)
         codebook = (q.encoded.detach() - q.nearest).square()
         commitment = (q.encoded - q.nearest.detach()).square()
-        return (codebook + self.commitment * commitment).sum((-1, -2)).mean()
+        return (codebook + self.commitment * commitment).sum(-1).mean()

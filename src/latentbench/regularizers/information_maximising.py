@@ -17,6 +17,8 @@ class InformationMaximising(Regularizer):
     """R = (1 - alpha) E_x KL(q(z|x) || p(z)) + (alpha + lambda - 1) MMD^2(q(z), p(z)).
 
     alpha is the weight of the mutual information of images and codes. alpha = 0 and lambda = 1 is a VAE.
+    A kernel of scale s has width w = s C D / 2, where C is the expected squared distance between two samples of p. With
+    scale 1 and p = N(0, I), for which C = 2 D, the kernel rbf is exp(-|a-b|^2 / D^2), that of the authors' code.
     Units: the KL divergence in nats, the MMD without units.
     Source: Zhao et al. 2019 (InfoVAE), section 3.2, with the MMD as the divergence, as in the paper.
     """
@@ -39,6 +41,7 @@ class InformationMaximising(Regularizer):
         check_number("regularizer.lambda_", lambda_)
         self.weights = (1 - alpha, alpha + lambda_ - 1)
         self.mmd = MaximumMeanDiscrepancy(latent_size=latent_size, kernel=kernel, scales=scales, estimator=estimator)
+        self.mmd.scales = tuple(scale * latent_size / 2 for scale in self.mmd.scales)
 
     def forward(self, latents: Latents) -> Tensor:
         kl = kl_per_image(latents.q, latents.p, latents.z).mean()

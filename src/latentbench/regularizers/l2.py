@@ -13,8 +13,8 @@ from latentbench.regularizers.squared_norm import SquaredNorm
 class L2(SquaredNorm):
     """R = E |z|^2 / 2 + decoder_weight D |theta|^2, where theta are the weights of the decoder's layers without biases.
 
-    The weights of its first layer are left out if it has others. The factor D is there because the published loss has
-    the mean of z^2 over dimensions.
+    In a decoder with convolutions they are the convolutions' kernels, in another the matrices of all layers but the
+    first. The factor D is there because the published loss has the mean of z^2 over dimensions.
     Source: Ghosh et al. 2020 (RAE-L2), equation 11 and section 3.1. There theta are all parameters of the decoder; the
     authors' code penalizes the kernels of the transposed convolutions, not those of the dense layer before them.
     """
@@ -29,6 +29,6 @@ class L2(SquaredNorm):
 
 
 def penalized_weights(decoder: nn.Module) -> Sequence[Tensor]:
-    """The matrices and kernels of all layers but the first, or of the only one."""
+    """The kernels of the convolutions; without any the matrices of all layers but the first, or of the only one."""
     weights = [weight for weight in decoder.parameters() if weight.dim() > 1]
-    return weights[1:] or weights
+    return [weight for weight in weights if weight.dim() > 2] or weights[1:] or weights
