@@ -86,6 +86,8 @@ REFUSED_CONFIGS = {
     "~data": "data is missing; choose one of digits",
     "+metric.foo.samples=2": "metric.foo has no class (`_target_`); choose some of active_units",
     "metric.nll=3": "metric.nll has no class",
+    "measure_against=[test,train]": "measure_against=['test', 'train']: choose some of test, validation",
+    "measure_against=null": "measure_against=None: choose some of test, validation",
     "sampler.prior=null": "sampler.prior has no class",
     "study=[größe": "study=[größe: this needs quotes of its own",
 }

@@ -70,9 +70,10 @@ def record_of(folder: Path) -> Record:
 
 def numbers(record: Record) -> dict[str, Any]:
     """All that was measured, but for when and by what."""
+    facts = {key: fact for key, fact in record.config["resolved"].items() if key != "step_seconds"}
     return {
         "metrics": record.metrics, "standard_errors": record.standard_errors, "skipped": record.skipped,
-        "caveats": record.caveats, "facts": record.config["resolved"],
+        "caveats": record.caveats, "facts": facts,
     }  # fmt: skip
 
 
@@ -118,6 +119,8 @@ ADDED = {
     "a sampler": ("sampler=[prior,gmm]",),
     "both": ("metric=[rate,distortion,kid,sharpness]", "sampler=[prior,gmm,gaussian]"),
     "other features": ("features=random",),
+    "validation images": ("measure_against=[test,validation]",),
+    "a sampler and validation images": ("sampler=[prior,gmm]", "measure_against=[test,validation]"),
     "other settings": ("metric=[rate,distortion,kid,nll]", "metric.nll.samples=7", "metric.distortion.samples=3"),
     "all": (
         "metric=[rate,distortion,kid,fid]",
@@ -135,7 +138,7 @@ def test_what_is_added_equals_a_run_that_measured_all_at_once(added: str, folder
     assert finished.code == 0, finished.err
     after = record_of(folder)
     assert "rate/test" in before.metrics
-    if added in ("a metric", "a sampler", "both"):
+    if added in ("a metric", "a sampler", "both", "validation images", "a sampler and validation images"):
         assert after.metrics.items() > before.metrics.items()
         assert "is measured again" not in finished.err
     assert f"{folder.name} is trained already; measuring " in finished.err
@@ -164,6 +167,22 @@ def test_what_is_measured_already_is_not_measured_again(folder: Path) -> None:
         assert finished.code == 0
         assert "is finished already (force=true measures it again)" in finished.err
     assert files(folder) == before
+
+
+def test_validation_images_add_numbers_without_measuring_the_others_again(folder: Path) -> None:
+    before = record_of(folder)
+    finished = evaluate(folder, "measure_against=validation")
+    assert "rate against validation images" in finished.err
+    after = record_of(folder)
+    assert after.config["measure_against"] == ["test", "validation"]
+    assert {"kid/prior@validation", "rate/validation", "distortion/validation"} <= after.metrics.keys()
+    assert {name for metric in after.measured.values() for name, i in metric["sets"].items() if i == 0} == {
+        name for metric in before.measured.values() for name in metric["sets"]
+    }
+    assert "is finished already" in evaluate(folder).err, "both are asked for from now on"
+    evaluate(folder, "metric.distortion.samples=3")
+    changed = {key for key, value in after.metrics.items() if record_of(folder).metrics[key] != value}
+    assert changed == {"distortion/test", "distortion/validation"}
 
 
 # Other settings
@@ -298,7 +317,10 @@ def test_a_run_that_another_process_works_on_is_one_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("beta=2",), "beta is fixed once a run is trained: here you can set metric, sampler, features, launcher"),
+        (
+            ("beta=2",),
+            "beta is fixed once a run is trained: here you can set metric, sampler, features, measure_against",
+        ),
         (("trainer.max_epochs=9",), "trainer.max_epochs is fixed once a run is trained"),
         (("metric.nonsense.samples=3",), "metric.nonsense"),
         (("metric=[nonsense]",), "metric=nonsense: there is no such option; choose one of active_units"),

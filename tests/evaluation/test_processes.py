@@ -55,7 +55,7 @@ def example_inputs() -> MetricInputs:
 def update_arguments(metric: Any, metric_inputs: MetricInputs, size: int) -> list[tuple[Any, ...]]:
     """The arguments of `update`, in batches."""
     if isinstance(metric, ModelMetric):
-        return [(metric_inputs.model, batch) for batch in metric_inputs.test_images.split(size)]
+        return [(metric_inputs.model, batch) for batch in metric_inputs.held_out.split(size)]
     return [(batch,) for batch in metric.values_of(metric_inputs, "prior").split(size)]
 
 

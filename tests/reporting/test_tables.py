@@ -245,6 +245,22 @@ def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
     assert best_cells(summary) == set()
 
 
+def test_what_is_measured_against_validation_images_has_a_floor_of_its_own() -> None:
+    records = [
+        a_record(
+            method, metrics={"fid/prior": 9.0, "fid/real": 5.0, "fid/prior@validation": fid, "fid/real@validation": 1}
+        )
+        for method, fid in (("ae", 7.0), ("vae", 2.0))
+    ]
+    columns = ["fid/prior", "fid/prior@validation", "fid/real@validation"]
+    summary = summarize(records, rows=["method"], columns=columns)
+    assert summary.scales[0].floor is not None
+    assert [summary.scales[0].floor.cells[key].mean for key in columns] == [5.0, 1.0, 1.0]
+    assert [column.is_ranked for column in summary.columns] == [True, True, False]
+    assert (2, "fid/prior@validation") in best_cells(summary)
+    assert any(note.startswith("@validation: compared with as many validation images") for note in summary.notes)
+
+
 def test_real_images_prepared_differently_share_no_floor() -> None:
     binary = {"data": {"name": "digits", "binarize": "threshold"}}
     grey = {"data": {"name": "digits", "binarize": "none"}}

@@ -296,6 +296,7 @@ def test_what_can_change_the_model_makes_another_run(override: str) -> None:
         "output_dir=elsewhere", "logger=none", "logger.project=mine", "study=mine", "force=true", "question=why",
         "table.rows=[beta]", "beta=1", "beta=1.0", "beta=1e0", "method=vae", "prior=normal", "seed=0",
         "sampler=[prior]", "metric=[fid]", "metric.nll.samples=10", "features.weights=mnist",
+        "measure_against=validation",
     ],
 )  # fmt: skip
 def test_what_cannot_change_the_model_makes_the_same_run(override: str) -> None:

@@ -19,17 +19,20 @@ Usage:
   latentbench-evaluate sweep=quick metric=[ais,mig] sampler=[prior,flow]          the runs of sweeps/quick.yaml
   latentbench-evaluate study=mine features=inception launcher=local               every run below outputs/mine
   latentbench-evaluate sweep=quick metric.nll.samples=5000                        the same metrics, other settings
+  latentbench-evaluate sweep=quick measure_against=validation                     fid/prior@validation, nll/validation
   latentbench-evaluate sweep=quick metric=[fid] force=true                        measure again
 
 metric, sampler, features   what to measure; by default what the run has measured. Only numbers that are missing are
-                            measured. A setting that you change replaces all numbers that it affects.
+measure_against             measured. A setting that you change replaces all numbers that it affects.
 launcher, logger, threads   as for latentbench; trainer.accelerator=cpu measures on the CPU
 study, output_dir, sweep    which runs, if no folder is named
 
 Writes record.json and images.npz in the folder of each run. Numbers that are not measured again stay.
 """
 # The keys that say how to measure. With folders, any other key is an error: their runs are trained.
-MEASURING_KEYS = ("metric", "sampler", "features", "launcher", "logger", "threads", "force", "trainer.accelerator")
+MEASURING_KEYS = (
+    "metric", "sampler", "features", "measure_against", "launcher", "logger", "threads", "force", "trainer.accelerator"
+)  # fmt: skip
 SELECTING_KEYS = ("study", "output_dir")
 
 
@@ -113,6 +116,7 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
             config.features, choices["features"] = new["features"], composed.options["features"]
         else:
             config.features = old["features"]
+        config.measure_against = (new if "measure_against" in keys else old)["measure_against"]
         for key in ("launcher", "logger", "threads", "force"):
             if key in ("launcher", "force") or any(name.partition(".")[0] == key for name in keys):
                 config[key] = composed.config[key]

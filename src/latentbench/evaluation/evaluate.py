@@ -1,6 +1,7 @@
 """Evaluation of a trained model: generate the images of every set once, then measure every metric on them."""
 
 import contextlib
+import copy
 import hashlib
 import logging
 import math
@@ -15,10 +16,11 @@ from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
 from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describe_quantities
-from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
+from latentbench.metrics.inputs import INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
-from latentbench.records.measuring import TEST, Cells, Evaluation
+from latentbench.records.keys import REAL, TEST, VALIDATION, View
+from latentbench.records.measuring import Cells, Evaluation, Request
 from latentbench.samplers.base import Sampler
 
 log = logging.getLogger(__name__)
@@ -37,46 +39,51 @@ def evaluate(
     metrics: Mapping[str, Metric],
     seed: int,
     device: torch.device,
-    cells: Mapping[str, Cells] | None = None,
+    cells: Request | None = None,
     with_views: bool = True,
 ) -> Evaluation:
-    """Measure metrics on the images of samplers, on reconstructions and interpolations, and on test images.
+    """Measure metrics on the images of samplers, on reconstructions and interpolations, and on held-out images.
 
     Every set has min(validation images, test images) images. Each sampler and each metric draws with its own seed, so
     that no value depends on which other samplers and metrics are evaluated. A metric that raises an error is skipped
     with the error as its reason; the others are measured.
 
-    cells: the sets on which to measure each metric; None: every metric on every set
+    cells: the sets on which to measure each metric, and against what; None: every metric on every set, against test
+        images
     with_views: also generate the sets without a sampler, and the views of the latents, for figures
     """
     model.to(device).eval()
-    cells = cells or {name: Cells(frozenset(samplers), True) for name in metrics}
+    cells = cells or {(name, View(TEST)): Cells(frozenset(samplers), True) for name in metrics}
     with_other_sets = with_views or any(
-        cells[name].others and isinstance(m, ImageMetric) for name, m in metrics.items()
+        each.others and isinstance(metrics[name], ImageMetric) for (name, _), each in cells.items()
     )
     inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device, with_other_sets)
+    against = {view: inputs.against_validation() if view.split == VALIDATION else inputs for _, view in cells}
     measurements = Measurements()
-    failed: dict[str, str] = {}
-    for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
+    failed: dict[tuple[str, View], str] = {}
+    for (name, view), each in tqdm(cells.items(), desc="metrics", unit="metric", leave=False, disable=None):
+        metric = copy.deepcopy(metrics[name])  # nothing of one view is left in another
         # Every process has all images. If they were combined across processes, they would count several times.
         metric.distributed_available_fn = lambda: False
-        metric_inputs = inputs.restricted_to(cells[name])
+        metric_inputs = against[view].restricted_to(each)
         try:
             with seeded(seed, f"metric {name}"):
-                measurements.merge(metric.to(device).measure(metric_inputs))
+                measured = metric.to(device).measure(metric_inputs)
         except Exception as error:
             log.exception("metric %s failed; the others are measured", name)
-            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+            failed[name, view] = " ".join(f"{type(error).__name__}: {error}".split())
             sets = [*metric_inputs.images, *metric_inputs.skipped] if isinstance(metric, ImageMetric) else [TEST]
+            measured = Measurements()
             for set_name in sets:
-                measurements.skip(metric.quantities, set_name, failed[name])
+                measured.skip(metric.quantities, set_name, failed[name, view])
+        measurements.merge(measured.seen(view))
     values = measurements.values
     for key in [key for key, value in values.items() if not math.isfinite(value)]:
         measurements.skipped[key] = f"the value is {values.pop(key)}, not a finite number"
     facts = {
         "features": features.name,
         "images_per_set": len(inputs.reference),
-        "test_images": len(inputs.test_images),
+        "test_images": len(inputs.held_out),
         "metrics": describe_quantities(metrics),
         **model.facts(),
     }
@@ -150,7 +157,7 @@ def make_metric_inputs(
         images=images,
         skipped=skipped,
         reference=data.expected_images("test")[:n].to(device),
-        test_images=data.images("test").to(device),
+        held_out=data.images("test").to(device),
     )
 
 

@@ -8,7 +8,7 @@ Its top-level keys are public:
     choices          group or scalar -> option or value
     preset           the parts and the beta that its method set when it was trained
     config           composed, with `resolved`: what the run determined itself
-    metrics          `quantity/set` -> number
+    metrics          `quantity/set` -> number; latentbench.records.keys explains the keys
     standard_errors  `quantity/set` -> standard error within the run
     skipped          `quantity/set` -> why it has no number
     caveats          `quantity/set` -> why to be careful with the number
@@ -29,6 +29,7 @@ from typing import Any, Literal
 import orjson
 
 from latentbench.errors import UserError
+from latentbench.records.keys import TEST, parse_set
 
 SCHEMA = 3
 FILE_NAME = "record.json"
@@ -97,7 +98,7 @@ def describe(record: Record) -> list[str]:
         quantity, _, set_name = key.partition("/")
         if quantity not in lines:
             quantities.setdefault(reason, {})[quantity] = None
-        if set_name not in measured_sets and set_name != "test":
+        if set_name not in measured_sets and parse_set(set_name)[0] != TEST:
             sets.setdefault(reason, {})[set_name] = None
     skipped = [f"  skipped {', '.join(names)}: {reason}" for reason, names in quantities.items()]
     skipped += [f"  no images of {', '.join(names)}: {reason}" for reason, names in sets.items()]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
 from latentbench.errors import UserError
+from latentbench.records.keys import is_floor
 from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
@@ -35,7 +36,7 @@ class Column:
     @property
     def is_ranked(self) -> bool:
         """Whether rows are ranked by it. The score of real images is not: it is the same for every row."""
-        return self.higher_is_better is not None and not self.key.endswith("/real")
+        return self.higher_is_better is not None and not is_floor(self.key)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
