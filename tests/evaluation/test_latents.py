@@ -202,7 +202,7 @@ def test_latent_views_change_no_number(overrides: str, monkeypatch: pytest.Monke
             model=model,
             data=data,
             samplers={"prior": part_of("sampler", "prior")},
-            features=part_of("features", "pixels", data_name=data.name, shape=data.shape),
+            features={"pixels": part_of("features", "pixels", data_name=data.name, shape=data.shape)},
             metrics={name: part_of("metric", name) for name in ("kid", "sharpness", "rate", "active_units")},
             seed=0,
             device=torch.device("cpu"),

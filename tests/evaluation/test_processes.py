@@ -136,7 +136,7 @@ def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None
         model=model or untrained(data),
         data=data,
         samplers={"prior": part_of("sampler", "prior"), "gmm": part_of("sampler", "gmm")},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={name: brief_metric(name) for name in names},
         seed=0,
         device=torch.device("cpu"),

@@ -58,7 +58,7 @@ def measured(changed: Split | None = None) -> Evaluation:
         model=untrained(some_data()),
         data=data,
         samplers={name: part_of("sampler", name) for name in SETS},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={name: brief_metric(name) for name in METRICS},
         seed=0,
         device=torch.device("cpu"),

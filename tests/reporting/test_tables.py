@@ -104,9 +104,9 @@ def test_runs_that_differ_in_what_was_measured_are_one_row() -> None:
 
 
 def test_a_run_that_was_not_measured_joins_its_row() -> None:
-    measured = {"features": {"_target_": "a.Pixels", "scale": 1}}
-    records = [choosing(a_record(seed=0, config=measured), features="pixels")]
-    records.append(choosing(a_record(seed=1, metrics={}, status="failed"), features="classifier"))
+    measured = {"features": {"pixels": {"_target_": "a.Pixels", "scale": 1}}}
+    records = [choosing(a_record(seed=0, config=measured), features=["pixels"])]
+    records.append(choosing(a_record(seed=1, metrics={}, status="failed"), features=["classifier"]))
     summary = summarize(records, rows=["method"])
     assert summary.keys == ["method"]
     assert row(summary, method="vae")[["seeds", "runs"]].tolist() == [1, 2]

@@ -28,7 +28,7 @@ from latentbench.regularizers.base import Regularizer
 from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-SEVERAL = ("sampler", "metric")  # groups of which a run has a list
+SEVERAL = ("sampler", "features", "metric")  # groups of which a run has a list
 WITHOUT_TARGET = ("method", "sweep")  # groups that only set other groups
 FEW_STEPS = 20
 

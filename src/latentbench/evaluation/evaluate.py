@@ -5,7 +5,7 @@ import copy
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describ
 from latentbench.metrics.inputs import INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
-from latentbench.records.keys import REAL, TEST, VALIDATION, View
+from latentbench.records.keys import CLASSIFIER, REAL, TEST, VALIDATION, View
 from latentbench.records.measuring import Cells, Evaluation, Request
 from latentbench.samplers.base import Sampler
 
@@ -35,7 +35,7 @@ def evaluate(
     model: GenerativeModel,
     data: ImageData,
     samplers: Mapping[str, Sampler],
-    features: Features,
+    features: Mapping[str, Features],
     metrics: Mapping[str, Metric],
     seed: int,
     device: torch.device,
@@ -48,24 +48,32 @@ def evaluate(
     that no value depends on which other samplers and metrics are evaluated. A metric that raises an error is skipped
     with the error as its reason; the others are measured.
 
-    cells: the sets on which to measure each metric, and against what; None: every metric on every set, against test
-        images
+    cells: the sets on which to measure each metric, and how; None: every metric on every set, in all features, against
+        test images
     with_views: also generate the sets without a sampler, and the views of the latents, for figures
     """
     model.to(device).eval()
-    cells = cells or {(name, View(TEST)): Cells(frozenset(samplers), True) for name in metrics}
+    cells = cells or {(name, View(TEST, None)): Cells(frozenset(samplers), True) for name in metrics}
+    cells = with_kinds_of_features(cells, metrics, list(features))
     with_other_sets = with_views or any(
         each.others and isinstance(metrics[name], ImageMetric) for (name, _), each in cells.items()
     )
-    inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device, with_other_sets)
-    against = {view: inputs.against_validation() if view.split == VALIDATION else inputs for _, view in cells}
+    inputs = make_metric_inputs(model, data, samplers, next(iter(features.values())), seed, device, with_other_sets)
+    against = {TEST: inputs}
+    if any(view.split == VALIDATION for _, view in cells):
+        against[VALIDATION] = inputs.against_validation()
+    for kind in features.values():
+        kind.to(device)
     measurements = Measurements()
     failed: dict[tuple[str, View], str] = {}
     for (name, view), each in tqdm(cells.items(), desc="metrics", unit="metric", leave=False, disable=None):
         metric = copy.deepcopy(metrics[name])  # nothing of one view is left in another
         # Every process has all images. If they were combined across processes, they would count several times.
         metric.distributed_available_fn = lambda: False
-        metric_inputs = against[view].restricted_to(each)
+        metric_inputs = against[view.split].restricted_to(each)
+        if isinstance(metric, FeatureMetric):
+            assert view.features is not None
+            metric_inputs = metric_inputs.with_features(features[view.features])
         try:
             with seeded(seed, f"metric {name}"):
                 measured = metric.to(device).measure(metric_inputs)
@@ -81,7 +89,7 @@ def evaluate(
     for key in [key for key, value in values.items() if not math.isfinite(value)]:
         measurements.skipped[key] = f"the value is {values.pop(key)}, not a finite number"
     facts = {
-        "features": features.name,
+        "features": {option: kind.name for option, kind in features.items()},
         "images_per_set": len(inputs.reference),
         "test_images": len(inputs.held_out),
         "metrics": describe_quantities(metrics),
@@ -96,10 +104,21 @@ def evaluate(
         caveats={key: caveat for key, caveat in measurements.caveats.items() if key in values},
         quantities={name: list(metric.quantities) for name, metric in metrics.items()},
         uses_features={name: isinstance(metric, FeatureMetric) for name, metric in metrics.items()},
+        cells=cells,
         failed=failed,
         facts=facts,
         images=figure_images(inputs, seed, with_views=with_views),
     )
+
+
+def with_kinds_of_features(cells: Request, metrics: Mapping[str, Metric], features: Sequence[str]) -> Request:
+    """The same cells, with one for every kind of features where any are meant and the metric uses some."""
+    named: dict[tuple[str, View], Cells] = {}
+    for (name, view), each in cells.items():
+        kinds = features if isinstance(metrics[name], FeatureMetric) else [CLASSIFIER]
+        meant = kinds if view.features is None else [view.features]
+        named |= {(name, view._replace(features=kind)): each for kind in meant}
+    return named
 
 
 def make_metric_inputs(

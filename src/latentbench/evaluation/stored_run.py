@@ -175,10 +175,11 @@ class StoredRun:
         samplers = set(requested["sampler"]) if is_first else set()
         samplers.update(*(each.samplers for each in cells.values()))
         metrics = {name for name, _ in cells}
+        kinds = {view.features for _, view in cells} | requested["features"].keys()
         chosen = {
             "metric": {name: without_source(node) for name, node in settings["metric"].items() if name in metrics},
             "sampler": {name: without_source(node) for name, node in settings["sampler"].items() if name in samplers},
-            "features": without_source(settings["features"]),
+            "features": {name: without_source(node) for name, node in settings["features"].items() if name in kinds},
         }
         parts = build_measuring_parts(OmegaConf.create(chosen), self.data)
         return evaluate(

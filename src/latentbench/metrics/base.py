@@ -6,8 +6,8 @@
 - FactorMetric compares the codes of held-out images with their known factors: `mig/test`
 
 The formula is a pure function in the metric's file; the class is a thin accumulator around it. Whatever cannot be
-measured is skipped with a reason. A metric need not know whether it is measured against test or validation images: its
-keys are those of test images, and the record's keys say it (latentbench.records.keys).
+measured is skipped with a reason. A metric need not know in which features, and whether against test or validation
+images, it is measured: the record's keys say it (latentbench.records.keys).
 """
 
 import dataclasses
@@ -102,7 +102,7 @@ class ImageMetric(Metric):
 
 
 class FeatureMetric(ImageMetric):
-    """A metric of an image set, measured from its features. All such metrics of a run use the same features."""
+    """A metric of an image set, measured from its features. It is measured once in every kind of features of a run."""
 
     values_kind = "features"
 

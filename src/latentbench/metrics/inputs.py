@@ -28,7 +28,7 @@ class MetricInputs:
 
     model: the trained model, in evaluation mode
     data: the data set, for metrics that need other splits, labels or factors
-    features: computes the features that every FeatureMetric compares
+    features: computes the features that a FeatureMetric compares
     images: set name -> images (N, C, H, W) in [0, 1], N the same for every set. `real` holds images of `real_split`,
         `reconstruction` reconstructions of validation images, `interpolation` images decoded half-way between the
         codes of two of them; every other set is named after its sampler.
@@ -58,7 +58,7 @@ class MetricInputs:
         self.reference = reference
         self.held_out = held_out
         self.split = split
-        self._features: dict[tuple[str, Split | None], Tensor] = {}
+        self._made: dict[tuple[Features, str, Split | None], Tensor] = {}
 
     @property
     def real_split(self) -> Split:
@@ -91,8 +91,14 @@ class MetricInputs:
             held_out=self.data.images("validation").to(device),
             split="validation",
         )
-        seen._features = self._features  # those of samples are the same, whatever these are compared with
+        seen._made = self._made  # features of samples are the same, whatever these are compared with
         return seen
+
+    def with_features(self, features: Features) -> "MetricInputs":
+        """The same inputs, with other features."""
+        other = copy.copy(self)  # shares what is computed already
+        other.features = features
+        return other
 
     @property
     def samplers(self) -> list[str]:
@@ -115,16 +121,19 @@ class MetricInputs:
 
     def features_of(self, set_name: str) -> Tensor:
         """Features (N, F) of an image set."""
-        key = set_name, self.real_split if set_name == REAL else None
-        if key not in self._features:
+        key = self.features, set_name, self.real_split if set_name == REAL else None
+        if key not in self._made:
             images = self.images[set_name]
-            self._features[key] = self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
-        return self._features[key]
+            self._made[key] = self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
+        return self._made[key]
 
-    @cached_property
+    @property
     def reference_features(self) -> Tensor:
         """Features (N, F) of the reference images."""
-        return self._extract_cached(self.reference)
+        key = self.features, "reference", self.split
+        if key not in self._made:
+            self._made[key] = self._extract_cached(self.reference)
+        return self._made[key]
 
     @cached_property
     def codes(self) -> Tensor:

@@ -19,6 +19,7 @@ Its top-level keys are public:
     seconds          by phase
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -30,8 +31,9 @@ import orjson
 
 from latentbench.errors import UserError
 from latentbench.records.keys import TEST, parse_set
+from latentbench.records.schema_3 import SCHEMA_3, upgrade
 
-SCHEMA = 3
+SCHEMA = 4
 FILE_NAME = "record.json"
 Status = Literal["finished", "trained", "failed", "refused"]
 
@@ -121,6 +123,10 @@ def parse(text: str | bytes, source: str) -> Record:
         raise UserError(f"{source} is not valid JSON ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise UserError(f"{source} is not a record")
+    if content["schema"] == SCHEMA_3:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):  # a key that is missing is told below
+            upgrade(content)
+            content["schema"] = SCHEMA
     if content["schema"] != SCHEMA:
         raise UserError(
             f"{source} has record schema {content['schema']}, this version reads schema {SCHEMA}: run it again"

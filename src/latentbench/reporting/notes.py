@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from latentbench.configuration.identity import method_words
-from latentbench.records.keys import VALIDATION, floor_key, parse_set
+from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.columns import PRIMARY
 from latentbench.reporting.comparison import BaselineTests
@@ -22,14 +22,18 @@ def features_and_counts(records: Sequence[Record]) -> list[str]:
     """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
     facts = [record.config.get("resolved") or {} for record in records]
     used = {
-        (fact["features"], fact["images_per_set"]) for fact in facts if {"features", "images_per_set"} <= fact.keys()
+        (option, name, fact["images_per_set"])
+        for fact in facts
+        for option, name in fact.get("features", {}).items()
+        if "images_per_set" in fact
     }
     notes = [
-        f"FID: features {features}, {count} images of each set compared with {count} test images"
-        for features, count in sorted(used)
+        f"FID{'' if option == CLASSIFIER else f' @{option}'}: features {name}, {count} images of each set compared "
+        f"with {count} test images"
+        for option, name, count in sorted(used)
     ]
     keys = {key for record in records for key in record.metrics}
-    if any(parse_set(key.partition("/")[2])[1].split == VALIDATION for key in keys):
+    if any(view_of(key).split == VALIDATION for key in keys):
         notes.append(
             "@validation: compared with as many validation images, without any test image; there the floor is training "
             "images"

@@ -159,10 +159,8 @@ def measure(run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devi
     clock.lap("evaluate")
     record = add(
         stored.record,
-        cells,
         run.requested,
         evaluation,
-        features_choice=run.choices["features"],
         provenance=provenance(device, clock.seconds["evaluate"]),
     )
     images = (load_images(run.folder / IMAGES_NAME) if stored.record.evaluations else {}) | evaluation.images
