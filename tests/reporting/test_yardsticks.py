@@ -1,13 +1,10 @@
 """Two kinds of features: the columns stand side by side, and a disagreement beyond chance is told."""
 
-import json
-
 import numpy as np
 import pytest
 
 from example_records import a_record
-from latentbench.records.record import Record, parse
-from latentbench.records.schema_3 import name_features
+from latentbench.records.record import Record
 from latentbench.reporting.summarize import summarize
 
 KEYS = ["fid/prior", "fid/prior@random"]
@@ -81,43 +78,3 @@ def test_a_note_says_which_features_made_which_numbers() -> None:
     compared = "360 images of each set compared with 360 test images"
     assert f"FID: features classifier_digits, {compared}" in notes
     assert f"FID @random: features random_0, {compared}" in notes
-
-
-# Records of schema 3, in which a run had one kind of features
-
-
-def of_schema_3(option: str) -> bytes:
-    """The line of a run that measured fid in some features."""
-    record = a_record(
-        metrics={"fid/prior": 1.0, "rate/test": 2.0},
-        config={"features": {"_target_": "a.Features"}, "resolved": {"features": f"{option}_0", "images_per_set": 9}},
-        measured={
-            "fid": {"uses_features": True, "sets": {"prior": 0}},
-            "rate": {"uses_features": False, "sets": {"test": 0}},
-        },
-    )
-    content = json.loads(record.to_line())
-    content["choices"]["features"], content["schema"] = option, 3
-    return json.dumps(content).encode()
-
-
-def test_a_record_of_schema_3_has_its_features_by_name() -> None:
-    record = parse(of_schema_3("classifier"), "x")
-    assert record.schema == 4
-    assert record.choices["features"] == ["classifier"]
-    assert record.config["features"] == {"classifier": {"_target_": "a.Features"}}
-    assert record.config["resolved"]["features"] == {"classifier": "classifier_0"}
-    assert record.metrics == {"fid/prior": 1.0, "rate/test": 2.0}
-
-
-def test_numbers_of_other_features_are_not_taken_for_those_of_the_classifier() -> None:
-    record = parse(of_schema_3("random"), "x")
-    assert (record.status, record.metrics, record.measured) == ("trained", {}, {})
-    assert record.reason is not None
-    assert "whose keys lack features=random: measure it again" in record.reason
-
-
-def test_what_has_its_features_by_name_stays_as_it_is() -> None:
-    choices, config = {"features": ["random"]}, {"features": {"random": {"seed": 0}}}
-    name_features(choices, config)
-    assert (choices, config) == ({"features": ["random"]}, {"features": {"random": {"seed": 0}}})
