@@ -25,6 +25,7 @@ TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 MEASURING_GROUPS = ("sampler", "features", "metric")
 GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = MEASURING_GROUPS  # a run may choose several options of these groups
+SPLITS = ("test", "validation")  # the images that metrics may be measured against
 # What a method has unless its YAML says otherwise.
 USUAL_PARTS = {"model": "autoencoder", "objective": "elbo", "annealing": "constant"}
 TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)

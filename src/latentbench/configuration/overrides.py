@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, PARTS, config_keys, option_files
+from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, PARTS, SPLITS, config_keys, option_files
 from latentbench.configuration.messages import explain_unknown_key
 from latentbench.errors import UserError
 
 # Groups of which a run may have no option. Of the parts a model needs some, which `build_model` checks.
 OPTIONAL_GROUPS = ("method", "sweep", *PARTS, "sampler", "metric")
 PRESET_GROUPS = ("method", "sweep")  # their YAMLs set keys of the whole config
-SPLITS = ("test", "validation")  # what may be measured against
 PATHS = ("output_dir", "to", "data.root", "features.inception.weights", "launcher.folder")
 TEXTS = ("study", "logger.project", "logger.entity", "launcher.partition", *PATHS)
 HYDRA_SYNTAX = re.compile(r"[\"'\\\[\]{}()]")

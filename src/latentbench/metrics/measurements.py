@@ -56,7 +56,7 @@ class Measurements:
         self.skipped |= {f"{quantity}/{set_name}": reason for quantity in quantities}
 
     def seen(self, view: View) -> "Measurements":
-        """The same under the keys of a record, which say what was measured against."""
+        """The same under the keys of a record, which say how it was measured."""
 
         def renamed(content: dict[str, Any]) -> dict[str, Any]:
             keys = {key: key.partition("/") for key in content}

@@ -11,8 +11,9 @@ A metric gives its numbers under the keys of test images; `View` makes the keys 
 
 from typing import NamedTuple
 
-TEST, VALIDATION = "test", "validation"
-SPLITS = (TEST, VALIDATION)  # what may be measured against
+from latentbench.configuration.catalogue import SPLITS
+
+TEST, VALIDATION = SPLITS
 CLASSIFIER = "classifier"  # the features that keys do not name
 REAL = "real"  # the set of real images, whose numbers are the floor
 
