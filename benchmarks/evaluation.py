@@ -26,7 +26,8 @@ def main() -> None:
     seconds = {}
     with torch.no_grad():
         started = time.monotonic()
-        inputs = make_metric_inputs(model, data, measures["samplers"], measures["features"], 0, device)
+        features = next(iter(measures["features"].values()))
+        inputs = make_metric_inputs(model, data, measures["samplers"], features, 0, device, with_other_sets=True)
         seconds["images of every set"] = time.monotonic() - started
         started = time.monotonic()
         _ = inputs.reference_features, [inputs.features_of(set_name) for set_name in inputs.images]

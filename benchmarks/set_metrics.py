@@ -63,7 +63,7 @@ def measure(option: str, size: int) -> tuple[float, float, float]:
         images=images,
         skipped={},
         reference=reference,
-        test_images=reference,
+        held_out=reference,
     )
     started = time.perf_counter()
     metric.prepare_reference(inputs)

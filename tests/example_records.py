@@ -79,7 +79,7 @@ def broken_records(folder: Path) -> None:
     good = json.dumps(dataclasses.asdict(a_record(seed=7)))
     contents = {
         "cut": good[:-20],
-        "schema": good.replace('"schema": 3', '"schema": 99'),
+        "schema": good.replace('"schema": 4', '"schema": 99'),
         "nan": good.replace('"fid/prior": 17.0', '"fid/prior": NaN'),
         "word": good.replace('"fid/prior": 17.0', '"fid/prior": "low"'),
         "seedless": good.replace('"seed": 7', '"sead": 7'),

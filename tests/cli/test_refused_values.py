@@ -27,7 +27,7 @@ REFUSED_WORDS = {
     "data=[digits,mnist]": "a run has one data; -m data=digits,mnist makes one of each",
     "sweep=[quick,beta]": "a run has one sweep; -m sweep=quick,beta makes one of each",
     "prior=[laplace]": "a run has one prior; choose one of categorical, flow, hypersphere, laplace",
-    "features=[]": "a run has one features; choose one of classifier",
+    "features=null": "choose some of classifier",
     "data=null": "choose one of digits",
     "trainer=null": "choose one of ddp, default",
     "logger=null": "choose one of none, wandb",
@@ -85,7 +85,10 @@ REFUSED_CONFIGS = {
     "~beta": "~beta: every run has beta: set it instead",
     "~data": "data is missing; choose one of digits",
     "+metric.foo.samples=2": "metric.foo has no class (`_target_`); choose some of active_units",
+    "features=[]": "features is missing; choose some of classifier",
     "metric.nll=3": "metric.nll has no class",
+    "measure_against=[test,train]": "measure_against=['test', 'train']: choose some of test, validation",
+    "measure_against=null": "measure_against=None: choose some of test, validation",
     "sampler.prior=null": "sampler.prior has no class",
     "study=[größe": "study=[größe: this needs quotes of its own",
 }
@@ -247,10 +250,10 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "options").mkdir()
     words = ["--config-dir", "~/options", "output_dir=~/o", "data=mnist", "data.root=~/d", "features=inception"]
-    (job,) = compose_jobs(take_folders([*words, "features.weights=~/w", "launcher=slurm"]))
+    (job,) = compose_jobs(take_folders([*words, "features.inception.weights=~/w", "launcher=slurm"]))
     assert resolve(job).folder.parent == tmp_path / "o" / "adhoc"
     assert job.config.launcher.folder == f"{tmp_path}/o/adhoc/slurm"
-    assert (job.config.data.root, job.config.features.weights) == (f"{tmp_path}/d", f"{tmp_path}/w")
+    assert (job.config.data.root, job.config.features.inception.weights) == (f"{tmp_path}/d", f"{tmp_path}/w")
     assert compose_config(["+to=~/t"]).to == f"{tmp_path}/t"
     with pytest.raises(UserError, match="output_dir=~nobody-of-this-name/o: the system knows no such home folder"):
         compose_config(["output_dir=~nobody-of-this-name/o"])

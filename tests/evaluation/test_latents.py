@@ -38,13 +38,13 @@ def inputs_for(overrides: str, n: int = 40) -> MetricInputs:
     test = data.images("test")
     features = part_of("features", "pixels", data_name=data.name, shape=data.shape)
     return MetricInputs(
-        model=model, data=data, features=features, images={"real": test}, skipped={}, reference=test, test_images=test
+        model=model, data=data, features=features, images={"real": test}, skipped={}, reference=test, held_out=test
     )
 
 
 def fresh(inputs: MetricInputs) -> MetricInputs:
     """The same inputs, without the codes and features that are computed already."""
-    names = ("model", "data", "features", "images", "skipped", "reference", "test_images")
+    names = ("model", "data", "features", "images", "skipped", "reference", "held_out")
     return MetricInputs(**{name: getattr(inputs, name) for name in names})
 
 
@@ -202,7 +202,7 @@ def test_latent_views_change_no_number(overrides: str, monkeypatch: pytest.Monke
             model=model,
             data=data,
             samplers={"prior": part_of("sampler", "prior")},
-            features=part_of("features", "pixels", data_name=data.name, shape=data.shape),
+            features={"pixels": part_of("features", "pixels", data_name=data.name, shape=data.shape)},
             metrics={name: part_of("metric", name) for name in ("kid", "sharpness", "rate", "active_units")},
             seed=0,
             device=torch.device("cpu"),

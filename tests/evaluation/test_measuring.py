@@ -70,9 +70,10 @@ def record_of(folder: Path) -> Record:
 
 def numbers(record: Record) -> dict[str, Any]:
     """All that was measured, but for when and by what."""
+    facts = {key: fact for key, fact in record.config["resolved"].items() if key != "step_seconds"}
     return {
         "metrics": record.metrics, "standard_errors": record.standard_errors, "skipped": record.skipped,
-        "caveats": record.caveats, "facts": record.config["resolved"],
+        "caveats": record.caveats, "facts": facts,
     }  # fmt: skip
 
 
@@ -117,12 +118,14 @@ ADDED = {
     "a metric": ("metric=[rate,distortion,kid,reconstruction,prdc]",),
     "a sampler": ("sampler=[prior,gmm]",),
     "both": ("metric=[rate,distortion,kid,sharpness]", "sampler=[prior,gmm,gaussian]"),
-    "other features": ("features=random",),
+    "other features": ("features=[pixels,random]",),
+    "validation images": ("measure_against=[test,validation]",),
+    "a sampler and validation images": ("sampler=[prior,gmm]", "measure_against=[test,validation]"),
     "other settings": ("metric=[rate,distortion,kid,nll]", "metric.nll.samples=7", "metric.distortion.samples=3"),
     "all": (
         "metric=[rate,distortion,kid,fid]",
         "sampler=[prior,kde]",
-        "features=random",
+        "features=[pixels,random]",
         "metric.distortion.samples=3",
     ),
 }
@@ -135,7 +138,7 @@ def test_what_is_added_equals_a_run_that_measured_all_at_once(added: str, folder
     assert finished.code == 0, finished.err
     after = record_of(folder)
     assert "rate/test" in before.metrics
-    if added in ("a metric", "a sampler", "both"):
+    if "samples" not in str(ADDED[added]):
         assert after.metrics.items() > before.metrics.items()
         assert "is measured again" not in finished.err
     assert f"{folder.name} is trained already; measuring " in finished.err
@@ -166,6 +169,22 @@ def test_what_is_measured_already_is_not_measured_again(folder: Path) -> None:
     assert files(folder) == before
 
 
+def test_validation_images_add_numbers_without_measuring_the_others_again(folder: Path) -> None:
+    before = record_of(folder)
+    finished = evaluate(folder, "measure_against=validation")
+    assert "rate against validation images" in finished.err
+    after = record_of(folder)
+    assert after.config["measure_against"] == ["test", "validation"]
+    assert {"kid/prior@pixels@validation", "rate/validation", "distortion/validation"} <= after.metrics.keys()
+    assert {name for metric in after.measured.values() for name, i in metric["sets"].items() if i == 0} == {
+        name for metric in before.measured.values() for name in metric["sets"]
+    }
+    assert "is finished already" in evaluate(folder).err, "both are asked for from now on"
+    evaluate(folder, "metric.distortion.samples=3")
+    changed = {key for key, value in after.metrics.items() if record_of(folder).metrics[key] != value}
+    assert changed == {"distortion/test", "distortion/validation"}
+
+
 # Other settings
 
 
@@ -180,15 +199,29 @@ def test_changed_settings_replace_numbers_and_say_so(folder: Path) -> None:
     assert changed == {"distortion/test"}
 
 
-def test_other_features_replace_what_depends_on_them_asked_for_or_not(folder: Path) -> None:
+def test_other_features_add_numbers_under_keys_that_name_them(folder: Path) -> None:
     before = record_of(folder)
-    finished = evaluate(folder, "metric=[rate]", "features=random")
-    assert "features._target_=" in finished.err
+    finished = evaluate(folder, "features=random", "metric=[kid,rate,fid]", "measure_against=[test,validation]")
+    assert "becomes" not in finished.err
     after = record_of(folder)
-    assert (before.choices["features"], after.choices["features"]) == ("pixels", "random")
-    assert after.metrics["kid/prior"] != before.metrics["kid/prior"]
-    assert after.metrics["rate/test"] == before.metrics["rate/test"]
-    assert (after.measured["kid"]["sets"]["prior"], after.measured["rate"]["sets"]["test"]) == (1, 0)
+    assert (before.choices["features"], after.choices["features"]) == (["pixels"], ["pixels", "random"])
+    assert after.config["resolved"]["features"] == {"pixels": "pixels", "random": "random_0"}
+    assert after.metrics.items() > before.metrics.items()
+    assert {"kid/prior@pixels", "kid/prior@random", "kid/prior@random@validation"} <= after.metrics.keys()
+    assert "fid/prior@pixels" not in after.metrics, "nobody asked for it"
+    assert after.measured["kid"]["sets"].items() > before.measured["kid"]["sets"].items()
+    assert after.measured["rate"]["sets"] == {"test": 0, "validation": 1}
+
+
+def test_changed_features_replace_what_depends_on_them_asked_for_or_not(folder: Path) -> None:
+    evaluate(folder, "features=[pixels,random]")
+    before = record_of(folder)
+    finished = evaluate(folder, "metric=[rate]", "features.random.seed=1")
+    assert "features.random.seed=0 becomes 1" in finished.err
+    after = record_of(folder)
+    changed = {key for key in after.metrics if after.metrics[key] != before.metrics[key]}
+    assert changed == {f"kid/{name}@random" for name in ("prior", "real", "reconstruction", "interpolation")}
+    assert (after.measured["kid"]["sets"]["prior@random"], after.measured["rate"]["sets"]["test"]) == (2, 0)
 
 
 def test_a_samplers_changed_settings_replace_its_numbers_alone(folder: Path) -> None:
@@ -197,8 +230,8 @@ def test_a_samplers_changed_settings_replace_its_numbers_alone(folder: Path) -> 
     assert "sampler.gmm.components=10 becomes 2" in evaluate(folder, "sampler.gmm.components=2").err
     after = record_of(folder)
     changed = {key for key in after.metrics if after.metrics[key] != before.metrics[key]}
-    assert changed == {"kid/gmm"}
-    assert after.measured["kid"]["sets"] == dict.fromkeys(before.measured["kid"]["sets"], 0) | {"gmm": 2}
+    assert changed == {"kid/gmm@pixels"}
+    assert after.measured["kid"]["sets"] == dict.fromkeys(before.measured["kid"]["sets"], 0) | {"gmm@pixels": 2}
 
 
 def test_a_record_says_by_which_evaluation_each_number_was_made(folder: Path) -> None:
@@ -212,7 +245,7 @@ def test_a_record_says_by_which_evaluation_each_number_was_made(folder: Path) ->
     assert record.measured == {
         "rate": {"uses_features": False, "sets": {"test": 0}},
         "distortion": {"uses_features": False, "sets": {"test": 0}},
-        "kid": {"uses_features": True, "sets": dict.fromkeys(sets, 0) | {"gmm": 2}},
+        "kid": {"uses_features": True, "sets": {f"{name}@pixels": 0 for name in sets} | {"gmm@pixels": 2}},
         "sharpness": {"uses_features": False, "sets": dict.fromkeys(sets, 1)},
     }
     assert record.choices["metric"] == ["distortion", "kid", "rate", "sharpness"]
@@ -235,7 +268,7 @@ def test_a_metric_that_raises_costs_itself_and_is_measured_again(
         folder = run_tiny(tmp_path, *SMALL, outcome="finished, but a metric failed")
         record = record_of(folder)
         assert record.skipped == {"rate/test": "RuntimeError: out of luck"}
-        assert "kid/prior" in record.metrics
+        assert "kid/prior@pixels" in record.metrics
         assert record.measured.keys() == record.config["metric"].keys() == {"kid", "distortion"}
         failed = evaluate(folder, "metric=[rate,distortion,kid]")
         assert failed.code == 1
@@ -298,7 +331,10 @@ def test_a_run_that_another_process_works_on_is_one_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("beta=2",), "beta is fixed once a run is trained: here you can set metric, sampler, features, launcher"),
+        (
+            ("beta=2",),
+            "beta is fixed once a run is trained: here you can set metric, sampler, features, measure_against",
+        ),
         (("trainer.max_epochs=9",), "trainer.max_epochs is fixed once a run is trained"),
         (("metric.nonsense.samples=3",), "metric.nonsense"),
         (("metric=[nonsense]",), "metric=nonsense: there is no such option; choose one of active_units"),

@@ -125,7 +125,7 @@ def without_name(features: nn.Module) -> None:
 )
 def test_features_are_checked_before_training(change: Callable[[Any], Any], line: str) -> None:
     features = part_of("features", "pixels", data_name="digits", shape=DATA.shape)
-    parts = {"samplers": {}, "metrics": {}, "features": features}
+    parts = {"samplers": {}, "metrics": {}, "features": {"pixels": features}}
     check_measuring_parts(parts, DATA)
     change(features)
     with pytest.raises(UserError, match=f"PixelFeatures.*{line}"):
@@ -136,7 +136,7 @@ def test_features_are_checked_before_training(change: Callable[[Any], Any], line
     ("group", "line"), [("samplers", "no Sampler: subclass"), ("metrics", "no Metric"), ("features", "no Features")]
 )
 def test_what_is_no_part_of_its_kind_is_refused_before_training(group: str, line: str) -> None:
-    parts: dict[str, Any] = {"samplers": {}, "metrics": {}, "features": None}
+    parts: dict[str, Any] = {"samplers": {}, "metrics": {}, "features": {}}
     parts[group] = {"own": object()}
     with pytest.raises(UserError, match=f"is {line}"):
         check_measuring_parts(parts, DATA)

@@ -55,7 +55,7 @@ def example_inputs() -> MetricInputs:
 def update_arguments(metric: Any, metric_inputs: MetricInputs, size: int) -> list[tuple[Any, ...]]:
     """The arguments of `update`, in batches."""
     if isinstance(metric, ModelMetric):
-        return [(metric_inputs.model, batch) for batch in metric_inputs.test_images.split(size)]
+        return [(metric_inputs.model, batch) for batch in metric_inputs.held_out.split(size)]
     return [(batch,) for batch in metric.values_of(metric_inputs, "prior").split(size)]
 
 
@@ -136,7 +136,7 @@ def evaluated(data: ImageData, *names: str, model: GenerativeModel | None = None
         model=model or untrained(data),
         data=data,
         samplers={"prior": part_of("sampler", "prior"), "gmm": part_of("sampler", "gmm")},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={name: brief_metric(name) for name in names},
         seed=0,
         device=torch.device("cpu"),

@@ -55,7 +55,7 @@ def test_random_features_move_nobodys_random_numbers_and_their_name_has_the_seed
     assert (one.name, other.name) == ("random_0", "random_7")
     images = torch.rand(2, *GREY)
     assert not torch.equal(one(images), other(images))
-    with pytest.raises(UserError, match=r"features\.seed=-1: give a whole number, 0 or more"):
+    with pytest.raises(UserError, match=r"features\.random\.seed=-1: give a whole number, 0 or more"):
         features("random", seed=-1)
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_holds_something_else_is_said_to(
         path.write_bytes(path.read_bytes()[:-100])
     if spoilt == "no file of torch":
         path.write_bytes(b"<html>Please log in</html>")
-    assert f"features.weights={path} does not hold Inception's weights" in message(weights=str(path))
+    assert f"features.inception.weights={path} does not hold Inception's weights" in message(weights=str(path))
     assert "harm" not in capsys.readouterr().out
 
 

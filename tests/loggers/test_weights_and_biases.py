@@ -77,6 +77,7 @@ def test_the_direction_of_each_metric_is_in_the_file(tmp_path: Path) -> None:
     directions = {row["name"]: list(row["summary"]) for row in rows(the_folder(tmp_path), "metric") if "summary" in row}
     assert directions == {
         "fid/prior": ["min"],
+        "fid/prior@random@validation": ["min"],
         "fid/gmm": ["min"],
         "sharpness/prior": ["max"],
         "rate/test": ["last"],

@@ -11,6 +11,7 @@ import yaml
 
 import latentbench
 from latentbench.contracts.options import GROUPS
+from latentbench.records.keys import VALIDATION, view_of
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"
@@ -77,3 +78,14 @@ def test_there_is_a_form_for_bugs_options_and_numbers() -> None:
 def test_the_form_for_options_offers_every_group() -> None:
     (kind,) = [field for field in content(FORMS[0].with_name("new_option.yml"))["body"] if field["id"] == "kind"]
     assert sorted(kind["attributes"]["options"]) == sorted(set(GROUPS) - {"trainer"})
+
+
+def test_what_a_yaml_says_was_chosen_was_chosen_by_validation_images() -> None:
+    told = [
+        f"{path.relative_to(ROOT)}: {key}"
+        for path in sorted(ROOT.glob("conf/*/*.yaml"))
+        for comment in re.findall(r"#(.*)", path.read_text(encoding="utf-8"))
+        for key in re.findall(r"\b[a-z_]+/[a-z_]+(?:@[a-z_]+)*(?= (?:about )?[\d.]+)", comment)
+        if view_of(key).split != VALIDATION
+    ]
+    assert not told, "numbers by which something is chosen are those of measure_against=validation"

@@ -134,9 +134,9 @@ def test_lines_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema": 3', '"schema": 0', "has record schema 0, this version reads schema 3: run it again"),
-        ('"schema": 3', '"scheme": 1', "is not a record"),
-        ('"run_id"', '"runid"', "has a missing or unknown key for schema 3"),
+        ('"schema": 4', '"schema": 0', "has record schema 0, this version reads schema 4: run it again"),
+        ('"schema": 4', '"scheme": 1', "is not a record"),
+        ('"run_id"', '"runid"', "has a missing or unknown key for schema 4"),
         ('"data": "digits"', '"data": "../digits"', "the name of a folder"),
         ('"data": "digits"', '"data": ".."', "the name of a folder"),
         ('"data": "digits"', '"data": ""', "the name of a folder"),

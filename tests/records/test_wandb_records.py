@@ -73,14 +73,14 @@ def test_runs_without_a_record_of_this_version_are_named_and_left_out(server: Wa
         logged(a_record(seed=1 + index), tmp_path / str(index))
     _, without, older = server.runs.values()
     without["summaryMetrics"] = json.dumps({"fid/prior": 1.0})
-    older["summaryMetrics"] = json.dumps({"record": good.to_line().replace('"schema": 3', '"schema": 0')})
+    older["summaryMetrics"] = json.dumps({"record": good.to_line().replace('"schema": 4', '"schema": 0')})
     records, unusable = load_wandb_records(None, "latentbench", "s")
     assert records == [good]
     assert len(unusable) == 2
     assert without["name"] in unusable[0]
     assert "has no record" in unusable[0]
     assert older["name"] in unusable[1]
-    assert "schema 0, this version reads schema 3: run it again" in unusable[1]
+    assert "schema 0, this version reads schema 4: run it again" in unusable[1]
 
 
 @pytest.mark.parametrize(

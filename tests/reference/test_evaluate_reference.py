@@ -22,7 +22,7 @@ def evaluated(
         model=untrained(data, f"method={method}"),
         data=data,
         samplers={name: brief_sampler(name) for name in samplers},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={name: brief_metric(name) for name in metrics},
         seed=seed,
         device=torch.device("cpu"),
@@ -60,7 +60,7 @@ def test_it_leaves_the_random_numbers_of_others_as_they_were() -> None:
     parts: dict[str, Any] = {
         "model": untrained(data),
         "samplers": {name: brief_sampler(name) for name in options("sampler")},
-        "features": part_of("features", "classifier", data_name="digits", shape=data.shape),
+        "features": {"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         "metrics": {name: brief_metric(name) for name in METRICS},
     }
     before = torch.get_rng_state()
@@ -82,7 +82,7 @@ def test_pictures_are_the_first_images_of_every_set_and_the_originals_of_the_rec
 def test_every_set_has_as_many_images_and_the_record_says_how_many_and_by_which_features() -> None:
     made = evaluated(["prior"], ["fid"])
     assert made.facts["images_per_set"] == made.facts["test_images"] == 80
-    assert made.facts["features"] == "classifier_digits"
+    assert made.facts["features"] == {"classifier": "classifier_digits"}
     assert made.facts["metrics"]["fid"] == {"units": "", "higher_is_better": False}
 
 
@@ -93,7 +93,7 @@ def test_interpolations_are_decoded_half_way_between_neighbours_of_the_validatio
         model=model,
         data=data,
         samplers={},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={"sharpness": part_of("metric", "sharpness")},
         seed=0,
         device=torch.device("cpu"),
@@ -123,7 +123,7 @@ def test_images_that_are_no_numbers_are_counted_and_measured_by_nothing(option: 
         model=model,
         data=data,
         samplers={"prior": part_of("sampler", "prior")},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={option: brief_metric(option)},
         seed=0,
         device=torch.device("cpu"),

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from latentbench.cli.tables import main
 from latentbench.configuration import catalogue, compose
 from latentbench.configuration.compose import compose_config
+from latentbench.records.record import parse
 from latentbench.records.store import load_records
 from latentbench.reporting import plots
 from latentbench.reporting.columns import Measures
@@ -61,10 +63,11 @@ def test_a_published_study_is_made_from_its_records(
         assert figures(made) == figures(published)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """What of a published folder is the same on every machine: records, tables and images."""
-    paths = [path for path in folder.rglob("*") if path.suffix in (".jsonl", ".md", ".csv", ".tex", ".npz")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+def contents(folder: Path) -> dict[str, Any]:
+    """What of a published folder is the same on every machine: records, in the form of today, tables and images."""
+    paths = [path for path in folder.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".npz")]
+    records = {"records": [parse(line, folder.name) for line in (folder / "records.jsonl").read_bytes().splitlines()]}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths} | records
 
 
 def figures(folder: Path) -> set[str]:

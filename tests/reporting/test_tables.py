@@ -104,9 +104,9 @@ def test_runs_that_differ_in_what_was_measured_are_one_row() -> None:
 
 
 def test_a_run_that_was_not_measured_joins_its_row() -> None:
-    measured = {"features": {"_target_": "a.Pixels", "scale": 1}}
-    records = [choosing(a_record(seed=0, config=measured), features="pixels")]
-    records.append(choosing(a_record(seed=1, metrics={}, status="failed"), features="classifier"))
+    measured = {"features": {"pixels": {"_target_": "a.Pixels", "scale": 1}}}
+    records = [choosing(a_record(seed=0, config=measured), features=["pixels"])]
+    records.append(choosing(a_record(seed=1, metrics={}, status="failed"), features=["classifier"]))
     summary = summarize(records, rows=["method"])
     assert summary.keys == ["method"]
     assert row(summary, method="vae")[["seeds", "runs"]].tolist() == [1, 2]
@@ -243,6 +243,22 @@ def test_data_sets_are_told_apart_even_where_methods_do_not_meet() -> None:
     summary = summarize([a_record("ae", data="digits"), a_record("vae", data="mnist")], rows=["method"])
     assert summary.keys == ["method", "data"]
     assert best_cells(summary) == set()
+
+
+def test_what_is_measured_against_validation_images_has_a_floor_of_its_own() -> None:
+    records = [
+        a_record(
+            method, metrics={"fid/prior": 9.0, "fid/real": 5.0, "fid/prior@validation": fid, "fid/real@validation": 1}
+        )
+        for method, fid in (("ae", 7.0), ("vae", 2.0))
+    ]
+    columns = ["fid/prior", "fid/prior@validation", "fid/real@validation"]
+    summary = summarize(records, rows=["method"], columns=columns)
+    assert summary.scales[0].floor is not None
+    assert [summary.scales[0].floor.cells[key].mean for key in columns] == [5.0, 1.0, 1.0]
+    assert [column.is_ranked for column in summary.columns] == [True, True, False]
+    assert (2, "fid/prior@validation") in best_cells(summary)
+    assert any(note.startswith("@validation: compared with as many validation images") for note in summary.notes)
 
 
 def test_real_images_prepared_differently_share_no_floor() -> None:

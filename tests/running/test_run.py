@@ -25,6 +25,7 @@ from latentbench.contracts.options import composed
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
 from latentbench.evaluation import build
+from latentbench.records.keys import is_floor
 from latentbench.running import job, run
 from wandb_runs import summary, the_folder
 
@@ -108,7 +109,7 @@ def test_a_record_has_the_promised_keys_and_no_others(vae: Path) -> None:
     record = the_record(vae)
     assert set(record) == KEYS
     assert set(record["choices"]) == CHOICES
-    assert record["schema"] == 3
+    assert record["schema"] == 4
     assert (record["status"], record["reason"], record["skipped"]) == ("finished", None, {})
 
 
@@ -158,7 +159,11 @@ def test_metrics_agree_with_each_other(vae: Path) -> None:
 
 def test_the_record_names_the_features_and_the_number_of_images(vae: Path) -> None:
     resolved = the_record(vae)["config"]["resolved"]
-    facts = {"features": "classifier_digits", "images_per_set": 360, "test_images": 360}
+    facts = {
+        "features": {"classifier": "classifier_digits", "random": "random_0"},
+        "images_per_set": 360,
+        "test_images": 360,
+    }
     assert resolved | facts == resolved
 
 
@@ -295,7 +300,8 @@ def test_what_can_change_the_model_makes_another_run(override: str) -> None:
     [
         "output_dir=elsewhere", "logger=none", "logger.project=mine", "study=mine", "force=true", "question=why",
         "table.rows=[beta]", "beta=1", "beta=1.0", "beta=1e0", "method=vae", "prior=normal", "seed=0",
-        "sampler=[prior]", "metric=[fid]", "metric.nll.samples=10", "features.weights=mnist",
+        "sampler=[prior]", "metric=[fid]", "metric.nll.samples=10", "features.classifier.weights=mnist",
+        "measure_against=validation",
     ],
 )  # fmt: skip
 def test_what_cannot_change_the_model_makes_the_same_run(override: str) -> None:
@@ -389,7 +395,7 @@ def test_broken_data_leaves_a_finished_record_as_it_was(tmp_path: Path) -> None:
     command = (*QUICK, "data=mnist", f"data.root={tmp_path}", "data.mirrors=[http://127.0.0.1:9/]")
     path = tmp_path / "outputs" / "adhoc" / name_of(*command) / "record.json"
     path.parent.mkdir(parents=True)
-    finished = {key: {} for key in KEYS} | {"schema": 3, "status": "finished", "run_id": path.parent.name}
+    finished = {key: {} for key in KEYS} | {"schema": 4, "status": "finished", "run_id": path.parent.name}
     path.write_text(json.dumps(finished))
     forced = latentbench(*command, "force=true")
     assert "no train-images-idx3-ubyte.gz" in the_one_line(forced)
@@ -504,8 +510,8 @@ def test_another_seed_gives_other_numbers_but_the_same_real_images(vae: Path, tm
     latentbench(*EVERY_METRIC, "seed=1")
     first, second = the_record(vae)["metrics"], the_record(tmp_path / "outputs")["metrics"]
     same = {key for key, value in first.items() if second[key] == value and "bandwidth" not in key}
-    real = {key for key in first if key.endswith("/real")}
-    assert real <= same
+    real = {key for key in first if is_floor(key)}
+    assert {"fid/real", "fid/real@random"} <= real <= same
     # Of counts of images or of coordinates, which may be equal by chance.
     shares = ("precision", "recall", "density", "coverage", "active_units")
     assert not {key for key in same - real if key.split("/")[0] not in shares}

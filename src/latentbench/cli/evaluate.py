@@ -17,19 +17,22 @@ HELP = """latentbench-evaluate: measures runs that are trained already; nothing 
 Usage:
   latentbench-evaluate outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d metric=[ais]    one run, or several folders
   latentbench-evaluate sweep=quick metric=[ais,mig] sampler=[prior,flow]          the runs of sweeps/quick.yaml
-  latentbench-evaluate study=mine features=inception launcher=local               every run below outputs/mine
+  latentbench-evaluate study=mine features=[inception] launcher=local             every run below outputs/mine
   latentbench-evaluate sweep=quick metric.nll.samples=5000                        the same metrics, other settings
+  latentbench-evaluate sweep=quick measure_against=validation                     fid/prior@validation, nll/validation
   latentbench-evaluate sweep=quick metric=[fid] force=true                        measure again
 
 metric, sampler, features   what to measure; by default what the run has measured. Only numbers that are missing are
-                            measured. A setting that you change replaces all numbers that it affects.
+measure_against             measured. A setting that you change replaces all numbers that it affects.
 launcher, logger, threads   as for latentbench; trainer.accelerator=cpu measures on the CPU
 study, output_dir, sweep    which runs, if no folder is named
 
 Writes record.json and images.npz in the folder of each run. Numbers that are not measured again stay.
 """
 # The keys that say how to measure. With folders, any other key is an error: their runs are trained.
-MEASURING_KEYS = ("metric", "sampler", "features", "launcher", "logger", "threads", "force", "trainer.accelerator")
+MEASURING_KEYS = (
+    "metric", "sampler", "features", "measure_against", "launcher", "logger", "threads", "force", "trainer.accelerator"
+)  # fmt: skip
 SELECTING_KEYS = ("study", "output_dir")
 
 
@@ -87,6 +90,7 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
     """The job that measures a stored run with the recorded settings, except for those that the command changes."""
     from omegaconf import OmegaConf, open_dict
 
+    from latentbench.configuration.catalogue import MEASURING_GROUPS
     from latentbench.records.measuring import recorded_settings, settings_of
     from latentbench.records.record import FILE_NAME, load
     from latentbench.records.run_folder import load_config
@@ -100,19 +104,18 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
     keys = _keys(overrides)
     new = settings_of(OmegaConf.to_container(composed.config, resolve=True))  # type: ignore[arg-type]
     # What a run that is not measured yet was to be measured with is in its config.
-    old = recorded_settings(record) if record.measured else settings_of(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    asked = settings_of(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    old = recorded_settings(record) if record.measured else asked
+    old["features"] = old["features"] or asked["features"]  # which no metric has used so far
     with open_dict(config):
-        for group in ("metric", "sampler"):
+        for group in MEASURING_GROUPS:
             changed = {name for name in new[group] if any(key.startswith(f"{group}.{name}.") for key in keys)}
             names = new[group].keys() if group in keys else old[group].keys() | changed
             config[group] = {
                 name: new[group][name] if name in changed or name not in old[group] else old[group][name]
                 for name in names
             }
-        if any(key.partition(".")[0] == "features" for key in keys):
-            config.features, choices["features"] = new["features"], composed.options["features"]
-        else:
-            config.features = old["features"]
+        config.measure_against = (new if "measure_against" in keys else old)["measure_against"]
         for key in ("launcher", "logger", "threads", "force"):
             if key in ("launcher", "force") or any(name.partition(".")[0] == key for name in keys):
                 config[key] = composed.config[key]

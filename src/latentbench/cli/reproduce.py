@@ -14,6 +14,7 @@ from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS
 from latentbench.configuration.settings import Settings, is_of_measuring, settings
 from latentbench.errors import UserError
+from latentbench.records.measuring import AGAINST, settings_of
 from latentbench.records.record import Record
 from latentbench.running.job import resolve
 
@@ -43,6 +44,7 @@ def _differs(key: str, wanted: Settings, found: Settings) -> bool:
 def _settings(record: Record) -> Settings:
     """The settings that can change a result; those of measuring only if the run is measured."""
     values = settings(record.choices, record.config) | {group: record.choices[group] for group in MULTI_OPTION_GROUPS}
+    values[AGAINST] = settings_of(record.config)[AGAINST]
     return {key: value for key, value in values.items() if record.status == "finished" or not is_of_measuring(key)}
 
 

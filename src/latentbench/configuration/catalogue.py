@@ -24,7 +24,8 @@ TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 # The groups that only affect how a trained model is measured.
 MEASURING_GROUPS = ("sampler", "features", "metric")
 GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
-MULTI_OPTION_GROUPS = ("sampler", "metric")  # a run may choose several options of these groups
+MULTI_OPTION_GROUPS = MEASURING_GROUPS  # a run may choose several options of these groups
+SPLITS = ("test", "validation")  # the images that metrics may be measured against
 # What a method has unless its YAML says otherwise.
 USUAL_PARTS = {"model": "autoencoder", "objective": "elbo", "annealing": "constant"}
 TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
@@ -80,7 +81,11 @@ def no_such_option(group: str, option: str) -> str:
 
 
 def check_names() -> None:
-    """Raises: UserError if two folders have an option of the same name: Hydra would take the first, silently."""
+    """Raises: UserError if two folders have an option of the same name: Hydra would take the first, silently.
+
+    Or if the keys of numbers could not tell features from validation images."""
+    if path := option_file("features", "validation"):
+        raise UserError(f"{path}: keys such as fid/prior@validation are of validation images: rename these features")
     for group in GROUPS:
         for path, other in itertools.pairwise(option_files(group)):
             if path.stem == other.stem:

@@ -17,6 +17,7 @@ WITHOUT_EFFECT = (
     "output_dir",
     "force",
     "checkpoint_seconds",
+    "measure_against",
     "logger",
     "launcher",
     "question",

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, PARTS, config_keys, option_files
+from latentbench.configuration.catalogue import GROUPS, MULTI_OPTION_GROUPS, PARTS, SPLITS, config_keys, option_files
 from latentbench.configuration.messages import explain_unknown_key
 from latentbench.errors import UserError
 
 # Groups of which a run may have no option. Of the parts a model needs some, which `build_model` checks.
-OPTIONAL_GROUPS = ("method", "sweep", *PARTS, *MULTI_OPTION_GROUPS)
+OPTIONAL_GROUPS = ("method", "sweep", *PARTS, "sampler", "metric")
 PRESET_GROUPS = ("method", "sweep")  # their YAMLs set keys of the whole config
-PATHS = ("output_dir", "to", "data.root", "features.weights", "launcher.folder")
+PATHS = ("output_dir", "to", "data.root", "features.inception.weights", "launcher.folder")
 TEXTS = ("study", "logger.project", "logger.entity", "launcher.partition", *PATHS)
 HYDRA_SYNTAX = re.compile(r"[\"'\\\[\]{}()]")
 NUMBER = re.compile(r"[+-]?\.?\d")
@@ -88,11 +88,21 @@ def check_composed(config: DictConfig, *, further_keys: Sequence[str] = ()) -> N
             raise UserError(explain_unknown_key(f"table.{key}"))
     for group in GROUPS:
         _check_group(config, group)
+    _check_against(config)
     for key in TEXTS:
         if type(value := OmegaConf.select(config, key)) is int:  # in a YAML
             OmegaConf.update(config, key, str(value))
     for key in PATHS:
         _expand(config, key)
+
+
+def _check_against(config: DictConfig) -> None:
+    """A single split counts as a list of one. Raises: UserError unless it is a list of one or two splits."""
+    value = config.measure_against
+    splits = [value] if isinstance(value, str) else list(value or [])
+    if not splits or not {*splits} <= {*SPLITS}:
+        raise UserError(f"measure_against={value}: choose some of {', '.join(SPLITS)}")
+    config.measure_against = list(dict.fromkeys(splits))
 
 
 def _check_group(config: DictConfig, group: str) -> None:

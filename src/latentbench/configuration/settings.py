@@ -54,7 +54,7 @@ def _flatten(content: Mapping[str, Any], into: Settings, prefix: str = "") -> No
 @functools.cache
 def _has_effect(key: str) -> bool:
     """Whether a setting can change a recorded number."""
-    # The lists of samplers and metrics decide which numbers are recorded, but not their values.
+    # The lists of samplers, features and metrics decide which numbers are recorded, but not their values.
     return key not in MULTI_OPTION_GROUPS and not any(
         key == path or key.startswith(f"{path}.") for path in WITHOUT_EFFECT
     )

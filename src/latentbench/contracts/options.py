@@ -28,7 +28,7 @@ from latentbench.regularizers.base import Regularizer
 from latentbench.samplers.base import Sampler
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-SEVERAL = ("sampler", "metric")  # groups of which a run has a list
+SEVERAL = ("sampler", "features", "metric")  # groups of which a run has a list
 WITHOUT_TARGET = ("method", "sweep")  # groups that only set other groups
 FEW_STEPS = 20
 
@@ -288,9 +288,9 @@ def shaken(module: Any, by: float = 0.5) -> Any:
 
 
 def inputs(reference: Tensor, **parts: Any) -> MetricInputs:
-    """MetricInputs of given parts, for grey images, with the reference as test images too."""
+    """MetricInputs of given parts, for grey images, with the reference as held-out images too."""
     given = {"model": None, "data": SimpleNamespace(is_binary=False), "features": None, "images": {}, "skipped": {}}
-    return MetricInputs(**(given | {"reference": reference, "test_images": reference} | parts))
+    return MetricInputs(**(given | {"reference": reference, "held_out": reference} | parts))
 
 
 def features_for(option: str, data_name: str, shape: tuple[int, int, int]) -> Any:

@@ -138,7 +138,9 @@ def build_measuring_parts(settings: DictConfig, data: ImageData) -> dict[str, An
     parts = {
         "samplers": {name: build(node) for name, node in (settings.get("sampler") or {}).items()},
         "metrics": {name: build(node) for name, node in (settings.get("metric") or {}).items()},
-        "features": build(settings.features, data_name=data.name, shape=data.shape),
+        "features": {
+            name: build(node, data_name=data.name, shape=data.shape) for name, node in settings.features.items()
+        },
     }
     check_measuring_parts(parts, data)
     return parts

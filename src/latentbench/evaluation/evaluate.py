@@ -1,10 +1,11 @@
 """Evaluation of a trained model: generate the images of every set once, then measure every metric on them."""
 
 import contextlib
+import copy
 import hashlib
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
 from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describe_quantities
-from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
+from latentbench.metrics.inputs import INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
-from latentbench.records.measuring import TEST, Cells, Evaluation
+from latentbench.records.keys import CLASSIFIER, REAL, TEST, VALIDATION, View
+from latentbench.records.measuring import Cells, Evaluation, Request
 from latentbench.samplers.base import Sampler
 
 log = logging.getLogger(__name__)
@@ -33,50 +35,63 @@ def evaluate(
     model: GenerativeModel,
     data: ImageData,
     samplers: Mapping[str, Sampler],
-    features: Features,
+    features: Mapping[str, Features],
     metrics: Mapping[str, Metric],
     seed: int,
     device: torch.device,
-    cells: Mapping[str, Cells] | None = None,
+    cells: Request | None = None,
     with_views: bool = True,
 ) -> Evaluation:
-    """Measure metrics on the images of samplers, on reconstructions and interpolations, and on test images.
+    """Measure metrics on the images of samplers, on reconstructions and interpolations, and on held-out images.
 
     Every set has min(validation images, test images) images. Each sampler and each metric draws with its own seed, so
     that no value depends on which other samplers and metrics are evaluated. A metric that raises an error is skipped
     with the error as its reason; the others are measured.
 
-    cells: the sets on which to measure each metric; None: every metric on every set
+    cells: the sets on which to measure each metric, and how; None: every metric on every set, in all features, against
+        test images
     with_views: also generate the sets without a sampler, and the views of the latents, for figures
     """
     model.to(device).eval()
-    cells = cells or {name: Cells(frozenset(samplers), True) for name in metrics}
+    cells = cells or {(name, View(TEST, None)): Cells(frozenset(samplers), True) for name in metrics}
+    cells = with_kinds_of_features(cells, metrics, list(features))
     with_other_sets = with_views or any(
-        cells[name].others and isinstance(m, ImageMetric) for name, m in metrics.items()
+        each.others and isinstance(metrics[name], ImageMetric) for (name, _), each in cells.items()
     )
-    inputs = make_metric_inputs(model, data, samplers, features.to(device), seed, device, with_other_sets)
+    inputs = make_metric_inputs(model, data, samplers, next(iter(features.values())), seed, device, with_other_sets)
+    against = {TEST: inputs}
+    if any(view.split == VALIDATION for _, view in cells):
+        against[VALIDATION] = inputs.against_validation()
+    for kind in features.values():
+        kind.to(device)
     measurements = Measurements()
-    failed: dict[str, str] = {}
-    for name, metric in tqdm(metrics.items(), desc="metrics", unit="metric", leave=False, disable=None):
+    failed: dict[tuple[str, View], str] = {}
+    for (name, view), each in tqdm(cells.items(), desc="metrics", unit="metric", leave=False, disable=None):
+        metric = copy.deepcopy(metrics[name])  # nothing of one view is left in another
         # Every process has all images. If they were combined across processes, they would count several times.
         metric.distributed_available_fn = lambda: False
-        metric_inputs = inputs.restricted_to(cells[name])
+        metric_inputs = against[view.split].restricted_to(each)
+        if isinstance(metric, FeatureMetric):
+            assert view.features is not None
+            metric_inputs = metric_inputs.with_features(features[view.features])
         try:
             with seeded(seed, f"metric {name}"):
-                measurements.merge(metric.to(device).measure(metric_inputs))
+                measured = metric.to(device).measure(metric_inputs)
         except Exception as error:
             log.exception("metric %s failed; the others are measured", name)
-            failed[name] = " ".join(f"{type(error).__name__}: {error}".split())
+            failed[name, view] = " ".join(f"{type(error).__name__}: {error}".split())
             sets = [*metric_inputs.images, *metric_inputs.skipped] if isinstance(metric, ImageMetric) else [TEST]
+            measured = Measurements()
             for set_name in sets:
-                measurements.skip(metric.quantities, set_name, failed[name])
+                measured.skip(metric.quantities, set_name, failed[name, view])
+        measurements.merge(measured.seen(view))
     values = measurements.values
     for key in [key for key, value in values.items() if not math.isfinite(value)]:
         measurements.skipped[key] = f"the value is {values.pop(key)}, not a finite number"
     facts = {
-        "features": features.name,
+        "features": {option: kind.name for option, kind in features.items()},
         "images_per_set": len(inputs.reference),
-        "test_images": len(inputs.test_images),
+        "test_images": len(inputs.held_out),
         "metrics": describe_quantities(metrics),
         **model.facts(),
     }
@@ -89,10 +104,21 @@ def evaluate(
         caveats={key: caveat for key, caveat in measurements.caveats.items() if key in values},
         quantities={name: list(metric.quantities) for name, metric in metrics.items()},
         uses_features={name: isinstance(metric, FeatureMetric) for name, metric in metrics.items()},
+        cells=cells,
         failed=failed,
         facts=facts,
         images=figure_images(inputs, seed, with_views=with_views),
     )
+
+
+def with_kinds_of_features(cells: Request, metrics: Mapping[str, Metric], features: Sequence[str]) -> Request:
+    """The same cells, with one for every kind of features where any are meant and the metric uses some."""
+    named: dict[tuple[str, View], Cells] = {}
+    for (name, view), each in cells.items():
+        kinds = features if isinstance(metrics[name], FeatureMetric) else [CLASSIFIER]
+        meant = kinds if view.features is None else [view.features]
+        named |= {(name, view._replace(features=kind)): each for kind in meant}
+    return named
 
 
 def make_metric_inputs(
@@ -150,7 +176,7 @@ def make_metric_inputs(
         images=images,
         skipped=skipped,
         reference=data.expected_images("test")[:n].to(device),
-        test_images=data.images("test").to(device),
+        held_out=data.images("test").to(device),
     )
 
 

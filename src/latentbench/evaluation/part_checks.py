@@ -52,7 +52,8 @@ def check_measuring_parts(parts: Mapping[str, Any], data: ImageData) -> None:
         check_kind(sampler, Sampler)
     for metric in parts["metrics"].values():
         check_kind(metric, Metric)
-    check_features(parts["features"], data)
+    for features in parts["features"].values():
+        check_features(features, data)
 
 
 def check_features(features: Any, data: ImageData) -> None:

@@ -19,7 +19,7 @@ from latentbench.evaluation.image_input import as_images
 from latentbench.metrics.inputs import in_chunks
 from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
-from latentbench.records.measuring import Cells, Evaluation, Settings, merged_settings, without_source
+from latentbench.records.measuring import Evaluation, Request, Settings, merged_settings, without_source
 from latentbench.records.outside import check_unchanged
 from latentbench.records.record import FILE_NAME, Record, load
 from latentbench.records.run_folder import WEIGHTS_NAME, load_config
@@ -168,16 +168,18 @@ class StoredRun:
         self._require("encode")
         return in_chunks(self.model.encode, self.data.images(split).to(self.model.device))
 
-    def measure(self, cells: dict[str, Cells], requested: Settings, *, device: torch.device) -> Evaluation:
+    def measure(self, cells: Request, requested: Settings, *, device: torch.device) -> Evaluation:
         """Measure some cells with the settings of the record and the requested ones."""
         is_first = not self.record.evaluations
         settings = merged_settings(self.record, requested)
         samplers = set(requested["sampler"]) if is_first else set()
         samplers.update(*(each.samplers for each in cells.values()))
+        metrics = {name for name, _ in cells}
+        kinds = {view.features for _, view in cells} | requested["features"].keys()
         chosen = {
-            "metric": {name: without_source(node) for name, node in settings["metric"].items() if name in cells},
+            "metric": {name: without_source(node) for name, node in settings["metric"].items() if name in metrics},
             "sampler": {name: without_source(node) for name, node in settings["sampler"].items() if name in samplers},
-            "features": without_source(settings["features"]),
+            "features": {name: without_source(node) for name, node in settings["features"].items() if name in kinds},
         }
         parts = build_measuring_parts(OmegaConf.create(chosen), self.data)
         return evaluate(

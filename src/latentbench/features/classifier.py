@@ -30,11 +30,11 @@ class ClassifierFeatures(Features):
         path = WEIGHTS / f"{stem}.safetensors"
         if not path.is_file():
             available = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-            raise UserError(f"features.weights={stem}: no such weights, choose one of {available}")
+            raise UserError(f"features.classifier.weights={stem}: no such weights, choose one of {available}")
         trained_shape, data_shape = metadata(stem)["shape"], "x".join(map(str, shape))
         if trained_shape != data_shape:
             raise UserError(
-                f"features.weights={stem} are for images of {trained_shape}, not {data_shape}: "
+                f"features.classifier.weights={stem} are for images of {trained_shape}, not {data_shape}: "
                 "take features=random or pixels"
             )
         self.name = f"classifier_{stem}"

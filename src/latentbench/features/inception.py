@@ -51,7 +51,7 @@ class InceptionFeatures(Features):
             self.network.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")})
         except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError, OSError) as error:
             reason = " ".join(str(error).split())[:100]
-            raise UserError(f"features.weights={path} does not hold Inception's weights: {reason}") from error
+            raise UserError(f"features.inception.weights={path} does not hold Inception's weights: {reason}") from error
         self.name = "inception" if digest == SHA256 else f"inception_{digest[:8]}"
         self.size = 2048
         self.requires_grad_(False).eval()
@@ -110,7 +110,7 @@ def _find(weights: str | None) -> Path:
     if weights is not None:
         path = Path(os.path.expanduser(weights))
         if not path.is_file():
-            raise UserError(f"features.weights={weights}: there is no such file")
+            raise UserError(f"features.inception.weights={weights}: there is no such file")
         return path
     variable = os.environ.get("LATENTBENCH_DATA")
     folders = [Path(os.path.expanduser(variable))] if variable else []
@@ -121,5 +121,6 @@ def _find(weights: str | None) -> Path:
             return folder / FILE_NAME
     searched = ", ".join(map(str, folders))
     raise UserError(
-        f"features=inception: no {FILE_NAME} in {searched}: fetch it from {URL}, or set features.weights=<file>"
+        f"features=inception: no {FILE_NAME} in {searched}: fetch it from {URL}, or set "
+        "features.inception.weights=<file>"
     )

@@ -22,7 +22,7 @@ class RandomConvolutions(Features):
 
     def __init__(self, *, seed: int, data_name: str, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.name = f"random_{check_whole_number('features.seed', seed, minimum=0)}"
+        self.name = f"random_{check_whole_number('features.random.seed', seed, minimum=0)}"
         self.size = N_FEATURES
         with torch.device("meta"):  # otherwise, creating the layers would draw from torch's global random numbers
             layers = network(shape)[:-2]

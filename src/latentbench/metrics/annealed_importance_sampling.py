@@ -210,7 +210,7 @@ class AnnealedImportanceSampling(ModelMetric):
 
     def measure(self, inputs: MetricInputs) -> Measurements:
         """Both quantities, with a progress bar."""
-        batches = -(-len(inputs.test_images[: self.max_images]) // self.batch_size)
+        batches = -(-len(inputs.held_out[: self.max_images]) // self.batch_size)
         moves = batches * (2 * self.pilot + 3 * (self.temperatures - 1))
         with tqdm(total=moves, desc="ais", unit="move", leave=False, disable=None) as self.progress_bar:
             return super().measure(inputs)

@@ -1,12 +1,13 @@
 """The contract of a metric. A metric gets MetricInputs and returns Measurements. There are four forms:
 
 - ImageMetric measures every image set from its pixels, FeatureMetric from its features: `fid/prior`, `fid/real`, ...
-- ModelMetric measures the model on test images: `nll/test`
+- ModelMetric measures the model on held-out images: `nll/test`
 - MonteCarloMetric is a ModelMetric that averages over draws of q(z|x)
-- FactorMetric compares the codes of test images with their known factors: `mig/test`
+- FactorMetric compares the codes of held-out images with their known factors: `mig/test`
 
 The formula is a pure function in the metric's file; the class is a thin accumulator around it. Whatever cannot be
-measured is skipped with a reason.
+measured is skipped with a reason. A metric need not know in which features, and whether against test or validation
+images, it is measured: the record's keys say it (latentbench.records.keys).
 """
 
 import dataclasses
@@ -19,9 +20,10 @@ import torchmetrics
 from torch import Tensor
 
 from latentbench.errors import UserError, check_whole_number
-from latentbench.metrics.inputs import CHUNK, INTERPOLATION, REAL, RECONSTRUCTION, MetricInputs, not_finite
+from latentbench.metrics.inputs import CHUNK, INTERPOLATION, OTHERS, RECONSTRUCTION, MetricInputs, not_finite
 from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
+from latentbench.records.keys import REAL, TEST
 
 
 class Metric(torchmetrics.Metric):
@@ -94,13 +96,13 @@ class ImageMetric(Metric):
             measurements.add(set_name, self.checked_estimates())
         for set_name, reason in inputs.skipped.items():
             # A sampler, or one of the other sets that this metric measures.
-            if set_name in self.other_sets or set_name not in (RECONSTRUCTION, INTERPOLATION):
+            if set_name in self.other_sets or set_name not in OTHERS:
                 measurements.skip(self.quantities, set_name, reason)
         return measurements
 
 
 class FeatureMetric(ImageMetric):
-    """A metric of an image set, measured from its features. All such metrics of a run use the same features."""
+    """A metric of an image set, measured from its features. It is measured once in every kind of features of a run."""
 
     values_kind = "features"
 
@@ -114,11 +116,11 @@ class FeatureMetric(ImageMetric):
 
 
 class ModelMetric(Metric):
-    """A metric of the model on test images; its keys end in `/test`."""
+    """A metric of the model on held-out images; its keys end in `/test`."""
 
     batch_size: int = CHUNK
-    max_images: int | None = None  # number of test images to use; None: all
-    uses_encoder: ClassVar[bool] = True  # skipped if the codes of test images are not finite
+    max_images: int | None = None  # number of images to use; None: all
+    uses_encoder: ClassVar[bool] = True  # skipped if the codes of the images are not finite
 
     @abstractmethod
     def refuses(self, inputs: MetricInputs) -> str | None:
@@ -126,24 +128,24 @@ class ModelMetric(Metric):
 
     @abstractmethod
     def update(self, model: GenerativeModel, images: Tensor) -> None:
-        """Add a batch (B, C, H, W) of test images."""
+        """Add a batch (B, C, H, W) of held-out images."""
 
     @torch.no_grad()
     def measure(self, inputs: MetricInputs) -> Measurements:
         measurements = Measurements()
         if reason := self.refuses(inputs) or (self.uses_encoder and not_finite(inputs.codes, "codes")):
-            measurements.skip(self.quantities, "test", reason)
+            measurements.skip(self.quantities, TEST, reason)
             return measurements
         self.reset()
-        # Test images are in random order, so that the first ones are a random sample.
-        for batch in inputs.test_images[: self.max_images].split(self.batch_size):
+        # Held-out images are in random order, so that the first ones are a random sample.
+        for batch in inputs.held_out[: self.max_images].split(self.batch_size):
             self.update(inputs.model, batch)
-        measurements.add("test", self.checked_estimates())
+        measurements.add(TEST, self.checked_estimates())
         return measurements
 
 
 class MonteCarloMetric(ModelMetric):
-    """The mean over test images of a Monte Carlo estimate with `samples` draws of q(z|x) per image.
+    """The mean over held-out images of a Monte Carlo estimate with `samples` draws of q(z|x) per image.
 
     Raises: UserError if `samples` is less than 1.
     """

@@ -7,19 +7,20 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from latentbench.data.base import ImageData
+from latentbench.data.base import ImageData, Split
 from latentbench.features.base import Features
 from latentbench.features.cache import cached
 from latentbench.models.base import GenerativeModel
+from latentbench.records.keys import REAL, TEST
 from latentbench.records.measuring import Cells
 from latentbench.records.outside import source_digest
 
 CHUNK = 1000  # images per forward pass
 
 # Names of the image sets that do not belong to a sampler.
-REAL = "real"
 RECONSTRUCTION = "reconstruction"
 INTERPOLATION = "interpolation"
+OTHERS = (REAL, RECONSTRUCTION, INTERPOLATION)
 
 
 class MetricInputs:
@@ -27,13 +28,14 @@ class MetricInputs:
 
     model: the trained model, in evaluation mode
     data: the data set, for metrics that need other splits, labels or factors
-    features: computes the features that every FeatureMetric compares
-    images: set name -> images (N, C, H, W) in [0, 1], N the same for every set. `real` holds validation images,
-        `reconstruction` their reconstructions, `interpolation` images decoded half-way between the codes of two of
-        them; every other set is named after its sampler.
+    features: computes the features that a FeatureMetric compares
+    images: set name -> images (N, C, H, W) in [0, 1], N the same for every set. `real` holds images of `real_split`,
+        `reconstruction` reconstructions of validation images, `interpolation` images decoded half-way between the
+        codes of two of them; every other set is named after its sampler.
     skipped: set name -> why the set has no images
-    reference: N test images, averaged over binarization noise; every set is compared with these
-    test_images: all test images, as the model sees them
+    reference: N images of `split`, averaged over binarization noise; every set is compared with these
+    held_out: all images of `split`, as the model sees them
+    split: the images that are measured against, `test` or `validation`
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class MetricInputs:
         images: Mapping[str, Tensor],
         skipped: Mapping[str, str],
         reference: Tensor,
-        test_images: Tensor,
+        held_out: Tensor,
+        split: Split = "test",
     ) -> None:
         self.model = model
         self.data = data
@@ -53,20 +56,61 @@ class MetricInputs:
         self.images = images
         self.skipped = skipped
         self.reference = reference
-        self.test_images = test_images
-        self._features_by_set: dict[str, Tensor] = {}
+        self.held_out = held_out
+        self.split = split
+        self._made: dict[tuple[Features, str, Split | None], Tensor] = {}
+
+    @property
+    def real_split(self) -> Split:
+        """The images that stand for real ones where settings are chosen and as a floor: never those of `split`."""
+        return "validation" if self.split == TEST else "train"
+
+    def against_validation(self) -> "MetricInputs":
+        """The same inputs, measured against validation images.
+
+        Reconstructions and interpolations are left out: they are made of the images that they would be compared with.
+        """
+        n = len(self.reference)
+        device = self.reference.device
+        images = {name: images for name, images in self.images.items() if name not in OTHERS}
+        skipped = {name: reason for name, reason in self.skipped.items() if name not in OTHERS}
+        if REAL in self.images:
+            # The last ones, since metrics that compare with training images take the first.
+            real = self.data.expected_images("train")[n:][-n:].to(device)
+            if len(real) == n:
+                images[REAL] = real
+            else:
+                skipped[REAL] = f"the floor needs {2 * n} training images, two sets of {n}"
+        seen = MetricInputs(
+            model=self.model,
+            data=self.data,
+            features=self.features,
+            images=images,
+            skipped=skipped,
+            reference=self.data.expected_images("validation")[:n].to(device),
+            held_out=self.data.images("validation").to(device),
+            split="validation",
+        )
+        seen._made = self._made  # features of samples are the same, whatever these are compared with
+        return seen
+
+    def with_features(self, features: Features) -> "MetricInputs":
+        """The same inputs, with other features."""
+        other = copy.copy(self)  # shares what is computed already
+        other.features = features
+        return other
 
     @property
     def samplers(self) -> list[str]:
         """Names of the samplers that produced images."""
-        return [name for name in self.images if name not in (REAL, RECONSTRUCTION, INTERPOLATION)]
+        return [name for name in self.images if name not in OTHERS]
 
     def restricted_to(self, cells: Cells) -> "MetricInputs":
         """The same inputs with the image sets of some cells alone."""
         names = {
             name
             for name in [*self.images, *self.skipped]
-            if (cells.others if name in (REAL, RECONSTRUCTION, INTERPOLATION) else name in cells.samplers)
+            if (cells.others if name in OTHERS else name in cells.samplers)
         }
         if names == self.images.keys() | self.skipped.keys():
             return self
@@ -77,22 +121,24 @@ class MetricInputs:
 
     def features_of(self, set_name: str) -> Tensor:
         """Features (N, F) of an image set."""
-        if set_name not in self._features_by_set:
+        key = self.features, set_name, self.real_split if set_name == REAL else None
+        if key not in self._made:
             images = self.images[set_name]
-            self._features_by_set[set_name] = (
-                self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
-            )
-        return self._features_by_set[set_name]
+            self._made[key] = self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
+        return self._made[key]
 
-    @cached_property
+    @property
     def reference_features(self) -> Tensor:
         """Features (N, F) of the reference images."""
-        return self._extract_cached(self.reference)
+        key = self.features, "reference", self.split
+        if key not in self._made:
+            self._made[key] = self._extract_cached(self.reference)
+        return self._made[key]
 
     @cached_property
     def codes(self) -> Tensor:
-        """The code of each test image, (N, D). Only for models with an encoder."""
-        return in_chunks(self.model.encode, self.test_images)
+        """The code of each held-out image, (N, D). Only for models with an encoder."""
+        return in_chunks(self.model.encode, self.held_out)
 
     def _extract_cached(self, images: Tensor) -> Tensor:
         """For images that are the same in every run: their features are stored and shared between runs."""

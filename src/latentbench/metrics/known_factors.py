@@ -11,13 +11,14 @@ from tqdm import tqdm
 from latentbench.metrics.base import Metric
 from latentbench.metrics.inputs import MetricInputs, not_finite
 from latentbench.metrics.measurements import Estimate, Measurements
+from latentbench.records.keys import TEST
 
 HALVES = 10  # random halves of the images for the standard error, which is then accurate to about a quarter
 MIN_MINORITY = 20  # images that differ from the most frequent value, so that every random half contains some
 
 
 class FactorMetric(Metric):
-    """A metric of how the codes of test images represent the known factors; its keys end in `/test`."""
+    """A metric of how the codes of held-out images represent the known factors; its keys end in `/test`."""
 
     codes: list[Tensor]
     factors: list[Tensor]
@@ -30,16 +31,17 @@ class FactorMetric(Metric):
         """Needs an encoder, finite codes, and at least two known factors that vary."""
         if reason := inputs.model.cannot("encode", binary=inputs.data.is_binary):
             return reason
-        factors = inputs.data.factors("test")
+        factors = inputs.data.factors(inputs.split)
         if factors is None:
             return f"data={inputs.data.name} has no known factors: take data=sprites, which has"
         minorities = [len(factor) - int(factor.unique(return_counts=True)[1].max()) for factor in factors.T]
         minorities = [n for n in minorities if n]
         if len(minorities) < 2:
-            return f"only {len(minorities)} of the known factors vary among the test images: at least two are needed"
+            n = len(minorities)
+            return f"only {n} of the known factors vary among the {inputs.split} images: at least two are needed"
         if min(minorities) < MIN_MINORITY:
             return (
-                f"a known factor differs from its most frequent value in only {min(minorities)} test images: "
+                f"a known factor differs from its most frequent value in only {min(minorities)} {inputs.split} images: "
                 f"at least {MIN_MINORITY} are needed"
             )
         return not_finite(inputs.codes, "codes")
@@ -48,13 +50,13 @@ class FactorMetric(Metric):
     def measure(self, inputs: MetricInputs) -> Measurements:
         measurements = Measurements()
         if reason := self.refuses(inputs):
-            measurements.skip(self.quantities, "test", reason)
+            measurements.skip(self.quantities, TEST, reason)
             return measurements
-        factors = inputs.data.factors("test")
+        factors = inputs.data.factors(inputs.split)
         assert factors is not None
         self.reset()
         self.update(inputs.codes, factors)
-        measurements.add("test", self.checked_estimates())
+        measurements.add(TEST, self.checked_estimates())
         return measurements
 
     def update(self, codes: Tensor, factors: Tensor) -> None:

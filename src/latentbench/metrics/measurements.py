@@ -3,10 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
+
+from latentbench.records.keys import View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,15 @@ class Measurements:
     def skip(self, quantities: Mapping[str, Quantity], set_name: str, reason: str) -> None:
         """Record why an image set has none of these quantities."""
         self.skipped |= {f"{quantity}/{set_name}": reason for quantity in quantities}
+
+    def seen(self, view: View) -> "Measurements":
+        """The same under the keys of a record, which say how it was measured."""
+
+        def renamed(content: dict[str, Any]) -> dict[str, Any]:
+            keys = {key: key.partition("/") for key in content}
+            return {f"{quantity}/{view.recorded(name)}": content[key] for key, (quantity, _, name) in keys.items()}
+
+        return Measurements(**{field.name: renamed(getattr(self, field.name)) for field in dataclasses.fields(self)})
 
     def merge(self, other: "Measurements") -> None:
         """Add everything that another metric measured."""

@@ -39,8 +39,8 @@ class ParzenWindow(ImageMetric):
     comparison with older tables.
 
     Its standard error is s / sqrt(N) over the N test images, for fixed samples.
-    `parzen_bandwidth/<sampler>`: the bandwidth, the best of a grid on the first `validation_images`. A caveat says if
-    it is at the edge of the grid.
+    `parzen_bandwidth/<sampler>`: the bandwidth, the best of a grid on the first `validation_images`; training images
+    where validation images are what is measured against. A caveat says if it is at the edge of the grid.
     Source: the protocol of Goodfellow et al. 2014, section 5, as in its published code: 10,000 samples, 10 bandwidths
     from 0.1 to 1, 1,000 validation images. Where we differ: the number of samples is that of the smaller of
     the validation and the test split. That is 10,000 for MNIST, but 360 for the digits, whose values cannot be compared
@@ -70,7 +70,7 @@ class ParzenWindow(ImageMetric):
 
     def prepare_reference(self, inputs: MetricInputs) -> None:
         self.test = inputs.reference.flatten(1)
-        expected = inputs.data.expected_images("validation")[: self.validation_images]
+        expected = inputs.data.expected_images(inputs.real_split)[: self.validation_images]
         self.validation = expected.to(inputs.reference.device).flatten(1)
 
     def update(self, images: Tensor) -> None:

@@ -8,7 +8,7 @@ Its top-level keys are public:
     choices          group or scalar -> option or value
     preset           the parts and the beta that its method set when it was trained
     config           composed, with `resolved`: what the run determined itself
-    metrics          `quantity/set` -> number
+    metrics          `quantity/set` -> number; latentbench.records.keys explains the keys
     standard_errors  `quantity/set` -> standard error within the run
     skipped          `quantity/set` -> why it has no number
     caveats          `quantity/set` -> why to be careful with the number
@@ -19,6 +19,7 @@ Its top-level keys are public:
     seconds          by phase
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -29,8 +30,10 @@ from typing import Any, Literal
 import orjson
 
 from latentbench.errors import UserError
+from latentbench.records.keys import TEST, parse_set
+from latentbench.records.schema_3 import SCHEMA_3, upgrade
 
-SCHEMA = 3
+SCHEMA = 4
 FILE_NAME = "record.json"
 Status = Literal["finished", "trained", "failed", "refused"]
 
@@ -97,7 +100,7 @@ def describe(record: Record) -> list[str]:
         quantity, _, set_name = key.partition("/")
         if quantity not in lines:
             quantities.setdefault(reason, {})[quantity] = None
-        if set_name not in measured_sets and set_name != "test":
+        if set_name not in measured_sets and parse_set(set_name)[0] != TEST:
             sets.setdefault(reason, {})[set_name] = None
     skipped = [f"  skipped {', '.join(names)}: {reason}" for reason, names in quantities.items()]
     skipped += [f"  no images of {', '.join(names)}: {reason}" for reason, names in sets.items()]
@@ -120,6 +123,10 @@ def parse(text: str | bytes, source: str) -> Record:
         raise UserError(f"{source} is not valid JSON ({error})") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise UserError(f"{source} is not a record")
+    if content["schema"] == SCHEMA_3:
+        with contextlib.suppress(KeyError, TypeError, AttributeError):  # a key that is missing is told below
+            upgrade(content)
+            content["schema"] = SCHEMA
     if content["schema"] != SCHEMA:
         raise UserError(
             f"{source} has record schema {content['schema']}, this version reads schema {SCHEMA}: run it again"

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 from latentbench.records.record import write_atomically
+from latentbench.records.schema_3 import name_features
 
 CONFIG_NAME = "config.yaml"
 WEIGHTS_NAME = "model.safetensors"
@@ -45,6 +46,7 @@ def load_config(run_dir: Path) -> DictConfig:
     missing = [key for key in REQUIRED_KEYS if not OmegaConf.is_dict(config) or OmegaConf.select(config, key) is None]
     if missing or not isinstance(config, DictConfig):
         raise UserError(f"{path} is not the config of a run of this version: it has no {', '.join(missing)}")
+    name_features(config.choices, config)
     return config
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
+from latentbench.configuration.catalogue import option_file
 from latentbench.errors import UserError
+from latentbench.records.keys import CLASSIFIER, is_floor, view_of
 from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
@@ -35,7 +37,7 @@ class Column:
     @property
     def is_ranked(self) -> bool:
         """Whether rows are ranked by it. The score of real images is not: it is the same for every row."""
-        return self.higher_is_better is not None and not self.key.endswith("/real")
+        return self.higher_is_better is not None and not is_floor(self.key)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,9 @@ def choose_columns(
     recorded = {key for record in records for key in record.metrics}
     known = recorded | {key for record in records for key in record.skipped}
     keys = sorted(recorded, key=lambda key: key.split("/")) if keys is None else list(dict.fromkeys(keys))
+    # Features are left out without a word if no run was measured in them: default tables name two kinds.
+    kinds = {CLASSIFIER, *(view_of(key).features for key in known)}
+    keys = [key for key in keys if view_of(key).features in kinds or not _are_features(key)]
     absent = [key for key in keys if key not in known]
     notes = []
     if absent and recorded:
@@ -85,6 +90,11 @@ def choose_columns(
     if measures.primary and not any(column.measure == PRIMARY for column in columns):
         notes.append(f"the primary measure {measures.primary} (table.primary) is not a column")
     return columns, notes
+
+
+def _are_features(key: str) -> bool:
+    """Whether the features of a key are an option."""
+    return option_file("features", str(view_of(key).features)) is not None
 
 
 def describe_column(records: Sequence[Record], key: str) -> Column:

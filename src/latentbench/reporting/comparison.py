@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from latentbench.records.keys import is_floor
 from latentbench.reporting.columns import PRIMARY, SECONDARY, Column
 from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm, mean_ranks
 from latentbench.reporting.summary import Cell, Row, Scale, format_value
@@ -94,7 +95,7 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
     tests: dict[str, list[tuple[Cell, Difference]]] = {}
     for scale in scales:
         for column in columns:
-            found = [] if column.key.endswith("/real") else _differences(scale.rows, column.key)
+            found = [] if is_floor(column.key) else _differences(scale.rows, column.key)
             if column.measure and found:
                 tests.setdefault(column.measure, []).extend(found)
     for measured in tests.values():

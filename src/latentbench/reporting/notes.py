@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from latentbench.configuration.identity import method_words
+from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.columns import PRIMARY
 from latentbench.reporting.comparison import BaselineTests
@@ -21,12 +22,23 @@ def features_and_counts(records: Sequence[Record]) -> list[str]:
     """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
     facts = [record.config.get("resolved") or {} for record in records]
     used = {
-        (fact["features"], fact["images_per_set"]) for fact in facts if {"features", "images_per_set"} <= fact.keys()
+        (option, name, fact["images_per_set"])
+        for fact in facts
+        for option, name in fact.get("features", {}).items()
+        if "images_per_set" in fact
     }
-    return [
-        f"FID: features {features}, {count} images of each set compared with {count} test images"
-        for features, count in sorted(used)
+    notes = [
+        f"FID{'' if option == CLASSIFIER else f' @{option}'}: features {name}, {count} images of each set compared "
+        f"with {count} test images"
+        for option, name, count in sorted(used)
     ]
+    keys = {key for record in records for key in record.metrics}
+    if any(view_of(key).split == VALIDATION for key in keys):
+        notes.append(
+            "@validation: compared with as many validation images, without any test image; there the floor is training "
+            "images"
+        )
+    return notes
 
 
 def ranks(counts: set[int]) -> list[str]:
@@ -211,18 +223,14 @@ def unequal_floors(summary: Summary) -> list[str]:
 
     They measured the same real images, so that a difference means that their setups differ.
     """
-    quantities = {column.key.split("/")[0] for column in summary.columns}
+    reals = {floor_key(column.key) for column in summary.columns}
     floors: dict[tuple[str, str, int], list[float]] = {}
     for scale in summary.scales:
         for run in (run for row in scale.rows for run in row.runs):
-            for quantity in quantities:
-                if f"{quantity}/real" in run.metrics:
-                    key = (quantity, scale.name, run.choices["seed"])
-                    floors.setdefault(key, []).append(run.metrics[f"{quantity}/real"])
+            for real in reals & run.metrics.keys():
+                floors.setdefault((real, scale.name, run.choices["seed"]), []).append(run.metrics[real])
     unequal = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
-    return [
-        f"runs with equal seeds differ in {quantity}/real: do not compare their numbers" for quantity in sorted(unequal)
-    ]
+    return [f"runs with equal seeds differ in {real}: do not compare their numbers" for real in sorted(unequal)]
 
 
 def _count(number: int, what: str) -> str:

@@ -14,6 +14,7 @@ from latentbench.reporting.comparison import compare_with_baseline, mark_best, r
 from latentbench.reporting.grouping import Grouping, RowValues, group_runs
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import FLOOR, Cell, Row, Scale, Summary, floors_of, label_of
+from latentbench.reporting.yardsticks import disagreements
 
 
 def summarize(
@@ -50,7 +51,8 @@ def summarize(
     )
     summary.notes.extend(
         notes.features_and_counts(records) + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests)
-        + notes.budgets(summary) + notes.weights_of_other_likelihoods(summary) + notes.collapsed(summary)
+        + disagreements(summary) + notes.budgets(summary) + notes.weights_of_other_likelihoods(summary)
+        + notes.collapsed(summary)
         + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary)
         + column_notes + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records)
         + notes.unequal_floors(summary)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from latentbench.records.keys import floor_key
 from latentbench.records.record import Record
 from latentbench.reporting.columns import Column
 
@@ -186,9 +187,9 @@ class Summary:
 def floors_of(finished: Sequence[Record], metrics: Sequence[str]) -> dict[str, Cell]:
     """Metric -> what real images score in it; metrics without a known floor are left out.
 
-    The mean over runs of `<quantity>/real`; 1 for a ratio to what real images score.
+    The mean over runs of `<quantity>/real`, measured in the same way; 1 for a ratio to what real images score.
     """
-    reals: dict[str, list[float]] = {f"{key.split('/')[0]}/real": [] for key in metrics}
+    reals: dict[str, list[float]] = {floor_key(key): [] for key in metrics}
     for run in finished:
         for real, values in reals.items():
             if real in run.metrics:
@@ -196,7 +197,7 @@ def floors_of(finished: Sequence[Record], metrics: Sequence[str]) -> dict[str, C
     floors = {}
     for key in metrics:
         quantity = key.split("/")[0]
-        values = reals[f"{quantity}/real"]
+        values = reals[floor_key(key)]
         if values:
             floors[key] = Cell(mean=float(np.mean(values)), n=len(values))
         elif quantity.endswith("_ratio") and any(key in run.metrics for run in finished):

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from latentbench.configuration.catalogue import PARTS
+from latentbench.configuration.catalogue import MEASURING_GROUPS, PARTS
 from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.published import weight_of_another_likelihood
 from latentbench.configuration.value_checks import check
@@ -79,7 +79,7 @@ class ResolvedRun(NamedTuple):
     def requested(self) -> Settings:
         """The settings with which the run is to be measured; those of options from outside name their source."""
         settings = settings_of(OmegaConf.to_container(self.config, resolve=True))  # type: ignore[arg-type]
-        for node in (*settings["metric"].values(), *settings["sampler"].values(), settings["features"]):
+        for node in (node for group in MEASURING_GROUPS for node in settings[group].values()):
             node.pop(SOURCE, None)  # of a stored run, whose source may have changed
             if digest := outside_digests(OmegaConf.create({"option": node}), ["option"]):
                 node[SOURCE] = digest["option"]

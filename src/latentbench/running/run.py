@@ -99,8 +99,7 @@ def run(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
                 logger.start(run_info(resolved, resumed=True))
             else:
                 data = train(resolved, logger, devices=devices)
-            failed_metrics = measure(resolved, logger, data=data, devices=devices)
-            has_finished = not failed_metrics
+            has_finished = measure(resolved, logger, data=data, devices=devices)
         finally:
             logger.close(failed=not has_finished)
     return "finished" if has_finished else "finished, but a metric failed"
@@ -137,10 +136,8 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
     return data
 
 
-def measure(
-    run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devices: Sequence[int] | None
-) -> dict[str, str]:
-    """Measure what the record of a trained run lacks, and add it. Returns the metrics that failed, with their errors.
+def measure(run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devices: Sequence[int] | None) -> bool:
+    """Measure what the record of a trained run lacks, and add it. Returns whether no metric failed.
 
     data: the data of the run, if it is loaded already
     Raises: any error outside of a metric; a record without numbers then has its reason.
@@ -162,10 +159,8 @@ def measure(
     clock.lap("evaluate")
     record = add(
         stored.record,
-        cells,
         run.requested,
         evaluation,
-        features_choice=run.choices["features"],
         provenance=provenance(device, clock.seconds["evaluate"]),
     )
     images = (load_images(run.folder / IMAGES_NAME) if stored.record.evaluations else {}) | evaluation.images
@@ -173,7 +168,7 @@ def measure(
     record.save(run.folder)
     logger.finish(record, images)
     log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
-    return evaluation.failed
+    return not evaluation.failed
 
 
 def remove_outdated_files(run_dir: Path) -> None:
