@@ -144,13 +144,13 @@ class GenerativeModel(pl.LightningModule):
         self._last_step = now
 
     def budget(self) -> dict[str, Any]:
-        """Steps of every player in the whole training, and the seconds that they took in this process.
+        """Steps of every player in the whole training, none before it, and the seconds they took in this process.
 
         The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the
         processor, which does not wait for the device.
         """
         steps = {
             player: max((int(state["step"]) for state in optimizer.state.values()), default=0)
-            for player, optimizer in zip(self.players, self.trainer.optimizers, strict=False)
+            for player, optimizer in zip(self.players, self._trainer.optimizers if self._trainer else [], strict=False)
         }
         return {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self._seconds.items()}}
