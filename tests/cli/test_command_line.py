@@ -49,7 +49,10 @@ WRONG = {
     "half a component": ("prior=mixture prior.components=2.5", ["prior.components=2.5", "whole number"]),
     "half a batch": ("data.batch_size=2.5", ["data.batch_size=2.5", "whole number"]),
     "half a draw": ("metric.nll.samples=2.5", ["metric.nll.samples=2.5", "whole number"]),
-    "a scale that is no number": ("likelihood.scale=nan", ["likelihood.scale=nan", "finite number"]),
+    "a scale that is no number": (
+        "likelihood=gaussian likelihood.scale=nan",
+        ["likelihood.scale=nan", "finite number"],
+    ),
     "a misspelt key": ("latentsize=3", ["latentsize", NOT_A_KEY, "latent_size"]),
     "a key unlike any": ("nonsense=3", ["nonsense", NOT_A_KEY, "latent_size", "method", "seed"]),
     "a misspelt key of a part": ("trainer.max_epoch=3", ["trainer.max_epoch", NOT_A_KEY, "max_epochs"]),

@@ -381,7 +381,7 @@ def test_the_runs_of_a_study_are_measured_together(folder: Path) -> None:
 
 
 def test_of_a_sweep_the_runs_that_are_trained_are_measured(folder: Path) -> None:
-    grid = ("sweep=quick", "method=vae", "seed=0,1", "study=adhoc", *TINY, "likelihood=gaussian", "data.binarize=none")
+    grid = ("sweep=quick", "method=vae", "seed=0,1", "study=adhoc", *TINY)
     finished = evaluate(*grid, "metric=[rate,distortion,kid,reconstruction]")
     assert finished.code == 0, finished.err
     assert "1 of 2 runs are not trained yet" in finished.err

@@ -335,7 +335,10 @@ def test_the_preset_is_that_of_the_record() -> None:
 
 
 def test_a_part_that_a_model_does_not_have_adds_no_row_key() -> None:
-    records = [choosing(a_record("vae"), likelihood="bernoulli"), choosing(a_record("gan"), likelihood=None, beta=None)]
+    records = [
+        choosing(a_record("vae"), likelihood="continuous_bernoulli"),
+        choosing(a_record("gan"), likelihood=None, beta=None),
+    ]
     assert summarize(records, rows=["method"]).keys == ["method"]
 
 

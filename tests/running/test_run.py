@@ -287,7 +287,7 @@ def test_a_gan_has_no_likelihood_posterior_and_regularizer_whatever_is_given(giv
     [
         "beta=0.5", "seed=1", "latent_size=9", "trainer.max_epochs=51", "data.binarize=dynamic", "data.batch_size=64",
         "model.learning_rate=1e-4", "backbone.hidden=[400]", "backbone=linear", "prior=laplace", "posterior=dirac",
-        "regularizer=mmd", "likelihood=bernoulli", "likelihood.scale=0.1", "trainer.precision=64-true", "data=mnist",
+        "regularizer=mmd", "likelihood=bernoulli", "likelihood=gaussian", "trainer.precision=64-true", "data=mnist",
         "method=gan",
     ],
 )  # fmt: skip
@@ -319,7 +319,8 @@ def test_parts_that_a_gan_does_not_have_make_the_same_run() -> None:
 
 
 def test_a_name_tells_the_main_choices() -> None:
-    assert name_of("method=wae_mmd", "data=mnist", "latent_size=3", "seed=7").startswith("wae_mmd-mnist-d3-b10-s7-")
+    assert name_of("method=wae_mmd", "data=mnist", "latent_size=3", "seed=7").startswith("wae_mmd-mnist-d3-b200-s7-")
+    assert name_of("method=swae").startswith("swae-digits-d8-s0-"), "a formula is no part of a name"
 
 
 def test_a_run_without_a_method_is_named_by_its_parts() -> None:
