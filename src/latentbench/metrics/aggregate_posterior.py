@@ -131,6 +131,7 @@ class AggregatePosterior(ModelMetric):
         self.max_images = check_whole_number("metric.aggregate_posterior.images", images, minimum=2)
         self.samples = check_whole_number("metric.aggregate_posterior.samples", samples, minimum=1)
         self.posteriors = check_whole_number("metric.aggregate_posterior.posteriors", posteriors, minimum=images)
+        self.other_images: list[Tensor] = []  # whose posteriors join the aggregate
         self.add_lists("images", "draws")
 
     def refuses(self, inputs: MetricInputs) -> str | None:
@@ -141,10 +142,9 @@ class AggregatePosterior(ModelMetric):
         """Skips the total correlation if the coordinates of the posterior are not independent."""
         test_images = inputs.test_images
         validation_images = inputs.data.images("validation").to(test_images)
-        others = [test_images[self.max_images :]]
+        self.other_images = [test_images[self.max_images :]]
         if not torch.equal(validation_images, test_images):
-            others.append(validation_images)
-        self.other_images = torch.cat(others)
+            self.other_images.append(validation_images)
         measurements = super().measure(inputs)
         reason = inputs.model.cannot("independent_coordinates", binary=inputs.data.is_binary)
         if reason and measurements.values:
@@ -160,7 +160,7 @@ class AggregatePosterior(ModelMetric):
 
     def compute(self) -> dict[str, Estimate]:
         images, z = dim_zero_cat(self.images), dim_zero_cat(self.draws).transpose(0, 1)
-        images = torch.cat([images, self.other_images])[: self.posteriors]
+        images = torch.cat([images, *self.other_images])[: self.posteriors]
         log = densities(
             [self.model.posterior_distribution(chunk) for chunk in images.split(CHUNK)],
             self.model.prior_distribution(),
