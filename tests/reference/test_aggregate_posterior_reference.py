@@ -163,7 +163,7 @@ def test_validation_images_join_the_aggregate_once() -> None:
     metric.measure(inputs(data.images("test"), model=model, data=data))
     known = torch.cat([data.images("test")[10:], data.images("validation")])
     assert torch.equal(torch.cat(metric.other_images), known)
-    metric.measure(inputs(data.images("validation"), model=model, data=data))
+    metric.measure(inputs(data.images("validation"), model=model, data=data, split="validation"))
     assert torch.equal(torch.cat(metric.other_images), data.images("validation")[10:])
 
 

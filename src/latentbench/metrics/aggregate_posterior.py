@@ -107,8 +107,8 @@ class AggregatePosterior(ModelMetric):
     rate. A caveat says where the truth lies if two bounds differ by more than the standard error.
 
     The draws are `samples` for each of `images` test images. The M <= `posteriors` images are test images and then
-    validation images. Training images are not among them: an encoder that was fitted to these may have other posteriors
-    for them.
+    validation images; where validation images are measured, these alone. Training images are not among them: an encoder
+    that was fitted to these may have other posteriors for them.
     Units: nats. Raises: UserError for fewer than two images, less than one draw or fewer posteriors than images.
     Source: Hoffman & Johnson 2016, section 2; Chen et al. 2018, equation 2; Poole et al. 2019 (both bounds).
     """
@@ -140,11 +140,9 @@ class AggregatePosterior(ModelMetric):
 
     def measure(self, inputs: MetricInputs) -> Measurements:
         """Skips the total correlation if the coordinates of the posterior are not independent."""
-        test_images = inputs.test_images
-        validation_images = inputs.data.images("validation").to(test_images)
-        self.other_images = [test_images[self.max_images :]]
-        if not torch.equal(validation_images, test_images):
-            self.other_images.append(validation_images)
+        self.other_images = [inputs.held_out[self.max_images :]]
+        if inputs.split != "validation":
+            self.other_images.append(inputs.data.images("validation").to(inputs.held_out))
         measurements = super().measure(inputs)
         reason = inputs.model.cannot("independent_coordinates", binary=inputs.data.is_binary)
         if reason and measurements.values:

@@ -100,8 +100,8 @@ class NearestNeighbourRatio(ImageMetric):
         training = inputs.data.expected_images("train")
         size, training = len(training), training[: len(inputs.reference)]
         self.caveat = (
-            f"compared with {len(training)} of {size} training images, as many as there are test images: copies of the "
-            f"others are not seen, and a model that only copies scores about {1 - len(training) / size:.2f}"
+            f"compared with {len(training)} of {size} training images, as many as there are held-out images: copies of "
+            f"the others are not seen, and a model that only copies scores about {1 - len(training) / size:.2f}"
         ) * (len(training) < size)
         self.training_images = training.to(inputs.reference.device).flatten(1)
         self.held_out_images = inputs.reference[: len(training)].flatten(1)
