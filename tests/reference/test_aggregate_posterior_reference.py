@@ -8,13 +8,15 @@ import pytest
 import torch
 from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from latentbench.contracts.options import few_digits, inputs, options, part_of, untrained
 from latentbench.distributions.factorised import Factorised
 from latentbench.errors import UserError
+from latentbench.metrics import aggregate_posterior
 from latentbench.metrics.active_units import active_units
 from latentbench.metrics.aggregate_posterior import AggregatePosterior, densities
+from latentbench.metrics.measurements import Estimate
 from latentbench.metrics.prior_discrepancy import PriorDiscrepancy
 from latentbench.metrics.rate import Rate
 from latentbench.regularizers.maximum_mean_discrepancy import mmd_squared
@@ -31,26 +33,39 @@ def standard(size: int) -> Any:
 def parts_of(mean: Tensor, scale: float) -> tuple[float, float, float]:
     """Mutual information, marginal KL and total correlation of Gaussian posteriors and a standard normal prior."""
     q = factorised(mean, scale)
-    found = densities(q, standard(mean.shape[1]), q.sample((1,)), is_factorised=True)
+    found = densities([q], standard(mean.shape[1]), q.sample((1,)), is_factorised=True)
     assert found.factors is not None
-    own, aggregate, prior, factors = (part.mean().item() for part in found)
+    parts = found.own, found.prior, found.aggregate.of_all, found.factors.of_all
+    own, prior, aggregate, factors = (part.mean().item() for part in parts)
     return own - aggregate, aggregate - prior, aggregate - factors
 
 
-def test_densities_are_those_of_loops() -> None:
-    mean, scales = torch.randn(4, 2), torch.rand(4, 2) + 0.1
-    q, p = factorised(mean, scales), standard(2)
-    z = q.sample((3,))
-    found = densities(q, p, z, is_factorised=True)
-    for s, n in itertools.product(range(3), range(4)):
+@pytest.mark.parametrize("sizes", [[6], [1, 2, 3]])
+def test_densities_are_those_of_loops(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregate_posterior, "MAX_ELEMENTS", 40)  # a few draws at once
+    drawn, total = 4, sum(sizes)
+    mean, scales = torch.randn(total, 2), torch.rand(total, 2) + 0.1
+    posteriors = [factorised(*of) for of in zip(mean.split(sizes), scales.split(sizes), strict=True)]
+    p, z = standard(2), factorised(mean[:drawn], scales[:drawn]).sample((3,))
+    found = densities(posteriors, p, z, is_factorised=True)
+    assert found.factors is not None
+    for s, n in itertools.product(range(3), range(drawn)):
         point = z[s, n]
-        each = [[Normal(mean[m, d], scales[m, d]).log_prob(point[d]).exp().item() for d in range(2)] for m in range(4)]
+        each = [
+            [Normal(mean[m, d], scales[m, d]).log_prob(point[d]).exp().item() for d in range(2)] for m in range(total)
+        ]
         assert found.own[s, n].item() == pytest.approx(math.log(each[n][0] * each[n][1]), rel=1e-4)
-        assert found.aggregate[s, n].item() == pytest.approx(math.log(sum(a * b for a, b in each) / 4), rel=1e-4)
         assert found.prior[s, n].item() == pytest.approx(p.log_prob(point).item(), rel=1e-5)
-        assert found.factors is not None
-        factors = sum(math.log(sum(row[d] for row in each) / 4) for d in range(2))
-        assert found.factors[s, n].item() == pytest.approx(factors, rel=1e-4)
+        rest = [row for m, row in enumerate(each) if m != n]
+        for densities_, joint, factors in (
+            (each, found.aggregate.of_all, found.factors.of_all),
+            (rest, found.aggregate.of_others, found.factors.of_others),
+        ):
+            count = len(densities_)
+            known = math.log(sum(a * b for a, b in densities_) / count)
+            assert joint[s, n].item() == pytest.approx(known, rel=1e-4, abs=1e-4)
+            known = sum(math.log(sum(row[d] for row in densities_) / count) for d in range(2))
+            assert factors[s, n].item() == pytest.approx(known, rel=1e-4, abs=1e-4)
 
 
 def test_without_independent_coordinates_the_joint_density_is_used() -> None:
@@ -58,9 +73,98 @@ def test_without_independent_coordinates_the_joint_density_is_used() -> None:
     q = factorised(mean, scales)
     joint = MultivariateNormal(mean, torch.diag_embed(scales**2))
     z = q.sample((3,))
-    one, other = (densities(d, standard(2), z, is_factorised=d is q) for d in (q, joint))
-    torch.testing.assert_close(one.aggregate, other.aggregate, rtol=1e-4, atol=1e-4)
+    one, other = (densities([d], standard(2), z, is_factorised=d is q) for d in (q, joint))
+    for made, known in zip(other.aggregate, one.aggregate, strict=True):
+        torch.testing.assert_close(made, known, rtol=1e-4, atol=1e-4)
     assert other.factors is None
+
+
+class Encoder:
+    """q(z|x) = N(sqrt(1 - s^2) x, s^2 I) of images x ~ N(m, C), with the three quantities in closed form."""
+
+    def __init__(self, information: float, size: int, *, away: float = 0.0, rho: float = 0.0) -> None:
+        correlation = (1 - rho) * torch.eye(size, dtype=torch.float64) + rho
+        self.images = MultivariateNormal(torch.full((size,), away).double(), correlation)
+        # log det(I + C (1 - s^2) / s^2) / 2 is the information
+        low, high = -20.0, 0.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            self.scale = math.exp(middle)
+            low, high = (middle, high) if self.information > information else (low, middle)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of q(z), which is normal."""
+        own = self.scale**2 * torch.eye(*self.images.covariance_matrix.shape, dtype=torch.float64)
+        return (1 - self.scale**2) * self.images.covariance_matrix + own
+
+    @property
+    def information(self) -> float:
+        return self.covariance.logdet().item() / 2 - len(self.images.mean) * math.log(self.scale)
+
+    def truth(self) -> dict[str, float]:
+        size, mean = len(self.images.mean), (1 - self.scale**2) ** 0.5 * self.images.mean
+        q = MultivariateNormal(mean, self.covariance)
+        p = MultivariateNormal(torch.zeros_like(mean), torch.eye(size, dtype=torch.float64))
+        correlation = (self.covariance.diagonal().log().sum() - self.covariance.logdet()) / 2
+        return {
+            "mutual_information": self.information,
+            "marginal_kl": kl_divergence(q, p).item(),
+            "total_correlation": correlation.item(),
+        }
+
+    def measure(self, images: int, posteriors: int) -> dict[str, Estimate]:
+        metric = AggregatePosterior(images=images, samples=4, posteriors=posteriors)
+        test, *metric.other_images = self.images.sample((posteriors,)).float().tensor_split([images])
+        metric.update(self, test)  # type: ignore[arg-type]
+        return metric.compute()
+
+    def cannot(self, purpose: str, *, binary: bool) -> None:
+        """It can do all."""
+
+    def posterior_distribution(self, x: Tensor) -> Any:
+        return factorised((1 - self.scale**2) ** 0.5 * x, self.scale)
+
+    def prior_distribution(self) -> Any:
+        return standard(len(self.images.mean))
+
+
+@pytest.mark.parametrize("away", [0.0, 0.5])
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+@pytest.mark.parametrize("information", [0.01, 1.0, 3.0, 5.0, 7.0, 15.0])
+@pytest.mark.parametrize(("images", "posteriors"), [(100, 100), (200, 600)])
+def test_the_truth_lies_between_the_bounds(
+    images: int, posteriors: int, information: float, rho: float, away: float
+) -> None:
+    encoder = Encoder(information, 8, rho=rho, away=away)
+    made = encoder.measure(images, posteriors)
+    errors = {name: float(one.standard_error) for name, one in made.items() if one.standard_error is not None}
+    for name, truth in encoder.truth().items():
+        low, high = (name, f"{name}_upper") if name == "mutual_information" else (f"{name}_lower", name)
+        assert made[low].value - 3 * errors[low] <= truth <= made[high].value + 3 * errors[high]
+        assert abs(made[name].value - truth) <= 3 * errors[name] or made[name].caveat
+    assert made["mutual_information"].value <= math.log(posteriors) + 1e-6
+
+
+def test_bounds_that_say_the_same_have_no_caveat_and_those_far_apart_have_one() -> None:
+    assert not any(estimate.caveat for estimate in Encoder(0.01, 4, rho=0.5, away=0.5).measure(100, 300).values())
+    made = Encoder(8.0, 8).measure(100, 300)
+    lower, upper = made["mutual_information"], made["mutual_information_upper"]
+    assert upper.value - lower.value > 1
+    assert f"between {lower.value:.3g} and {upper.value:.3g} nats" in lower.caveat
+    assert {name for name, one in made.items() if one.caveat} == set(Encoder(8.0, 8).truth())
+    assert "metric.aggregate_posterior.posteriors" in made["marginal_kl"].caveat
+
+
+def test_validation_images_join_the_aggregate_once() -> None:
+    data = few_digits()
+    metric = AggregatePosterior(images=10, samples=1, posteriors=1000)
+    model = untrained(data, "method=vae")
+    metric.measure(inputs(data.images("test"), model=model, data=data))
+    known = torch.cat([data.images("test")[10:], data.images("validation")])
+    assert torch.equal(torch.cat(metric.other_images), known)
+    metric.measure(inputs(data.images("validation"), model=model, data=data, split="validation"))
+    assert torch.equal(torch.cat(metric.other_images), data.images("validation")[10:])
 
 
 def test_codes_that_are_alike_tell_nothing_and_those_far_apart_tell_which_image_it_was() -> None:
@@ -103,24 +207,14 @@ def test_total_correlation_is_that_of_correlated_gaussians(rho: float) -> None:
 def test_the_two_parts_add_up_to_the_rate(method: str) -> None:
     data = few_digits()
     seen = inputs(data.images("test"), model=untrained(data, f"method={method}", "latent_size=3"), data=data)
-    numbers = AggregatePosterior(images=40, samples=200).measure(seen).values
+    numbers = AggregatePosterior(images=40, samples=200, posteriors=40).measure(seen).values
     rate = Rate(samples=2000).measure(seen).values["rate/test"]
     made = numbers["mutual_information/test"] + numbers["marginal_kl/test"]
     assert made == pytest.approx(rate, rel=0.03, abs=0.02)
-    assert ("total_correlation/test" in numbers) == (method in ("vae", "laplace_vae", "mixture_vae"))
-
-
-def test_information_near_the_most_that_the_images_can_show_is_warned_of() -> None:
-    data = few_digits()
-    model: Any = untrained(data, "method=vae")
-    measured = AggregatePosterior(images=40, samples=2).measure(inputs(data.images("test"), model=model, data=data))
-    assert not measured.caveats
-    with torch.no_grad():
-        model.head.weight.mul_(30)
-    measured = AggregatePosterior(images=40, samples=2).measure(inputs(data.images("test"), model=model, data=data))
-    assert measured.values["mutual_information/test"] > math.log(40) - 0.5
-    assert set(measured.caveats) == set(measured.values)
-    assert "metric.aggregate_posterior.images" in measured.caveats["marginal_kl/test"]
+    upper = numbers["mutual_information_upper/test"] + numbers["marginal_kl_lower/test"]
+    assert upper == pytest.approx(rate, rel=0.03, abs=0.02)
+    for key in ("total_correlation/test", "total_correlation_lower/test"):
+        assert (key in numbers) == (method in ("vae", "laplace_vae", "mixture_vae"))
 
 
 def test_units_are_active_that_vary_over_images() -> None:
@@ -165,6 +259,7 @@ def test_every_method_has_a_discrepancy_unless_it_cannot_encode(method: str) -> 
     [
         ("aggregate_posterior", {"images": 1}),
         ("aggregate_posterior", {"samples": 0}),
+        ("aggregate_posterior", {"posteriors": 1}),
         ("active_units", {"threshold": 0}),
         ("prior_mmd", {"images": 1}),
         ("prior_mmd", {"scales": []}),

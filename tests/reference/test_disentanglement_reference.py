@@ -32,7 +32,7 @@ from latentbench.metrics.disentanglement_completeness_informativeness import (
     importances,
 )
 from latentbench.metrics.factor_vae_score import factor_vae_score, least_varying
-from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors
+from latentbench.metrics.known_factors import FactorMetric, canonical_codes_and_factors, halves_of
 from latentbench.metrics.mutual_information_gap import discretize, mutual_information, mutual_information_gap
 from latentbench.metrics.separated_attribute_predictability import predictability, separated_attribute_predictability
 
@@ -85,15 +85,21 @@ PERFECT = {"mig": 1.0, "vote": 1.0, "disentanglement": 1.0, "completeness": 1.0,
 PERFECT |= {"sap": 1 - sum(1 / n for n in VALUES) / 3}
 
 
+def assert_perfect(made: dict[str, float], sap: float = PERFECT["sap"]) -> None:
+    """The next best code guesses worse than chance, as what half of the balanced images lacks the other half has."""
+    assert made.pop("sap") == pytest.approx(sap, abs=0.05)
+    assert made == pytest.approx({name: score for name, score in PERFECT.items() if name != "sap"}, abs=1e-12)
+
+
 def test_codes_that_are_the_factors_have_the_highest_scores() -> None:
-    assert every_score(perfect()) == pytest.approx(PERFECT, abs=1e-12)
+    assert_perfect(every_score(perfect()))
 
 
 def test_a_code_may_be_any_one_to_one_function_of_its_factor() -> None:
     codes = FACTORS.double()
     codes[:, 2] = torch.tensor([3.0, 0.0, 4.0, 1.0, 2.0])[FACTORS[:, 2]]
     codes[:, 1] = codes[:, 1] ** 2
-    assert every_score(codes) == pytest.approx(PERFECT, abs=1e-12)
+    assert_perfect(every_score(codes))
 
 
 def test_codes_that_say_nothing_have_the_lowest_scores() -> None:
@@ -116,7 +122,7 @@ def test_constant_codes_have_scores_of_nothing() -> None:
 
 
 def test_a_dead_dimension_changes_no_score_of_perfect_codes() -> None:
-    assert every_score(torch.cat([torch.full((N, 1), 0.1), perfect()], 1)) == pytest.approx(PERFECT, abs=1e-12)
+    assert_perfect(every_score(torch.cat([torch.full((N, 1), 0.1), perfect()], 1)))
 
 
 def test_a_factor_with_one_value_is_left_out_and_gaps_between_values_do_not_count() -> None:
@@ -127,11 +133,11 @@ def test_a_factor_with_one_value_is_left_out_and_gaps_between_values_do_not_coun
 
 def test_one_code_and_one_factor_have_finite_scores() -> None:
     made = every_score(FACTORS[:, :1].double(), FACTORS[:, :1])
-    assert made == pytest.approx(PERFECT | {"sap": 1 - 1 / 3})
+    assert_perfect(made, sap=1 - 1 / 3)
     # One code of three factors: it is complete, as no other code is there, and the guess of one factor in three.
     made = every_score(FACTORS[:, :1].double())
-    assert made["mig"] == pytest.approx(1 / 3)
-    assert made["sap"] == pytest.approx((1 - 1 / 3) / 3)
+    assert made["mig"] == pytest.approx(1 / 3, abs=0.01)
+    assert made["sap"] == pytest.approx((1 - 1 / 3) / 3, abs=0.03)
     assert made["completeness"] == 1
     assert made["vote"] == pytest.approx(1 / 3, abs=0.06)
 
@@ -153,12 +159,12 @@ def test_the_order_of_the_images_changes_no_score() -> None:
 
 
 @pytest.mark.parametrize("score", [mig, sap])
-def test_the_order_and_the_scale_of_the_codes_change_no_score_that_nothing_is_drawn_for(
+def test_the_order_and_the_scale_of_the_codes_hardly_change_a_score_that_nothing_is_drawn_for(
     score: Callable[[Tensor], float],
 ) -> None:
     codes = perfect() + torch.randn(N, 3)
     stretched = codes[:, [1, 2, 0]] * torch.tensor([-2.0, 0.5, 8.0])
-    assert score(stretched) == pytest.approx(score(codes), abs=1e-12)
+    assert score(stretched) == pytest.approx(score(codes), abs=0.04)  # the halves are others
 
 
 def test_a_seed_settles_every_score_and_another_changes_those_that_are_drawn() -> None:
@@ -203,14 +209,24 @@ def test_a_factor_in_two_codes_is_disentangled_and_not_complete() -> None:
 # --- each formula against another implementation
 
 
+def unbiased_information(one: np.ndarray, other: np.ndarray) -> float:
+    """scikit-learn's, without its bias of order 1 / N (Miller 1955)."""
+    occurring = [len(np.unique(column, axis=0)) for column in (one, other, np.stack([one, other], 1))]
+    return float(mutual_info_score(one, other)) + (occurring[0] + occurring[1] - occurring[2] - 1) / (2 * len(one))
+
+
+def unbiased_entropy(factor: np.ndarray) -> float:
+    return float(scipy_entropy(np.bincount(factor))) + (len(np.unique(factor)) - 1) / (2 * len(factor))
+
+
 def test_mutual_information_is_that_of_scikit_learn() -> None:
     binned, factors = torch.randint(0, 7, (200, 4)), torch.randint(0, 5, (200, 3))
     binned[:, 1] = factors[:, 2]
     information, entropy = mutual_information(binned, factors)
     for i, k in itertools.product(range(4), range(3)):
-        wanted = mutual_info_score(binned[:, i].numpy(), factors[:, k].numpy())
+        wanted = unbiased_information(binned[:, i].numpy(), factors[:, k].numpy())
         assert information[i, k].item() == pytest.approx(wanted, abs=1e-12)
-    wanted = [scipy_entropy(np.bincount(factor)) for factor in factors.T.numpy()]
+    wanted = [unbiased_entropy(factor) for factor in factors.T.numpy()]
     np.testing.assert_allclose(entropy.numpy(), wanted, rtol=1e-12)
 
 
@@ -223,13 +239,15 @@ def test_bins_are_those_of_numpys_histogram() -> None:
 
 
 def test_the_gap_is_that_of_the_two_best_codes_of_each_factor() -> None:
-    codes = FACTORS.double() + torch.randn(N, 3, dtype=torch.float64)
-    gaps = []
-    for factor in FACTORS.T.numpy():
-        cut = [np.digitize(code, np.histogram(code, 20)[1][:-1]) for code in codes.T.numpy()]
-        first, second = sorted((mutual_info_score(one, factor) for one in cut), reverse=True)[:2]
-        gaps.append((first - second) / scipy_entropy(np.bincount(factor)))
-    assert mig(codes) == pytest.approx(np.mean(gaps), abs=1e-12)
+    codes, gaps = canonical_codes_and_factors(FACTORS.double() + torch.randn(N, 3), FACTORS)[0], []
+    factors = canonical_codes_and_factors(FACTORS.double() + torch.randn(N, 3), FACTORS)[1].numpy()
+    cut = [np.digitize(code, np.histogram(code, 20)[1][:-1]) for code in codes.T.numpy()]
+    for asked, ranking in itertools.permutations(half.numpy() for half in halves_of(N)):
+        for factor in factors.T:
+            order = sorted(cut, key=lambda one: -unbiased_information(one[ranking], factor[ranking]))
+            first, second = (unbiased_information(one[asked], factor[asked]) for one in order[:2])
+            gaps.append((first - second) / unbiased_entropy(factor[asked]))
+    assert mig(codes, torch.from_numpy(factors)) == pytest.approx(np.mean(gaps), abs=1e-12)
 
 
 def test_disentanglement_and_completeness_are_entropies_of_the_importances() -> None:
@@ -278,14 +296,17 @@ def test_predictability_by_hand() -> None:
     # Factor 1: one threshold on code 0 cuts off the first image or the last, of which one value is right in full and
     # the other in a third; code 1, turned around, is right of two images in three of each value.
     wanted = torch.tensor([[1, 2 / 3], [2 / 3, 2 / 3]], dtype=torch.float64)
-    torch.testing.assert_close(predictability(codes.double(), factors), wanted)
-    assert sap(codes, factors) == pytest.approx((1 / 3 + 0) / 2)
+    every = torch.arange(6)
+    for made in predictability(codes.double(), factors, every, every):
+        torch.testing.assert_close(made, wanted)
+    assert sap(codes.repeat(500, 1), factors.repeat(500, 1)) == pytest.approx((1 / 3 + 0) / 2, abs=0.03)
 
 
 def test_predictability_weighs_values_alike_however_frequent_they_are() -> None:
     factors = torch.tensor([[0]] * 9 + [[1]])
     codes = torch.tensor([[0.0]] * 6 + [[1.0]] * 4)
-    assert predictability(codes, factors).item() == pytest.approx((6 / 9 + 1) / 2), "not 9 in 10 by guessing the first"
+    _, found = predictability(codes, factors, torch.arange(10), torch.arange(10))
+    assert found.item() == pytest.approx((6 / 9 + 1) / 2), "not 9 in 10 by guessing the first"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -299,7 +320,8 @@ def test_thresholds_are_hardly_worse_than_the_best_there_are(seed: int) -> None:
         parts = factor[order].tensor_split(cuts)
         # Values are equally frequent here, so that the balanced accuracy is the accuracy.
         best = max(best, sum(part.bincount(minlength=3).max().item() for part in parts) / 30)
-    assert best - 0.1 <= predictability(code[:, None], factor[:, None]).item() <= best + 1e-12
+    _, found = predictability(code[:, None], factor[:, None], torch.arange(30), torch.arange(30))
+    assert best - 0.1 <= found.item() <= best + 1e-12
 
 
 def by_loops(codes: np.ndarray, factors: np.ndarray, images: int, votes: int, judged: int) -> float:
@@ -374,7 +396,9 @@ def test_a_metric_gives_its_functions_numbers_of_the_test_images(option: str) ->
         assert not skipped
         assert set(numbers) == {f"{name}/test" for name in metric.quantities}
         for key, value in numbers.items():
-            assert value == pytest.approx(PERFECT["sap"] if key == "sap/test" else 1)
+            assert value == pytest.approx(
+                PERFECT["sap"] if key == "sap/test" else 1, abs=0.05 if key == "sap/test" else 1e-6
+            )
 
 
 def test_there_are_four_such_metrics() -> None:

@@ -357,6 +357,18 @@ def test_ais_is_exact_for_a_linear_decoder_whatever_the_encoder() -> None:
     assert nll > found.values["ais/test"] + 5, "which is how bad that encoder is"
 
 
+@pytest.mark.parametrize("temperatures", [3, 10, 40])
+@pytest.mark.parametrize("length", [1.0, 3.0, 10.0])
+def test_ais_is_right_within_three_errors_or_says_by_how_much_it_may_be_off(length: float, temperatures: int) -> None:
+    model, exact = linear_model(orthogonal(length, length, length, length))
+    _, x = drawn(model, 30)
+    found = measured("ais", model, x, temperatures=temperatures, pilot=20, leapfrog_steps=2, gap_within=100.0)
+    error, gap = found.standard_errors["ais/test"], found.values["ais_gap/test"]
+    bias = found.values["ais/test"] + exact(x).mean().item()
+    assert bool(found.caveats) == (gap > error)
+    assert abs(bias) <= 3 * error + (gap if found.caveats else 0)
+
+
 def on_a_line(prior: str, **parts: str) -> tuple[Autoencoder, Tensor, Tensor]:
     """A model of one latent, five images, and their log p(x) by quadrature."""
     data = few_digits(5)

@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from example_records import a_record, broken_records, markdown_row, row
+from example_records import FACTS, a_record, broken_records, markdown_row, row
 from latentbench.cli import report
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record
+from latentbench.reporting.columns import Measures
+from latentbench.reporting.findings import find
 from latentbench.reporting.formats import decimals
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Summary
@@ -222,6 +224,49 @@ def test_a_metric_without_known_direction_has_no_best() -> None:
     summary = summarize([a_record("ae"), a_record("vae", config=other)], rows=["method"])
     assert best_cells(summary) == set()
     assert any("disagree" in note for note in summary.notes)
+
+
+BOUNDED = {"resolved": {"metrics": {"kl": {"units": "nats", "higher_is_better": False}, "fid": FACTS["fid"]}}}
+
+
+def with_bounds(**bounds: tuple[float, float] | float) -> list[Record]:
+    """Three seeds of each method, of which a quantity is known from bounds."""
+    records = []
+    for method, of_method in bounds.items():
+        low, high = of_method if isinstance(of_method, tuple) else (of_method, of_method)
+        for seed in range(3):
+            metrics = {"kl/test": high + 0.01 * seed, "kl_lower/test": low + 0.01 * seed, "fid/prior": high}
+            records.append(a_record(method, seed, metrics, config=BOUNDED))
+    return records
+
+
+def test_a_number_known_from_bounds_is_shown_as_an_interval() -> None:
+    summary = summarize(with_bounds(ae=(0.2, 0.59), vae=2.0), rows=["method"])
+    assert [column.key for column in summary.columns] == ["fid/prior", "kl/test"]
+    assert markdown_row(summary, "ae")[-1] == "**0.21 to 0.60 \N{PLUS-MINUS SIGN} 0.02**"
+    assert row(summary, method="ae")[["kl/test.low", "kl/test.high"]].tolist() == pytest.approx([0.21, 0.6])
+    assert "kl/test: where a cell says a to b" in to_text(summary, width=500)
+    upper = a_record(metrics={"mi/test": 1.0, "mi_upper/test": 3.0})
+    assert markdown_row(summarize([upper], rows=["method"]), "vae")[-1] == "1.00 to 3.00"
+    narrow = summarize(with_bounds(ae=(1.9999, 2.0)), rows=["method"])
+    assert markdown_row(narrow, "ae")[-1] == "2.01 \N{PLUS-MINUS SIGN} 0.02"
+    for records in (with_bounds(ae=1.0), [a_record(metrics={"kl/test": 1.0})]):
+        summary = summarize(records, rows=["method"])
+        assert "a to b" not in to_text(summary)
+        assert "kl/test.low" not in summary.table
+
+
+@pytest.mark.parametrize(("low", "is_decided"), [(1.0, True), (0.3, False)])
+def test_bounds_that_overlap_decide_nothing(low: float, is_decided: bool) -> None:
+    measures = Measures(primary="kl/test")
+    summary = summarize(with_bounds(ae=(0.2, 0.5), vae=(low, 2.0)), rows=["method"], baseline="vae", measures=measures)
+    assert ("kl/test" in {key for _, key in best_cells(summary)}) == is_decided
+    ae = summary.rows[0].cells["kl/test"]
+    assert ae.p < 0.001
+    assert ae.differs == is_decided
+    assert np.isnan(summary.rows[0].rank) != is_decided, "fid alone is too few columns"
+    (*findings,) = find(summary)
+    assert bool(findings) == is_decided
 
 
 def test_every_data_set_has_its_floor_and_its_best() -> None:

@@ -26,7 +26,9 @@ def factor_vae_score(codes: Tensor, factors: Tensor, *, images: int, votes: int,
     Uses torch's global random numbers. Raises: ValueError as `canonical_codes_and_factors`.
     Source: Kim & Mnih 2018, section 4; numbers of batches and images as in Locatello et al. 2019.
     Where we differ: the paper renders the images of a batch; here they are drawn with replacement from the given images
-    that have the fixed value, so that the other factors vary as they do in the data.
+    that have the fixed value, so that the other factors vary as they do in the data. Votes are from one half of the
+    images and are judged on the other: which coordinate happens to vary little among the few images of a value would
+    otherwise count as known.
     """
     codes, factors = canonical_codes_and_factors(codes, factors)
     low, high = codes.aminmax(dim=0)
@@ -35,9 +37,10 @@ def factor_vae_score(codes: Tensor, factors: Tensor, *, images: int, votes: int,
         return torch.zeros((), dtype=torch.float64)
     codes = codes / codes.std(0)
     vote_counts = torch.zeros(codes.shape[1], factors.shape[1])
-    for coordinate, factor in zip(*least_varying(codes, factors, images, votes), strict=True):
+    voting, judging = torch.randperm(len(codes)).chunk(2)
+    for coordinate, factor in zip(*least_varying(codes[voting], factors[voting], images, votes), strict=True):
         vote_counts[coordinate, factor] += 1
-    coordinate, factor = least_varying(codes, factors, images, judged)
+    coordinate, factor = least_varying(codes[judging], factors[judging], images, judged)
     return (vote_counts.argmax(1)[coordinate] == factor).double().mean()
 
 
@@ -50,7 +53,8 @@ def least_varying(codes: Tensor, factors: Tensor, images: int, batches: int) -> 
         first = count.cumsum(0) - count
         by_value = factor.argsort(stable=True)  # images of equal value are next to each other
         for chunk in (fixed == k).nonzero()[:, 0].split(BATCHES_AT_ONCE):
-            value = torch.randint(len(count), (len(chunk), 1))
+            occurring = count.nonzero()[:, 0]
+            value = occurring[torch.randint(len(occurring), (len(chunk), 1))]
             positions = (torch.rand(len(chunk), images, dtype=torch.float64) * count[value]).long() + first[value]
             least[chunk] = codes[by_value[positions]].var(1).argmin(1)
     return least, fixed

@@ -9,6 +9,7 @@ from torchmetrics.utilities import dim_zero_cat
 from tqdm import tqdm
 
 from latentbench.metrics.base import Metric
+from latentbench.metrics.feature_set import SEED
 from latentbench.metrics.inputs import MetricInputs, not_finite
 from latentbench.metrics.measurements import Estimate, Measurements
 from latentbench.records.keys import TEST
@@ -106,10 +107,19 @@ def canonical_codes_and_factors(codes: Tensor, factors: Tensor) -> tuple[Tensor,
     return codes[order], factors[order]
 
 
-def gap_of_best_two(table: Tensor, uninformative: Tensor) -> Tensor:
-    """Difference between the highest and the second highest entry of each column: (D, K) -> (K,).
+def halves_of(n: int) -> tuple[Tensor, Tensor]:
+    """The numbers 0, ..., n - 1 in two random halves, the same for every call."""
+    first, second = torch.randperm(n, generator=torch.Generator().manual_seed(SEED)).tensor_split(2)
+    return first, second
 
-    uninformative: (K,), the entry of an uninformative coordinate; if D = 1, this is the second highest
+
+def gap_of_best_two(ranking: Tensor, table: Tensor, uninformative: Tensor) -> Tensor:
+    """Difference between the entries of the two best coordinates of each column of a table (D, K) -> (K,).
+
+    Which two are best is decided by `ranking` (D, K), the same table from other images: the highest entries of a table
+    are too high, as chance has a part in which they are, and so is the second of many that say nothing.
+    uninformative: (K,), the entry of an uninformative coordinate; if D = 1, this is the second
     """
-    best = torch.cat([table, uninformative[None]]).topk(2, dim=0).values
+    ranking, table = (torch.cat([entries, uninformative[None]]) for entries in (ranking, table))
+    best = table.gather(0, ranking.topk(2, dim=0).indices)
     return best[0] - best[1]

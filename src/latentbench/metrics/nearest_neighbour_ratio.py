@@ -97,7 +97,12 @@ class NearestNeighbourRatio(ImageMetric):
 
     def prepare_reference(self, inputs: MetricInputs) -> None:
         """As many training images as test images. Their order is random, so that the first are a random sample."""
-        training = inputs.data.expected_images("train")[: len(inputs.reference)]
+        training = inputs.data.expected_images("train")
+        size, training = len(training), training[: len(inputs.reference)]
+        self.caveat = (
+            f"compared with {len(training)} of {size} training images, as many as there are held-out images: copies of "
+            f"the others are not seen, and a model that only copies scores about {1 - len(training) / size:.2f}"
+        ) * (len(training) < size)
         self.training_images = training.to(inputs.reference.device).flatten(1)
         self.held_out_images = inputs.reference[: len(training)].flatten(1)
 
@@ -110,4 +115,5 @@ class NearestNeighbourRatio(ImageMetric):
         choice = torch.randperm(len(images), generator=generator)[: self.samples].to(images.device)
         samples = images[canonical_order(images)[choice]]
         to_training, to_held_out = nearest(samples, self.training_images), nearest(samples, self.held_out_images)
-        return {"memorization": ratio_of_distances(to_training, to_held_out, len(self.training_images))}
+        ratio = ratio_of_distances(to_training, to_held_out, len(self.training_images))
+        return {"memorization": ratio._replace(caveat=self.caveat)}

@@ -58,18 +58,29 @@ class Measures:
         return PRIMARY if key == self.primary else SECONDARY if key in self.secondary else ""
 
 
+def bounds_of(key: str) -> tuple[str, str]:
+    """The metrics that bound this one from below and from above; a metric that has one of them is the other itself."""
+    quantity, _, of_what = key.partition("/")
+    return f"{quantity}_lower/{of_what}", f"{quantity}_upper/{of_what}"
+
+
 def choose_columns(
     records: Sequence[Record], keys: Sequence[str] | None, measures: Measures
 ) -> tuple[list[Column], list[str]]:
     """The columns of a table, and notes on those that cannot be shown or ranked.
 
-    keys: the metrics to show; None: every metric that was recorded. A metric that was skipped everywhere is a column.
+    keys: the metrics to show; None: every metric that was recorded, but no bound of another, with which it is shown. A
+        metric that was skipped everywhere is a column.
 
     Raises: UserError if no record has or skips any of `keys`.
     """
     recorded = {key for record in records for key in record.metrics}
     known = recorded | {key for record in records for key in record.skipped}
-    keys = sorted(recorded, key=lambda key: key.split("/")) if keys is None else list(dict.fromkeys(keys))
+    if keys is None:
+        bounds = {bound for key in recorded for bound in bounds_of(key)}
+        keys = sorted(recorded - bounds, key=lambda key: key.split("/"))
+    else:
+        keys = list(dict.fromkeys(keys))
     # Features are left out without a word if no run was measured in them: default tables name two kinds.
     kinds = {CLASSIFIER, *(view_of(key).features for key in known)}
     keys = [key for key in keys if view_of(key).features in kinds or not _are_features(key)]

@@ -1,6 +1,7 @@
 """Comparison of rows: the best in each column, mean ranks, and significant differences from a baseline."""
 
 import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ class BaselineTests:
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
     """Mark the best mean of every column and scale, if it has a direction and two rows or more have a number.
 
-    A row of which not all seeds are finished is not the best.
+    A row of which not all seeds are finished is not the best, nor is one of which the bounds overlap with another's.
     """
     for scale in scales:
         rows = [row for row in scale.rows if row.is_complete]
@@ -42,15 +43,15 @@ def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
             means = [cell.mean for cell in cells]
             best = max(means) if column.higher_is_better else min(means)
             for cell in cells:
-                cell.is_best = cell.mean == best
+                cell.is_best = cell.mean == best and not any(cell.overlaps(c) for c in cells if c is not cell)
 
 
 def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
     """Set the mean rank of every row. Returns: the numbers of columns averaged over, one per scale.
 
     Only columns in which every row of the scale has a number are averaged over, since ranks over different columns
-    cannot be compared. Rows without any number are ignored and have no rank, and so are rows of which not all seeds are
-    finished. Ranks need two rows and two columns.
+    cannot be compared, and in which no two rows' bounds overlap. Rows without any number are ignored and have no rank,
+    and so are rows of which not all seeds are finished. Ranks need two rows and two columns.
     """
     ranking = [column for column in columns if column.is_ranked]
     signs = np.array([1.0 if column.higher_is_better else -1.0 for column in ranking])
@@ -60,10 +61,14 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
         means = np.array([[row.cells[column.key].mean for column in ranking] for row in rows])
         means = means.reshape(len(rows), len(ranking))
         has_numbers = ~np.isnan(means).all(axis=1)
+        ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
         is_full = ~np.isnan(means[has_numbers]).any(axis=0)
-        scores = (means * signs)[has_numbers][:, is_full]
+        is_open = [
+            any(a.cells[column.key].overlaps(b.cells[column.key]) for a, b in itertools.combinations(ranked, 2))
+            for column in ranking
+        ]
+        scores = (means * signs)[has_numbers][:, is_full & ~np.array(is_open, dtype=bool)]
         if min(scores.shape) >= 2:
-            ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
             for row, rank in zip(ranked, mean_ranks(scores), strict=True):
                 row.rank = float(rank)
             counts.add(scores.shape[1])
@@ -74,7 +79,8 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
     """The differences of every row from its baseline; marks the significant ones of the measures that the study tests.
 
     The probability of a wrong mark in the whole table, all scales together, is `LEVEL` at most: Holm's correction, with
-    half of the level for the primary measure and half for the secondary ones. None if no row matches `baseline`.
+    half of the level for the primary measure and half for the secondary ones. A row whose bounds overlap with those of
+    its baseline is not marked. None if no row matches `baseline`.
 
     The baseline rows have the value `baseline` in the first row key in which any row has that value. If a scale has
     several, a row is tested against the one with the same values of all other row keys.
@@ -92,18 +98,18 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
         _assign_baselines(scale.rows, texts, baseline_key, baseline)
     other_keys = [key for key in keys_within_scale if key != baseline_key]
     has_several = len({row.baseline for row in texts if row.baseline}) > len(scales)
-    tests: dict[str, list[tuple[Cell, Difference]]] = {}
+    tests: dict[str, list[tuple[Cell, Cell, Difference]]] = {}
     for scale in scales:
         for column in columns:
             found = [] if is_floor(column.key) else _differences(scale.rows, column.key)
             if column.measure and found:
                 tests.setdefault(column.measure, []).extend(found)
     for measured in tests.values():
-        p_values = [len(tests) * p for p in holm([found.p for _, found in measured])]
-        for (cell, _), p in zip(measured, p_values, strict=True):
-            cell.p, cell.differs = min(1.0, p), p < LEVEL
+        p_values = [len(tests) * p for p in holm([found.p for *_, found in measured])]
+        for (cell, of_baseline, _), p in zip(measured, p_values, strict=True):
+            cell.p, cell.differs = min(1.0, p), p < LEVEL and not cell.overlaps(of_baseline)
     # The largest p value that passes Holm's first step, on either side.
-    visible = [found.half_width(LEVEL / (2 * len(tests) * len(tests[PRIMARY]))) for _, found in tests.get(PRIMARY, [])]
+    visible = [found.half_width(LEVEL / (2 * len(tests) * len(tests[PRIMARY]))) for *_, found in tests.get(PRIMARY, [])]
     return BaselineTests(
         baseline=f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several,
         counts={measure: len(tests[measure]) for measure in (PRIMARY, SECONDARY) if measure in tests},
@@ -122,8 +128,8 @@ def _assign_baselines(
                 row.baseline = (alike or baselines)[0]
 
 
-def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Difference]]:
-    """The difference of a metric of every row from its baseline, which its cell gets; rows without one are left out."""
+def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Cell, Difference]]:
+    """Every row's cell, its baseline's, and the difference, which the cell gets; rows without one are left out."""
     numbers = {row: row.numbers(metric) for row in rows}
     spread = fit_spread(numbers.values())
     found = []
@@ -131,5 +137,5 @@ def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Differenc
         if row.baseline and (of_row := difference(numbers[row], numbers[row.baseline], spread)):
             cell = row.cells[metric]
             cell.difference, cell.difference_interval = of_row.mean, of_row.half_width()
-            found.append((cell, of_row))
+            found.append((cell, row.baseline.cells[metric], of_row))
     return found

@@ -34,7 +34,8 @@ QUESTIONS = {
     "How good are the reconstructions?": ("mse", "psnr", "ssim"),
     "How likely are test images?": ("nll", "nll_ess", "bits_per_dim", "ais", "ais_gap"),
     "What do the latents encode?": (
-        "rate", "distortion", "mutual_information", "marginal_kl", "total_correlation", "prior_mmd", "active_units",
+        "rate", "distortion", "mutual_information", "mutual_information_upper", "marginal_kl", "marginal_kl_lower",
+        "total_correlation", "total_correlation_lower", "prior_mmd", "active_units",
     ),
     "Do latent coordinates match known factors?": (
         "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score", "sap",
@@ -152,14 +153,23 @@ def _finding(scale: Scale, column: Column) -> Finding:
     ruled_out = [
         row
         for row, values in judged.items()
-        if row in beaten or any(_exceeds(judged[other], values, sign, spread, tail) for other in judged)
+        if row in beaten
+        or any(
+            _exceeds(judged[other], values, sign, spread, tail)
+            for other in judged
+            if not row.cells[key].overlaps(other.cells[key])
+        )
     ]
+
+    def is_open(row: Row) -> bool:
+        return any(row.cells[key].overlaps(other.cells[key]) for other in judged if other is not row)
+
     highest = max((sign * mean for mean in means.values()), default=0.0)
     return Finding(
         column=column,
         scale=scale.name,
         title=MAIN_TITLES.get(key, key),
-        best=[row for row, mean in means.items() if sign * mean == highest and len(judged) > 1],
+        best=[row for row, mean in means.items() if sign * mean == highest and len(judged) > 1 and not is_open(row)],
         candidates=[row for row in judged if row not in ruled_out],
         ruled_out=ruled_out,
         with_caveat=with_caveat,

@@ -29,7 +29,7 @@ LATEX_ESCAPES = {
 
 
 def to_csv(summary: Summary) -> str:
-    """Full precision: row keys, status, seeds, runs, rank, and <metric>.mean, .ci95 (half-width), .n and .p."""
+    """Full precision: row keys, status, seeds, runs, rank, and <metric>.mean, .ci95 (half-width), .n, .p and more."""
     return str(summary.table.to_csv(index=False))
 
 
@@ -141,9 +141,11 @@ def _cell_text(row: Row, metric: str, usual: int) -> str:
     own = decimals(cell.mean, cell.interval)
     # The column's usual decimals, but not so many that they are noise nor so few that the interval rounds to 0.
     places = max(0, min(max(usual, own), own + 2))
-    text = _number(cell.mean, places)
+    low, text, high = (_number(value, places) for value in (cell.low, cell.mean, cell.high))
     if not math.isnan(cell.interval):
         text += f" {PLUS_MINUS} {_number(cell.interval, places)}"
+    if cell.low < cell.high and low != high:  # the mean is one of the two
+        text = f"{text} to {high}" if cell.mean == cell.low else f"{low} to {text}"
     if not row.is_floor and cell.n != row.seeds:
         text += f" (n={cell.n})"
     return text + DIFFERS * cell.differs

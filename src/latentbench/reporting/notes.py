@@ -50,6 +50,16 @@ def ranks(counts: set[int]) -> list[str]:
     ] * bool(counts)  # fmt: skip
 
 
+def bounds(summary: Summary) -> list[str]:
+    """The columns of which the numbers are known from bounds."""
+    keys = ", ".join(column.key for column in summary.bounded_columns)
+    return [
+        f"{keys}: where a cell says a to b, the truth lies between these bounds, which more images would narrow. A row "
+        "is marked there only if its bounds do not overlap with those of the rows that it is compared with, and a "
+        "column with bounds that overlap does not count for mean ranks"
+    ] * bool(keys)  # fmt: skip
+
+
 def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
     """The meaning of the mark for a significant difference, or why nothing was tested."""
     if summary.baseline is None:

@@ -51,11 +51,10 @@ def summarize(
     )
     summary.notes.extend(
         notes.features_and_counts(records) + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests)
-        + disagreements(summary) + notes.budgets(summary) + notes.weights_of_other_likelihoods(summary)
-        + notes.collapsed(summary)
-        + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary)
-        + column_notes + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records)
-        + notes.unequal_floors(summary)
+        + notes.bounds(summary) + disagreements(summary) + notes.budgets(summary)
+        + notes.weights_of_other_likelihoods(summary) + notes.collapsed(summary) + notes.incomplete(summary)
+        + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary) + column_notes
+        + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records) + notes.unequal_floors(summary)
     )  # fmt: skip
     return summary
 
@@ -111,7 +110,8 @@ def _make_row(
     )
     for column in columns:
         mean, interval, n = mean_interval(row.numbers(column.key))
-        row.cells[column.key] = Cell(mean=mean, interval=interval, n=n)
+        low, high = (mean_interval(values)[0] for values in row.bounds(column.key))
+        row.cells[column.key] = Cell(mean=mean, interval=interval, n=n, low=low, high=high)
     return row
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from latentbench.records.keys import floor_key
 from latentbench.records.record import Record
-from latentbench.reporting.columns import Column
+from latentbench.reporting.columns import Column, bounds_of
 
 FLOOR = "floor"  # the status of a row of real images
 
@@ -20,6 +20,7 @@ FLOOR = "floor"  # the status of a row of real images
 class Cell:
     """A metric of a row: mean over its finished runs, half-width of the 95 % confidence interval, number of runs.
 
+    low, high: the means of what bounds it from below and from above; the mean itself where nothing does
     difference, difference_interval: its mean minus that of its baseline, and the half-width of the 95 % confidence
         interval of that; nan without a baseline or with fewer than two seeds
     p: p value of the difference, adjusted for all tests of the table; nan if the study does not test the metric
@@ -30,11 +31,17 @@ class Cell:
     mean: float = math.nan
     interval: float = math.nan
     n: int = 0
+    low: float = math.nan
+    high: float = math.nan
     difference: float = math.nan
     difference_interval: float = math.nan
     p: float = math.nan
     is_best: bool = False
     differs: bool = False
+
+    def overlaps(self, other: "Cell") -> bool:
+        """Whether the bounds leave open which of the two is larger."""
+        return self.low < other.high and other.low < self.high
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -100,6 +107,11 @@ class Row:
         """The values of a metric in its finished runs."""
         return [run.metrics[metric] for run in self.finished if metric in run.metrics]
 
+    def bounds(self, metric: str) -> list[list[float]]:
+        """What bounds the values of a metric from below, and from above: the values themselves where nothing does."""
+        runs = [run.metrics for run in self.finished if metric in run.metrics]
+        return [[run.get(bound, run[metric]) for run in runs] for bound in bounds_of(metric)]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Scale:
@@ -150,13 +162,18 @@ class Summary:
         """The runs of all rows."""
         return [run for row in self.rows for run in row.runs]
 
+    @property
+    def bounded_columns(self) -> list[Column]:
+        """The columns of metrics that bounds leave open."""
+        return [c for c in self.columns if any(row.cells[c.key].low < row.cells[c.key].high for row in self.rows)]
+
     @functools.cached_property
     def table(self) -> pd.DataFrame:
         """The table in full precision.
 
         Columns: <row key>…, status, seeds (finished), runs (all), rank (mean over metrics), and <metric>.mean,
-        <metric>.ci95 (half-width), <metric>.n and, where there is a baseline, <metric>.difference, its .ci95 and, of
-        the measures that the study tests, <metric>.p (adjusted).
+        <metric>.ci95 (half-width), <metric>.n; <metric>.low and .high where these differ; where there is a baseline,
+        <metric>.difference, its .ci95 and, of the measures that the study tests, <metric>.p (adjusted).
         """
         lines = self.lines
         # with dtype object the empty cells of a floor do not turn whole numbers into floats
@@ -174,6 +191,9 @@ class Summary:
             content[f"{column.key}.mean"] = np.array([cell.mean for cell in cells], dtype=float)
             content[f"{column.key}.ci95"] = np.array([cell.interval for cell in cells], dtype=float)
             content[f"{column.key}.n"] = np.array([cell.n for cell in cells], dtype=int)
+            if column in self.bounded_columns:
+                content[f"{column.key}.low"] = np.array([cell.low for cell in cells], dtype=float)
+                content[f"{column.key}.high"] = np.array([cell.high for cell in cells], dtype=float)
             if self.baseline is not None:
                 differences = np.array([cell.difference for cell in cells], dtype=float)
                 content[f"{column.key}.difference"] = differences
