@@ -300,7 +300,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a list": (lambda f: (f / "config.yaml").write_text("- a"), "is not the config of a run of this version"),
     "no text": (lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"), "config.yaml cannot be read"),
     "a class of old": (edited("config.yaml", set_key("prior._target_", "latentbench.A")), "latentbench.A cannot be"),
-    "a key of old": (edited("config.yaml", set_key("likelihood.sharpness", 1)), "ContinuousBernoulliLikelihood cannot be built"),
+    "a key of old": (edited("config.yaml", set_key("likelihood.sharpness", 1)), "Likelihood cannot be built"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "half the weights": (cut("model.safetensors"), "model.safetensors cannot be read"),
     "weights of another size": (edited("config.yaml", set_key("backbone.hidden", [9])), "weights of another shape"),
