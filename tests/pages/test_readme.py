@@ -1,5 +1,6 @@
 """The commands in the documents work, and the files, options and numbers that they name exist."""
 
+import importlib
 import re
 import shlex
 import tomllib
@@ -101,6 +102,18 @@ def test_every_command_is_valid(arguments: tuple[str, ...]) -> None:
         config = compose_config([FROM_RECORDS, NOT_PUBLISHED, BESIDE_RECORDS, *few, *combination])
         check(config)
         assert OmegaConf.to_container(config.model, resolve=True)
+
+
+def test_every_command_that_is_named_is_one_and_every_command_is_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    assert (
+        set(re.findall(r"(?<![\w./-])latentbench-[a-z]+", text)) | {"latentbench"}
+        == project["project"]["scripts"].keys()
+    )
+    for target in project["project"]["scripts"].values():
+        module, _, name = target.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_every_study_that_is_named_has_a_grid() -> None:

@@ -19,6 +19,7 @@ latentbench: what does a regularizer of the latent space give you?
   latentbench -m sweep=quick                             a study
   latentbench-tables sweep=quick                         its table and figures, from the records
   latentbench-report sweep=quick                         its web page, with every run
+  latentbench-verify results/quick/digits                a published study, run again and compared
   latentbench-dashboard sweep=quick entity=me            its workspace in Weights & Biases
   latentbench method=wae_mmd --cfg job                   the composed config; nothing is run
 

@@ -21,19 +21,39 @@ from latentbench.running.job import resolve
 
 def command_of(record: Record) -> str | None:
     """The command as typed in a shell; None if no options that are installed here give the run's id and settings."""
-    wanted = _settings(record)
-    words: Settings = {key: record.choices[key] for key in ("method", "data")}
     try:
-        # Options and single values first, since other settings follow from them.
-        for keys in ([*GROUPS], [key for key in wanted if "." not in key], [*wanted]):
-            _, found = _composed(record, words)
-            words |= {key: wanted[key] for key in keys if _differs(key, wanted, found)}
+        words = _words(record)
         run_id, found = _composed(record, words)
     except (UserError, HydraException, OmegaConfBaseException, KeyError):  # an option of somebody else
         return None
-    if run_id != record.run_id or found != wanted:
+    if run_id != record.run_id or found != _settings(record):
         return None
     return shlex.join(["latentbench", *_overrides(words)])
+
+
+def overrides_of(record: Record) -> list[str]:
+    """The overrides that give the run's settings today, whatever its id is now; other settings have their defaults.
+
+    Raises: UserError, and what Hydra raises, if a setting is not there any more or cannot have this value.
+    """
+    words = _words(record)
+    _, found = _composed(record, words)
+    for key, value in _settings(record).items():
+        if key not in found or _differs(key, {key: value}, found):
+            now = f"{key}={found[key]}" if key in found else f"there is no {key}"
+            raise UserError(f"{record.run_id} was trained with {key}={value}; today {now}")
+    return _overrides(words)
+
+
+def _words(record: Record) -> Settings:
+    """The settings to name in the command, since they are not what method and data give."""
+    wanted = _settings(record)
+    words: Settings = {key: record.choices[key] for key in ("method", "data")}
+    # Options and single values first, since other settings follow from them.
+    for keys in ([*GROUPS], [key for key in wanted if "." not in key], [*wanted]):
+        _, found = _composed(record, words)
+        words |= {key: wanted[key] for key in keys if _differs(key, wanted, found)}
+    return words
 
 
 def _differs(key: str, wanted: Settings, found: Settings) -> bool:

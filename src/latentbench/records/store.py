@@ -34,14 +34,29 @@ def load_records(folder: Path) -> tuple[list[Record], list[str]]:
             else:
                 records.append((path.parent.name != record.run_id, path.parent.name, record))
         for path in sorted(folder.glob(f"*/{PUBLISHED_NAME}")):
-            for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            for source, line in _published_lines(path):
                 try:
-                    record = validate(parse(line, f"{path}:{number}"), f"{path}:{number}")
+                    record = validate(parse(line, source), source)
                 except UserError as error:
                     unusable.append(left_out_message(error))
                 else:
                     records.append((False, record.run_id, record))
     return [record for _, _, record in sorted(records, key=lambda item: item[:2])], unusable
+
+
+def load_published(folder: Path) -> list[Record]:
+    """The records in `<folder>/records.jsonl`. Raises: UserError if there are none, or one cannot be used."""
+    path = folder / PUBLISHED_NAME
+    lines = list(_published_lines(path)) if path.is_file() else []
+    if not lines:
+        raise UserError(f"{folder} has no records in {PUBLISHED_NAME}: name a published study, as results/quick/digits")
+    return [validate(parse(line, source), source) for source, line in lines]
+
+
+def _published_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Every record of a published study, with where it stands."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        yield f"{path}:{number}", line
 
 
 @contextlib.contextmanager
