@@ -1,12 +1,15 @@
-"""docs/metrics.md defines the metrics that there are: their keys, units and directions, and the rest in words."""
+"""docs/metrics.md defines the metrics that there are: keys, units, directions and defaults, and the rest in words."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
-from latentbench.contracts.options import options, part_of
+from latentbench.contracts.options import options, part_of, yaml_of
 from latentbench.metrics.base import ImageMetric, Metric, MonteCarloMetric
+from latentbench.metrics.known_factors import FactorMetric
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -56,13 +59,29 @@ def test_a_section_says_what_it_is_where_it_is_from_how_it_fails_and_what_it_was
     assert places == sorted(places)
 
 
+WORDS = {0.1: "tenth", 2: "two", 5: "fifth|five", 7: "seven", 10: "ten"}
+
+
 @pytest.mark.parametrize("option", options("metric"))
-def test_settings_that_a_section_names_are_there(option: str) -> None:
-    metric = part_of("metric", option)
-    if isinstance(metric, MonteCarloMetric) and metric.samples == 10:
-        assert "ten draws per image" in sections()[option]
-    for setting in re.findall(rf"`metric\.{option}\.(\w+)", sections()[option]):
-        assert hasattr(metric, setting)
+def test_a_section_tells_every_default(option: str) -> None:
+    settings: Any = OmegaConf.to_container(yaml_of("metric", option)[option])
+    for key, default in settings.items():
+        values = [*default.values()] if isinstance(default, dict) else default
+        if isinstance(values, list) and len(values) > 3:  # a grid, of which the page tells the size
+            values = len(values)
+        for value in values if isinstance(values, list) else [values]:
+            if not isinstance(value, str):
+                told = rf"(?<![\d.,])({value:,g}|{value:,}|{WORDS.get(value, value)})(?!\d|[.,]\d)"
+                assert re.search(told, sections()[option]), f"{key}: {value}"
+
+
+def test_the_page_lists_the_metrics_that_draw_random_numbers() -> None:
+    (listed,) = re.findall(r"Metrics that draw random numbers \(([^)]*)\)", PAGE.read_text(encoding="utf-8"))
+    drawing = {
+        option for option in options("metric") if isinstance(part_of("metric", option), MonteCarloMetric | FactorMetric)
+    }
+    others = {"ais", "aggregate_posterior", "prior_mmd"}
+    assert set(re.findall(r"`(\w+)`", listed)) == drawing | others
 
 
 def test_the_page_shows_pictures_that_are_there() -> None:
