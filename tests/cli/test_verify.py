@@ -72,7 +72,6 @@ def test_what_cannot_be_run_again_is_one_line(run: Record) -> None:
         (verified(run, words=("seed=3",)), "seed=3: no such run; the published ones have seed=0"),
         (verified(run, words=("sead=0",)), "sead: the published runs have no such setting"),
         (verified(changed(run, "choices", method="gone")), "method=gone: there is no such option"),
-        (verified(changed(run, "choices", latent_size=-1)), "latent_size"),
         (verified(changed(run, "config", posterior={"_target_": "x", "wide": 2})), "posterior"),
     ):
         assert finished.code == 2
