@@ -10,7 +10,8 @@ from test_published_bounds import LATENTS
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from latentbench.configuration.catalogue import own_options
+from latentbench.configuration.catalogue import own_options, preset
+from latentbench.contracts.options import composed
 from published import (
     SIZES,
     Loss,
@@ -186,6 +187,19 @@ WITHOUT_A_WEIGHT = {"gan", "hinge_gan", "wgan_gp", "sinkhorn_ae"}
 
 def test_every_method_is_compared() -> None:
     assert {*LOSSES, *LATENTS, *WITHOUT_A_WEIGHT} == set(own_options("method"))
+
+
+@pytest.mark.parametrize("method", own_options("method"))
+def test_a_method_tells_what_is_published_and_has_the_likelihood_that_its_weight_was_meant_for(method: str) -> None:
+    told = composed(f"method={method}").published
+    assert set(told) == {"loss", "images", "likelihood", "source", "read", "differs"}
+    assert all(told[key] for key in ("loss", "images", "source"))
+    assert "seen" in told.read or "recalled" in told.read
+    likelihood = preset(method).get("likelihood")
+    if method in LOSSES:
+        assert told.likelihood == likelihood
+    elif told.likelihood is None:
+        assert likelihood in (None, "continuous_bernoulli"), "a bound, with a density of grey pixels"
 
 
 @pytest.mark.parametrize("size", SIZES)

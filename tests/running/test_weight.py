@@ -64,11 +64,12 @@ def test_a_table_names_the_rows_with_the_weight_of_another_likelihood() -> None:
 def test_a_table_tells_the_budget_of_every_row() -> None:
     def trained(method: str, steps: dict[str, int], seconds: float) -> object:
         facts = {"train_images": 1000, "steps": steps}
-        return a_record(method, config={"resolved": facts}, seconds={"fit": seconds}, max_epochs=2)
+        return a_record(method, config={"resolved": facts}, seconds={"fit": seconds}, n_parameters=1000, max_epochs=2)
 
     given = [trained("vae", {"model": 50}, 3), trained("ae", {"model": 50}, 2)]
     assert [n for n in summarize(given, rows=["method"]).notes if n.startswith("budget")] == [
-        "budget: images seen in training: 2,000; steps of the model or generator: 50; seconds of training: 2 to 3"
+        "budget: images seen in training: 2,000; steps of the model or generator: 50; seconds of training: 2 to 3; "
+        "parameters, critics included: 1,000 to 1,000"
     ]
     given += [trained("wgan_gp", {"generator": 10, "discriminator": 50}, 9.4)]
     (note,) = [n for n in summarize(given, rows=["method"]).notes if n.startswith("budget")]

@@ -136,6 +136,7 @@ def budgets(summary: Summary) -> list[str]:
     images: dict[str, list[str]] = {}
     steps: dict[str, dict[str, list[str]]] = {}
     seconds: list[float] = []
+    parameters: list[int] = []
     for row in summary.rows:
         for run in row.finished[:1]:
             facts = run.config.get("resolved") or {}
@@ -143,6 +144,7 @@ def budgets(summary: Summary) -> list[str]:
                 continue
             epochs = (run.config.get("trainer") or {}).get("max_epochs") or 0
             images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
+            parameters.append(run.n_parameters or 0)
             seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
             maker, *others = facts["steps"].items()
             for player, number in (("model or generator", maker[1]), *others):
@@ -153,6 +155,7 @@ def budgets(summary: Summary) -> list[str]:
     parts += [f"steps of the {player}: {_by_row(of_player, summary.rows)}" for player, of_player in steps.items()]
     if seconds:
         parts.append(f"seconds of training: {min(seconds):.0f} to {max(seconds):.0f}")
+    parts.append(f"parameters, critics included: {min(parameters):,} to {max(parameters):,}")
     return [f"budget: {'; '.join(parts)}"]
 
 
