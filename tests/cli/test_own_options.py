@@ -63,7 +63,7 @@ def installed(site: Path) -> Path:
 
 
 SHOWS = {
-    "latentbench": ("beta=-1", "beta=-1: beta must be a number"),
+    "latentbench": ("beta=-1", "beta=-1: give a number, 0 or more"),
     "status": ("seed=7", "2 not started, of 2 runs"),
     "tables": ("seed=7", "no records in outputs/mine: run `latentbench -m sweep=my_study` first"),
     "report": ("seed=7", "no records in outputs/mine: run `latentbench -m sweep=my_study` first"),

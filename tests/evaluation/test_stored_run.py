@@ -39,7 +39,7 @@ def few() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run_tiny(tmp_path_factory.mktemp("vae"), *METRICS)
+    return run_tiny(tmp_path_factory.mktemp("vae"), *METRICS, "likelihood=gaussian")
 
 
 @pytest.fixture(scope="module")
