@@ -242,7 +242,7 @@ def _plain_node(group: str, option: str) -> DictConfig:
 
 
 def autoencoder(data: ImageData, *, latent_size: int = 3, **chosen: str) -> Autoencoder:
-    """A small autoencoder of the given parts, the others as in conf/config.yaml. Raises: Refused."""
+    """A small autoencoder of the given parts, the others Gaussian. Raises: Refused."""
     torch.default_generator.manual_seed(0)
     defaults = {"model": "autoencoder", "backbone": "mlp", "posterior": "gaussian", "prior": "normal"}
     defaults |= {"regularizer": "kl", "likelihood": "gaussian", "objective": "elbo", "annealing": "constant"}

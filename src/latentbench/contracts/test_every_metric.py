@@ -38,7 +38,7 @@ def measured(
         model=untrained(data, f"method={method}", f"likelihood={likelihood}"),
         data=data,
         samplers={name: brief_sampler(name, steps=5) for name in samplers},
-        features=part_of("features", "classifier", data_name="digits", shape=data.shape),
+        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
         metrics={name: brief_metric(name) for name in metrics},
         seed=0,
         device=torch.device("cpu"),

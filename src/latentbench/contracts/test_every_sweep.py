@@ -56,13 +56,19 @@ def quantities_of(metric: str) -> set[str]:
 def is_recorded(config: DictConfig, column: str) -> bool:
     """Whether a metric of the study has the quantity and what it is of."""
     quantity, _, of_what = column.partition("/")
-    return any(quantity in quantities_of(metric) for metric in config.metric) and of_what in {
-        REAL,
-        RECONSTRUCTION,
-        INTERPOLATION,
-        "test",
-        *config.sampler,
-    }
+    of_what, *features = of_what.split("@")
+    return (
+        set(features) <= set(config.features)
+        and any(quantity in quantities_of(metric) for metric in config.metric)
+        and of_what
+        in {
+            REAL,
+            RECONSTRUCTION,
+            INTERPOLATION,
+            "test",
+            *config.sampler,
+        }
+    )
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))
