@@ -66,11 +66,13 @@ def test_a_table_tells_the_budget_of_every_row() -> None:
         facts = {"train_images": 1000, "steps": steps}
         return a_record(method, config={"resolved": facts}, seconds={"fit": seconds}, n_parameters=1000, max_epochs=2)
 
-    given = [trained("vae", {"model": 50}, 3), trained("ae", {"model": 50}, 2)]
+    given = [trained("vae", {"model": 50}, 3), trained("aae", {"critic": 50, "model": 50}, 2)]
     assert [n for n in summarize(given, rows=["method"]).notes if n.startswith("budget")] == [
-        "budget: images seen in training: 2,000; steps of the model or generator: 50; seconds of training: 2 to 3; "
+        "budget: images seen in training: 2,000; steps of the model or generator: 50; "
+        "steps of the critic: 50; seconds of training: 2 to 3; "
         "parameters, critics included: 1,000 to 1,000"
     ]
     given += [trained("wgan_gp", {"generator": 10, "discriminator": 50}, 9.4)]
     (note,) = [n for n in summarize(given, rows=["method"]).notes if n.startswith("budget")]
-    assert "steps of the model or generator: 50, 10 of wgan_gp; steps of the discriminator: 50;" in note
+    assert "steps of the model or generator: 50, 10 of wgan_gp; steps of the critic: 50;" in note
+    assert "steps of the discriminator: 50;" in note

@@ -15,6 +15,7 @@ from latentbench.reporting.significance import LEVEL
 from latentbench.reporting.summary import Row, Summary
 
 ACTIVE_UNITS = "active_units/test"
+MAKERS = ("model", "generator")  # the players that make the images
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
@@ -146,9 +147,9 @@ def budgets(summary: Summary) -> list[str]:
             images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
             parameters.append(run.n_parameters or 0)
             seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
-            maker, *others = facts["steps"].items()
-            for player, number in (("model or generator", maker[1]), *others):
-                steps.setdefault(player, {}).setdefault(f"{number:,}", []).append(row.label)
+            for player, number in sorted(facts["steps"].items(), key=lambda item: item[0] not in MAKERS):
+                role = "model or generator" if player in MAKERS else player
+                steps.setdefault(role, {}).setdefault(f"{number:,}", []).append(row.label)
     if not images:
         return []
     parts = [f"images seen in training: {_by_row(images, summary.rows)}"]
