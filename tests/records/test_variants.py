@@ -98,7 +98,7 @@ def test_a_name_says_how_a_run_departs_from_its_preset(usual: Run) -> None:
     normal = changed(laplace, {"prior": "normal"})
     assert name(normal, "laplace_vae").startswith("laplace_vae prior=normal digits")
     own = changed(usual, {"method": "one_of_my_own"})
-    assert variant(*own, {}).startswith("one_of_my_own likelihood=continuous_bernoulli digits")
+    assert variant(*own, {}).startswith("one_of_my_own digits")
 
 
 def test_a_part_that_a_model_lacks_is_not_named(usual: Run) -> None:
