@@ -141,8 +141,8 @@ class CriticGAN(GAN, ABC):
         check_whole_number("model.critic_steps", critic_steps, minimum=1)
         self.betas = (self.betas[0], check_number("model.beta2", beta2, minimum=0, below=1))
         self.critic_steps = critic_steps
-        # A bias would be added to T(x) and T(G(z)) alike. The Wasserstein loss does not depend on it, and Adam would move
-        # it at random, by rounding errors. The authors' code of the hinge loss has none either.
+        # A bias would be added to T(x) and T(G(z)) alike. The Wasserstein loss does not depend on it, and Adam would
+        # move it at random, by rounding errors. The authors' code of the hinge loss has none either.
         self.verdict = nn.Linear(backbone.features, 1, bias=False)
 
     @abstractmethod
