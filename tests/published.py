@@ -1,12 +1,14 @@
 """What the tests of published losses are made of: a model, a batch, and what the model drew for it."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import leaky_relu
 
 from latentbench.contracts.options import noise_images, untrained
 from latentbench.models.autoencoder import Autoencoder
@@ -64,16 +66,10 @@ def model_and_batch(
     return model.eval(), images.round() if binary else images  # in training a pass moves a normalised weight
 
 
-def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Seen, Latents]:
-    """The terms of the model's loss, what a published loss is made of, and what its regularizer received."""
+def keep_draws(patch: pytest.MonkeyPatch) -> tuple[list[Tensor], list[Tensor]]:
+    """Two lists that fill with what is drawn from now on: samples of the prior, and all numbers of N(0, 1)."""
     draws: list[Tensor] = []
     noise: list[Tensor] = []
-    decoded: list[Tensor] = []
-    log_prob = model.pixel_log_prob
-
-    def watched(x: Tensor, z: Tensor) -> Tensor:
-        decoded.append(z)
-        return log_prob(x, z)
 
     def kept(function: Callable[..., Tensor], into: list[Tensor]) -> Callable[..., Tensor]:
         def keeping(*args: object, **options: object) -> Tensor:
@@ -82,10 +78,23 @@ def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> t
 
         return keeping
 
+    patch.setattr(Latents, "prior_samples", kept(Latents.prior_samples, draws))
+    patch.setattr(torch, "randn", kept(torch.randn, noise))
+    patch.setattr(torch, "randn_like", kept(torch.randn_like, noise))
+    return draws, noise
+
+
+def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Seen, Latents]:
+    """The terms of the model's loss, what a published loss is made of, and what its regularizer received."""
+    decoded: list[Tensor] = []
+    log_prob = model.pixel_log_prob
+
+    def watched(x: Tensor, z: Tensor) -> Tensor:
+        decoded.append(z)
+        return log_prob(x, z)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Latents, "prior_samples", kept(Latents.prior_samples, draws))
-        patch.setattr(torch, "randn", kept(torch.randn, noise))
-        patch.setattr(torch, "randn_like", kept(torch.randn_like, noise))
+        draws, noise = keep_draws(patch)
         patch.setattr(model, "pixel_log_prob", watched)
         terms, latents = model.terms(x)
     raw = model.backbone.decode(latents.z)
@@ -138,3 +147,22 @@ def kl(seen: Seen) -> Tensor:
     """KL(N(mean, variance) || N(0, I)) summed over latents, mean over the batch."""
     mean, variance = seen.q.mean, seen.q.variance
     return 0.5 * (mean.square() + variance - 1 - variance.log()).sum() / len(seen.x)
+
+
+# Terms of regularizers that several tests write out.
+
+
+def pairs_mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+    """By pairs of different points within a set, and all between the two, which have N points each."""
+    within = sum(kernel((u - v).square().sum()) for points in (a, b) for u, v in itertools.permutations(points, 2))
+    between = sum(kernel((u - v).square().sum()) for u, v in itertools.product(a, b))
+    return within / (N * (N - 1)) - 2 * between / N**2
+
+
+def critics_output(critic: nn.Module, z: Tensor, slope: float) -> Tensor:
+    """Of a critic, layer by layer."""
+    *hidden, last = [layer for layer in critic.modules() if isinstance(layer, nn.Linear)]
+    h = z
+    for layer in hidden:
+        h = leaky_relu(h @ layer.weight.T + layer.bias, slope)
+    return h @ last.weight.T + last.bias

@@ -8,16 +8,16 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from latentbench.contracts.options import autoencoder, few_digits, refusal_of, some_images
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.kullback_leibler import KullbackLeibler
+from published import N, critics_output, keep_draws, pairs_mmd
 
 BETA = 2.5
 SIZE = 3
-N = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,7 @@ class Seen:
         return -0.5 * squares - log_scale - 0.5 * math.log(2 * math.pi)
 
     def log_odds(self, slope: float) -> Tensor:
-        """Of the critic, layer by layer."""
-        *hidden, last = [layer for layer in self.model.regularizer.critic if isinstance(layer, nn.Linear)]
-        h = self.z
-        for layer in hidden:
-            h = leaky_relu(h @ layer.weight.T + layer.bias, slope)
-        return h @ last.weight.T + last.bias
+        return critics_output(self.model.regularizer.critic, self.z, slope)
 
     def half_norm(self) -> Tensor:
         return sum(row @ row for row in self.z) / (2 * N)
@@ -138,17 +133,10 @@ def l2(seen: Seen) -> Tensor:
     return seen.half_norm() + 5e-4 * SIZE * sum(layer.weight.pow(2).sum() for layer in others)
 
 
-def mmd_of(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
-    """By pairs of different points within a set and all between the two."""
-    own = [sum(kernel((u - v).square().sum()) for u, v in itertools.permutations(points, 2)) for points in (a, b)]
-    between = sum(kernel((u - v).square().sum()) for u, v in itertools.product(a, b))
-    return (own[0] + own[1]) / (N * (N - 1)) - 2 * between / N**2
-
-
 def mmd(seen: Seen) -> Tensor:
     (draws,) = seen.draws
     widths = [s * 2 * SIZE for s in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)]
-    return mmd_of(seen.z, draws, lambda squared: sum(w / (w + squared) for w in widths))
+    return pairs_mmd(seen.z, draws, lambda squared: sum(w / (w + squared) for w in widths))
 
 
 def none(seen: Seen) -> Tensor:
@@ -248,20 +236,8 @@ def model_of(regularizer: str, posterior: str, prior: str) -> Autoencoder:
 
 def seen_by(model: Autoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Latents, Seen]:
     """The model's terms, and what their formulas need."""
-    draws: list[Tensor] = []
-    noise: list[Tensor] = []
-
-    def kept(function: Callable[..., Tensor], into: list[Tensor]) -> Callable[..., Tensor]:
-        def keeping(*args: object, **options: object) -> Tensor:
-            into.append(function(*args, **options))
-            return into[-1]
-
-        return keeping
-
     with monkeypatch.context() as patch:
-        patch.setattr(Latents, "prior_samples", kept(Latents.prior_samples, draws))
-        patch.setattr(torch, "randn", kept(torch.randn, noise))
-        patch.setattr(torch, "randn_like", kept(torch.randn_like, noise))
+        draws, noise = keep_draws(patch)
         terms, latents = model.terms(x)
     raw = model.head(model.backbone.encoder(x))
     mean, log_scale = raw.chunk(2, 1) if raw.shape[1] == 2 * SIZE else (raw, torch.zeros_like(raw))

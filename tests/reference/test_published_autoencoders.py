@@ -1,6 +1,5 @@
 """The loss of every method with a weight of its own, against the published one written out."""
 
-import itertools
 import math
 from collections.abc import Callable
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from test_published_bounds import LATENTS
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
 
 from latentbench.configuration.catalogue import own_options, preset
 from latentbench.contracts.options import composed
@@ -18,28 +16,14 @@ from published import (
     N,
     Seen,
     assert_same_up_to_a_factor,
+    critics_output,
     cross_entropy,
     kl,
     model_and_batch,
+    pairs_mmd,
     seen_by,
     squared_error,
 )
-
-
-def pairs_mmd(z: Tensor, draws: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
-    """By pairs of different points within a set, and all between the two."""
-    within = sum(kernel((a - b).square().sum()) for points in (z, draws) for a, b in itertools.permutations(points, 2))
-    between = sum(kernel((a - b).square().sum()) for a, b in itertools.product(z, draws))
-    return within / (N * (N - 1)) - 2 * between / N**2
-
-
-def log_odds(seen: Seen, slope: float) -> Tensor:
-    """The critic's output, layer by layer."""
-    *hidden, last = [layer for layer in seen.model.regularizer.critic if isinstance(layer, nn.Linear)]
-    h = seen.z
-    for layer in hidden:
-        h = leaky_relu(h @ layer.weight.T + layer.bias, slope)
-    return h @ last.weight.T + last.bias
 
 
 def wae_mmd(seen: Seen) -> Loss:
@@ -52,7 +36,7 @@ def wae_mmd(seen: Seen) -> Loss:
 
 def fooled(seen: Seen) -> Tensor:
     """E[-log sigmoid(T(z))]."""
-    return -log_odds(seen, 0.0).sigmoid().log().mean()
+    return -critics_output(seen.model.regularizer.critic, seen.z, 0.0).sigmoid().log().mean()
 
 
 def wae_gan(seen: Seen) -> Loss:
@@ -138,7 +122,7 @@ def beta_tcvae(seen: Seen) -> Loss:
 
 def factor_vae(seen: Seen) -> Loss:
     """KL + 35 times the critic's mean log odds."""
-    return Loss(cross_entropy(seen), kl(seen) + 35 * log_odds(seen, 0.2).mean())
+    return Loss(cross_entropy(seen), kl(seen) + 35 * critics_output(seen.model.regularizer.critic, seen.z, 0.2).mean())
 
 
 def dip_vae(seen: Seen, diagonal: float, *, of_codes: bool) -> Loss:

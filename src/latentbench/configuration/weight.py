@@ -25,9 +25,8 @@ def work_out(beta: Any, *, pixels: int, latents: int) -> float:
     Raises: UserError if it is neither.
     """
     value = -1.0
-    if not isinstance(beta, bool):
-        with contextlib.suppress(SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
-            value = _value(ast.parse(str(beta), mode="eval").body, {"pixels": pixels, "latents": latents})
+    with contextlib.suppress(SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
+        value = _value(ast.parse(str(beta), mode="eval").body, {"pixels": pixels, "latents": latents})
     if not 0 <= value < math.inf:
         names = " and ".join(NAMES)
         raise UserError(f"beta={beta}: give a number, 0 or more, or a formula of {names} such as 10 * pixels")
