@@ -31,6 +31,7 @@ from latentbench.metrics.annealed_importance_sampling import (
     TARGET_ACCEPTANCE,
     AnnealedChains,
     AnnealedImportanceSampling,
+    equal_steps,
     hamiltonian_move,
     reflect,
     sigmoidal_schedule,
@@ -231,6 +232,19 @@ def test_temperatures_go_from_0_to_1_by_the_logistic_function(count: int) -> Non
     assert sigmoidal_schedule(count)[-1] == 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 500])
+def test_temperatures_are_dense_where_the_spread_is_large(count: int) -> None:
+    path = np.linspace(0, 1, 2001)
+    found = np.array(equal_steps(path.tolist(), torch.tensor(1 / (0.01 + path)), count))
+    # The integral of 1 / (0.01 + b) is log(1 + 100 b), of which 0.2 is that of the even path.
+    lengths = 0.8 * np.log1p(100 * found) / np.log(101) + 0.2 * found
+    np.testing.assert_allclose(lengths, np.linspace(0, 1, count + 1), atol=1e-3)
+    assert found[0] == 0
+    assert found[-1] == 1
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_allclose(equal_steps(path.tolist(), torch.zeros(2001), count), np.linspace(0, 1, count + 1))
+
+
 TARGETS: dict[str, tuple[Callable[[Tensor], Tensor], Any, float]] = {
     "normal": (lambda z: -0.5 * z[..., 0].square(), scipy.stats.norm, math.inf),
     "logistic": (lambda z: -z[..., 0] - 2 * torch.nn.functional.softplus(-z[..., 0]), scipy.stats.logistic, math.inf),
@@ -304,7 +318,7 @@ def test_weights_of_chains_are_unbiased_forwards_and_their_inverses_backwards(te
     model, exact = linear_model(orthogonal(0.35))  # not too long, or 1/w has no variance
     _, x = drawn(model, 1)
     way = annealing(model, x, temperatures=temperatures, pilot=10, chains=20_000, leapfrog_steps=3)
-    forwards = (way.log_weights(way._sample_prior(), way.temperatures) - exact(x)).exp().flatten()
+    forwards = (way.log_weights(way._sample_prior(20_000), way.temperatures) - exact(x)).exp().flatten()
     columns, bias = model.backbone.decoder[0].weight, model.backbone.decoder[0].bias
     precision = (columns.square().sum() / SCALE**2 + 1).item()
     mean = ((x.flatten() - bias) @ columns / SCALE**2 / precision).item()

@@ -1,10 +1,12 @@
 """Log-likelihood of test images by annealed importance sampling (AIS), which needs no encoder."""
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,7 +21,8 @@ STEEPNESS = 4.0  # r of the temperature schedule
 TARGET_ACCEPTANCE = 0.65  # share of accepted moves, close to optimal for Hamiltonian Monte Carlo
 JITTER = 0.2  # relative random change of the step size, so that no trajectory returns to its start every time
 FIRST_STEP = 0.5  # step size at the start of the pilot run
-ADAPTATION_RATE = 0.2  # log step size += this times (acceptance - target), in the pilot run
+ADAPTATION_RATE = 2.0  # log step size += this times (acceptance - target), in the pilot run; high, so as not to lag
+SHARE_OF_GIVEN = 0.2  # of the temperatures are spread as in the pilot run, in case that its estimates are poor
 ROWS = 2000  # latents decoded at once: few enough for the decoder's output to fit into a processor's cache
 
 
@@ -31,6 +34,22 @@ def sigmoidal_schedule(count: int) -> list[float]:
     """
     heights = [math.tanh(STEEPNESS * (t / count - 0.5)) for t in range(count + 1)]  # 2 s(2 u) - 1
     return [(height - heights[0]) / (heights[-1] - heights[0]) for height in heights]
+
+
+def equal_steps(temperatures: Sequence[float], spreads: Tensor, count: int) -> list[float]:
+    """Inverse temperatures 0 = b_0 < ... < b_count = 1, dense where log p(x|z) varies much: steps of equal length.
+
+    L(b) = integral_0^b s(b') db', s the standard deviation of log p(x|z) at b'. With this density of temperatures the
+    weights vary least, if every move draws anew. A share of SHARE_OF_GIVEN is spread as the given temperatures are.
+    Shape: temperatures from 0 to 1, and their s. Source: Gelman & Meng 1998.
+    """
+    at_given = spreads.double().cpu().numpy()
+    lengths = np.cumsum((at_given[1:] + at_given[:-1]) / 2 * np.diff(temperatures))
+    even = np.linspace(0, 1, len(temperatures))
+    mixed = SHARE_OF_GIVEN * even
+    mixed[1:] += (1 - SHARE_OF_GIVEN) * lengths / max(lengths[-1], np.finfo(float).tiny)
+    inner = np.interp(np.linspace(0, 1, count + 1)[1:-1], mixed / mixed[-1], temperatures)
+    return [0.0, *map(float, inner), 1.0]
 
 
 def hamiltonian_move(
@@ -87,9 +106,10 @@ def _with_gradient(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[
 class AnnealedChains:
     """Annealed chains between the prior, b = 0, and the posterior of images x (B, C, H, W), b = 1: p(z) p(x|z)^b.
 
-    Each image and temperature has its own step size, for which a pilot run accepts about 0.65 of its moves. Wu et al.
-    adapt step sizes while the chains run. Moves then depend on earlier moves, and the expected weight is no longer
-    exactly p(x). Here the chains of the pilot run are discarded, and all other chains use fixed step sizes.
+    A pilot run with the sigmoidal schedule sets the temperatures (`equal_steps`), and for each image and temperature a
+    step size with which about 0.65 of the moves are accepted. Wu et al. adapt step sizes while the chains run. Moves
+    then depend on earlier moves, and the expected weight is no longer exactly p(x). Here the pilot chains are
+    discarded, and all others use fixed temperatures and step sizes.
     """
 
     def __init__(
@@ -109,9 +129,10 @@ class AnnealedChains:
         self.chains = chains
         self.leapfrog_steps = leapfrog_steps
         self.on_move = on_move
-        self.temperatures = sigmoidal_schedule(temperatures)
-        steps = self._adapt_steps(sigmoidal_schedule(pilot)[1:])
-        self.steps = {b: steps[t * pilot // temperatures] for t, b in enumerate(self.temperatures)}
+        path = sigmoidal_schedule(pilot)
+        steps, spreads = self._pilot_run(path)
+        self.temperatures = equal_steps(path, spreads, temperatures)
+        self.steps = {b: steps[bisect_right(path, b) - 1] for b in self.temperatures}
 
     def lower_bound(self) -> Tensor:
         """log 1/C sum_c w_c for C chains from the prior.
@@ -119,7 +140,8 @@ class AnnealedChains:
         Since E w = p(x), its expectation is at most log p(x).
         Shape: (B,). Units: nats.
         """
-        return self.log_weights(self._sample_prior(), self.temperatures).logsumexp(0) - math.log(self.chains)
+        z = self._sample_prior(self.chains)
+        return self.log_weights(z, self.temperatures).logsumexp(0) - math.log(self.chains)
 
     def upper_bound(self, z: Tensor) -> Tensor:
         """-log 1/C sum_c 1/w_c for C reverse chains, from draws z (B, D) of the exact posterior to the prior.
@@ -142,8 +164,8 @@ class AnnealedChains:
                 z, _ = self._move(z, following, self.steps[following])
         return total
 
-    def _sample_prior(self) -> Tensor:
-        return self.p.sample(torch.Size((self.chains, len(self.x))))
+    def _sample_prior(self, chains: int) -> Tensor:
+        return self.p.sample(torch.Size((chains, len(self.x))))
 
     def _move(self, z: Tensor, b: float, step: Tensor) -> tuple[Tensor, Tensor]:
         self.on_move()
@@ -155,14 +177,18 @@ class AnnealedChains:
             half_width=self.model.box_half_width(),
         )
 
-    def _adapt_steps(self, temperatures: Sequence[float]) -> list[Tensor]:
-        """Step sizes (B, 1) before the first and after each of the temperatures of a pilot run."""
-        z = self._sample_prior()
-        steps = [z.new_full((len(self.x), 1), FIRST_STEP)]
+    def _pilot_run(self, temperatures: Sequence[float]) -> tuple[list[Tensor], Tensor]:
+        """Step sizes (B, 1) after each of the temperatures, and standard deviations of log p(x|z) at each."""
+        z = self._sample_prior(max(2, self.chains))
+        step = z.new_full((len(self.x), 1), FIRST_STEP)
+        steps, variances = [], []
         for b in temperatures:
-            z, acceptance = self._move(z, b, steps[-1])
-            steps.append(steps[-1] * (ADAPTATION_RATE * (acceptance.mean(0) - TARGET_ACCEPTANCE)).exp()[:, None])
-        return steps
+            if b > 0:
+                z, acceptance = self._move(z, b, step)
+                step = step * (ADAPTATION_RATE * (acceptance.mean(0) - TARGET_ACCEPTANCE)).exp()[:, None]
+            steps.append(step)
+            variances.append(self.model.pixel_log_prob(self.x, z).double().var(0).mean())
+        return steps, torch.stack(variances).sqrt()
 
 
 class AnnealedImportanceSampling(ModelMetric):
