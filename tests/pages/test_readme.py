@@ -166,7 +166,7 @@ def test_the_readme_names_every_study_and_every_page() -> None:
 def test_numbers_that_the_readme_quotes_are_in_the_table_of_its_study() -> None:
     table = (ROOT / "results" / "quick" / "digits" / "table.md").read_text(encoding="utf-8")
     cells = {cell.strip(" *\N{DAGGER}") for line in table.splitlines() for cell in line.split("|")}
-    quoted = re.findall(r"[\d.]+\s+±\s+[\d.]*\d", README.read_text(encoding="utf-8"))
+    quoted = re.findall(r"-?[\d.]+\s+±\s+[\d.]*\d", README.read_text(encoding="utf-8"))
     assert len(quoted) > 50, "the table of the README and the quotes around it"
     assert {" ".join(number.split()) for number in quoted} - cells == set()
 

@@ -112,6 +112,6 @@ def test_numbers_that_are_quoted_are_in_the_table(section: str) -> None:
     for link in linked:
         for line in (RESULTS.parent / link).read_text(encoding="utf-8").splitlines():
             cells |= {cell.strip(" *\N{DAGGER}") for cell in line.split("|")}
-    quoted = [" ".join(number.split()) for number in re.findall(r"[\d.]+\s±\s[\d.]*\d", section)]
+    quoted = [" ".join(number.split()) for number in re.findall(r"-?[\d.]+\s±\s[\d.]*\d", section)]
     assert quoted
     assert set(quoted) - cells == set()
