@@ -181,7 +181,7 @@ def test_training_is_the_algorithm_written_out_across_epochs(
     data = few_digits()
     model = model_of(method, backbone, data=data)
     by_hand = copy.deepcopy(model)
-    loader = shown_to_trainer(data).train_dataloader()
+    loader = shown_to_trainer(data).train_batches()
     batches = [batch for _ in range(3) for batch in loader]
     assert [len(batch) for batch in batches] == [16, 16, 8] * 3
     torch.manual_seed(1)
@@ -199,11 +199,11 @@ class Referee:
         self.moves: list[str] = []
         self.shown: list[Tensor] = []
         halves = {"generator": model.backbone.decoder, "critic": nn.ModuleList([model.backbone.encoder, model.verdict])}
-        step, critics, generators = model._optimizer_step, model.discriminator_loss, model.generator_loss
+        step, critics, generators = model.minimize, model.discriminator_loss, model.generator_loss
 
-        def watched(optimizer: Any, loss: Tensor, *, player: str) -> None:
+        def watched(loss: Tensor, *, player: str) -> None:
             before = {name: [weight.clone() for weight in half.parameters()] for name, half in halves.items()}
-            step(optimizer, loss, player=player)
+            step(loss, player=player)
             moved = [
                 name
                 for name, half in halves.items()
@@ -220,7 +220,7 @@ class Referee:
             self.shown.append(made.detach().clone())
             return generators(made)
 
-        monkeypatch.setattr(model, "_optimizer_step", watched)
+        monkeypatch.setattr(model, "minimize", watched)
         monkeypatch.setattr(model, "discriminator_loss", critics_view)
         monkeypatch.setattr(model, "generator_loss", generators_view)
 
@@ -286,8 +286,8 @@ def test_black_and_white_images_and_a_batch_of_one_train_in_any_precision(
     model = model_of(method, backbone, *steps, data=data)
     kept = torch.float64 if precision == "64-true" else torch.float32
     losses: list[Tensor] = []
-    take = model._optimizer_step
-    model._optimizer_step = lambda optimizer, loss, **player: (losses.append(loss), take(optimizer, loss, **player))
+    take = model.minimize
+    model.minimize = lambda loss, **player: (losses.append(loss), take(loss, **player))
     fit(config, model, data, tmp_path)
     assert len(losses) == 8
     assert all(loss.isfinite() and loss.dtype == kept for loss in losses)
@@ -300,7 +300,8 @@ def test_under_autocast_each_player_meets_the_others_latest_weights(monkeypatch:
     x = some_images(DATA)
     with torch.autocast("cpu", torch.bfloat16):
         before = model.discriminate(x)
-        model._optimizer_step(torch.optim.SGD(model.parameters(), lr=1.0), before.mean(), player="discriminator")
+        model._is_scaled, model._optimizers = True, {"discriminator": torch.optim.SGD(model.parameters(), lr=1.0)}
+        model.minimize(before.mean(), player="discriminator")
         after = model.discriminate(x)
     torch.testing.assert_close(after, model.discriminate(x), atol=0.05, rtol=0.05)
     assert (after < before - 0.5).all()

@@ -210,7 +210,7 @@ def test_the_loss_is_the_published_one_up_to_a_factor(
     method: str, size: tuple[tuple[int, int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, x = model_and_batch(method, size)
-    model.progress = 0.2
+    model.done.share = 0.2
     terms, seen, _ = seen_by(model, x, monkeypatch)
     converged_to = {"cwae": 2e-3, "sinkhorn_ae": 1e-3}.get(method, 2e-4)
     assert_same_up_to_a_factor(model, terms, LOSSES[method](seen), precision=converged_to)

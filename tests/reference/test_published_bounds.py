@@ -149,7 +149,7 @@ def test_the_loss_is_the_published_one(
 ) -> None:
     latents_part, settings = LATENTS[method]
     model, x = model_and_batch(method, size, ["likelihood=bernoulli", *settings], binary=True)
-    model.progress = 0.2  # between two rises of the cyclical weight
+    model.done.share = 0.2  # between two rises of the cyclical weight
     terms, seen, _ = seen_by(model, x, monkeypatch)
     draws = [dataclasses.replace(seen, z=z, raw=model.backbone.decode(z)) for z in seen.many]
     images = torch.stack([cross_entropy(draw) for draw in draws]).mean()

@@ -126,7 +126,7 @@ def test_validation_and_test_images_are_the_same_for_every_seed_and_in_every_epo
 @pytest.mark.parametrize(("option", "binarize"), [pair for pair in EVERY if pair[1] != "dynamic"])
 def test_an_epoch_has_every_training_image_once_in_a_new_order(option: str, binarize: str) -> None:
     data = binarized(option, binarize)
-    loader = data.train_dataloader()
+    loader = data.train_batches()
     batches, again = list(loader), list(loader)
     assert len(batches) == len(loader) == -(-data.size("train") // data.batch_size)
     assert [len(batch) for batch in batches[:-1]] == [data.batch_size] * (len(batches) - 1)
@@ -139,7 +139,7 @@ def test_an_epoch_has_every_training_image_once_in_a_new_order(option: str, bina
 @pytest.mark.parametrize("option", options("data"))
 def test_training_pixels_are_drawn_anew_every_epoch_with_the_grey_value_as_their_mean(option: str) -> None:
     data = binarized(option, "dynamic")
-    loader = data.train_dataloader()
+    loader = data.train_batches()
     first, second = torch.cat(list(loader)), torch.cat(list(loader))
     assert counted(first) != counted(second), "not only in another order"
     grey = data.expected_images("train").double()
@@ -153,7 +153,7 @@ def test_training_pixels_are_drawn_anew_every_epoch_with_the_grey_value_as_their
 def test_the_seed_alone_settles_the_batches(option: str, binarize: str) -> None:
     def two_epochs(seed: int) -> list[Tensor]:
         torch.manual_seed(torch.seed())
-        loader = binarized(option, binarize, seed=seed).train_dataloader()
+        loader = binarized(option, binarize, seed=seed).train_batches()
         return [next(iter(loader)), next(iter(loader))]
 
     one, same, other = two_epochs(5), two_epochs(5), two_epochs(6)

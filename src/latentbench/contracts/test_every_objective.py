@@ -16,7 +16,7 @@ GROUPS = ("objective", "annealing", "regularizer")
 
 def model(**chosen: str) -> Autoencoder:
     made = autoencoder(DATA, **chosen)
-    made.progress = 0.3
+    made.done.share = 0.3
     return made
 
 

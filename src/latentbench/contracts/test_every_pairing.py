@@ -130,7 +130,7 @@ def assert_trains(model: Autoencoder, x: Tensor) -> None:
     assert owners[1:] == [[id(weights[name]) for name in weights if name in critics]] * bool(critics)
     reached = set()
     for step in range(STEPS):
-        model.progress = (step + 1) / STEPS
+        model.done.share = (step + 1) / STEPS
         terms, latents = model.terms(x)
         assert all(term.isfinite() and term.shape == () for term in terms.values()), terms
         critic_loss = model.regularizer.critic_loss(latents)

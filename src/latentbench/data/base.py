@@ -14,6 +14,7 @@ from torch import Tensor
 from latentbench.errors import UserError, check_whole_number
 
 Split = Literal["train", "validation", "test"]
+CHUNK = 100  # training batches between two steps of the trainer
 BINARIZATIONS = ("none", "threshold", "dynamic")
 # Validation and test images are binarized once, with the same random numbers in every run.
 BINARIZATION_SEED: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
@@ -204,15 +205,21 @@ class ImageData(pl.LightningDataModule):
         """Continue with the batches of the next epoch."""
         self._epochs = state_dict["epochs"]
 
-    def train_dataloader(self) -> "Batches":
-        """Shuffled training batches."""
-        return self._batches("train", self.batch_size, shuffle=True)
+    def train_dataloader(self) -> "Chunks":
+        """Chunks of the shuffled training batches, of as many as `trainer.limit_train_batches` says."""
+        assert self.trainer is not None
+        limit = self.trainer.limit_train_batches
+        return Chunks(self.train_batches(limit=limit if isinstance(limit, int) else None))
+
+    def train_batches(self, *, limit: int | None = None) -> "Batches":
+        """Shuffled training batches; `limit` of them if it is given."""
+        return self._batches("train", self.batch_size, shuffle=True, limit=limit)
 
     def val_dataloader(self) -> "Batches":
         """Validation batches in a fixed order."""
         return self._batches("validation", 1000, shuffle=False)
 
-    def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
+    def _batches(self, split: Split, batch_size: int, *, shuffle: bool, limit: int | None = None) -> "Batches":
         assert self.trainer is not None
         images = self.splits.images[split].to(self.trainer.strategy.root_device)
         return Batches(
@@ -222,7 +229,27 @@ class ImageData(pl.LightningDataModule):
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,
             epoch=self._epochs,
+            limit=limit,
         )
+
+
+class Chunks:
+    """Batches in chunks of `CHUNK`. A step of the trainer is a chunk, since it costs more than a model's step.
+
+    A chunk makes its batches one by one, and has to be used up before the next chunk is asked for.
+    """
+
+    def __init__(self, batches: "Batches") -> None:
+        self.batches = batches
+        self.size = CHUNK
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // self.size)
+
+    def __iter__(self) -> Iterator[Iterator[Tensor]]:
+        batches = iter(self.batches)
+        for _ in range(len(self)):
+            yield itertools.islice(batches, self.size)
 
 
 class Batches:
@@ -230,10 +257,19 @@ class Batches:
 
     Shuffled batches depend on the seed and the epoch alone. Every pass over the batches is one epoch.
     epoch: number of the first pass, for resumed training.
+    limit: batches of an epoch; None: all
     """
 
     def __init__(
-        self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool, epoch: int = 0
+        self,
+        images: Tensor,
+        *,
+        binarize: str,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        epoch: int = 0,
+        limit: int | None = None,
     ) -> None:
         self.images = images
         self.binarize = binarize
@@ -241,9 +277,11 @@ class Batches:
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = epoch
+        self.limit = limit
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        batches = -(-len(self.images) // self.batch_size)
+        return batches if self.limit is None else min(batches, self.limit)
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator(self.images.device)
@@ -251,7 +289,7 @@ class Batches:
         self.epoch += 1
         n = len(self.images)
         order = torch.randperm(n, generator=generator, device=self.images.device) if self.shuffle else None
-        for start in range(0, n, self.batch_size):
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = slice(start, start + self.batch_size)
             yield to_float(self.images[batch if order is None else order[batch]], self.binarize, generator)
 

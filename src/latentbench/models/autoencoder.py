@@ -1,6 +1,7 @@
 """The autoencoder: one loss and one training step for all choices of its parts."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from latentbench.backbones.base import Backbone
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
+from latentbench.models.adam import Adam
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.objectives.base import Objective
 from latentbench.posteriors.base import Posterior
@@ -61,7 +63,6 @@ class Autoencoder(GenerativeModel):
         self.objective = objective
         self.annealing = annealing
         self.dataset_size = dataset_size
-        self.progress = 0.0  # of training, from 0 to 1
         self.beta = beta
         self.learning_rate = learning_rate
         self.critic_learning_rate = critic_learning_rate
@@ -70,7 +71,7 @@ class Autoencoder(GenerativeModel):
     def posterior_distribution(self, x: Tensor) -> Distribution:
         """q(z|x), batch shape (B,), event shape (D,)."""
         raw = at_least_float32(self.head(self.backbone.encode(x)))
-        with torch.autocast(x.device.type, enabled=False):
+        with in_full_precision(x):
             q: Distribution = self.posterior(raw)
         return q
 
@@ -98,7 +99,7 @@ class Autoencoder(GenerativeModel):
         """The loss of a batch and its terms, scalars in nats, and the latents that the regularizer received."""
         q, p = self.posterior_distribution(x), self.prior_distribution()
         # Half precision is too inaccurate for draws, distances and densities of latents.
-        with torch.autocast(x.device.type, enabled=False):
+        with in_full_precision(x):
             if self.objective.samples == 1:
                 # Used without a change of shape, because some distributions remember the density of their last draw.
                 first = q.rsample()
@@ -116,34 +117,29 @@ class Autoencoder(GenerativeModel):
             decode=lambda z: self.pixel_distribution(z).mean,
             dataset_size=self.dataset_size,
         )
-        with torch.autocast(x.device.type, enabled=False):
+        with in_full_precision(x):
             terms = self.objective.terms(
                 log_likelihood=log_likelihood,
                 z=z,
                 latents=latents,
                 regularizer=self.regularizer,
-                weigh=lambda regularization: self.beta * self.annealing(regularization, self.progress),
+                weigh=lambda regularization: self.beta * self.annealing(regularization, self.done.share),
             )
             auxiliary_loss = self.posterior.auxiliary_loss(q)
         if auxiliary_loss is not None:
             terms |= {"loss": terms["loss"] + auxiliary_loss, "posterior_loss": auxiliary_loss}
         return terms, latents
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+    def learn(self, batch: Tensor) -> dict[str, Tensor]:
         """One step of the main optimizer and, if the regularizer has a critic, one of the critic's."""
-        optimizers = self.optimizers()
-        main, *critic = optimizers if isinstance(optimizers, list) else [optimizers]
-        epochs = self.current_epoch + batch_idx / self.trainer.num_training_batches
-        self.progress = epochs / (self.trainer.max_epochs or 1)
         terms, latents = self.terms(batch)
-        self._optimizer_step(main, terms["loss"], player="model")
-        if critic:
-            with torch.autocast(batch.device.type, enabled=False):
-                critic_loss = self.regularizer.critic_loss(latents)
-            assert critic_loss is not None
-            self._optimizer_step(critic[0], critic_loss, player="critic")
+        self.minimize(terms["loss"], player="model")
+        with in_full_precision(batch):
+            critic_loss = self.regularizer.critic_loss(latents)
+        if critic_loss is not None:
+            self.minimize(critic_loss, player="critic")
             terms["critic_loss"] = critic_loss
-        self.accumulate_terms("train", terms, len(batch))
+        return terms
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         terms, _ = self.terms(batch)
@@ -155,7 +151,7 @@ class Autoencoder(GenerativeModel):
         critic_ids = {id(parameter) for parameter in critic}
         main = [parameter for parameter in self.parameters() if id(parameter) not in critic_ids]
         groups = [(main, self.learning_rate), (critic, self.critic_learning_rate)]
-        return [torch.optim.Adam(parameters, lr=rate, fused=True) for parameters, rate in groups if parameters]
+        return [Adam(parameters, lr=rate) for parameters, rate in groups if parameters]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """An autoencoder can always encode. The other abilities depend on its posterior, prior and likelihood."""
@@ -224,6 +220,12 @@ class Autoencoder(GenerativeModel):
         if not self.cannot("rate", binary=False):
             facts["kl"] = "closed form" if self.has_closed_rate() else "Monte Carlo"
         return facts | self.likelihood.facts()
+
+
+def in_full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Computes without half precision. Costs nothing if none is in use."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def at_least_float32(raw: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 import time
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.backbones.base import Backbone
-from latentbench.data.base import ImageData
+from latentbench.data.base import Chunks, ImageData
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, check_number
 from latentbench.priors.base import Prior
@@ -28,6 +29,23 @@ Ability = Literal[
     "log_likelihood",  # log p(x) by importance sampling from q(z|x)
     "joint_density",  # draws from p(x, z), and the gradient of log p(x, z)
 ]
+
+
+class Done:
+    """What is done of the training when a batch begins. No attributes of a module, since setting these takes long."""
+
+    batches = 0
+    share = 0.0  # of the whole training, from 0 to 1
+    time = 0.0  # seconds, at the end of the last step, or when the batch began
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}  # player -> of its steps, since this process began to train
+
+    def end_step(self, player: str) -> None:
+        """Stop the clock of a step."""
+        now = time.perf_counter()
+        self.seconds[player] = self.seconds.get(player, 0.0) + now - self.time
+        self.time = now
 
 
 class GenerativeModel(pl.LightningModule):
@@ -47,9 +65,8 @@ class GenerativeModel(pl.LightningModule):
         super().__init__()
         for name, rate in learning_rates.items():
             check_number(f"model.{name}", rate, above=0)
-        self._seconds: dict[str, float] = {}  # player -> of its steps, since this process began to train
-        self._last_step = 0.0
-        self._term_sums: dict[str, Tensor] = {}  # `stage/name` -> (sum over images, number of images) of this epoch
+        self._terms: dict[str, list[tuple[Tensor, int]]] = {}  # `stage/name` -> (term, images) of this epoch's batches
+        self.done = Done()
 
     @abstractmethod
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
@@ -111,37 +128,64 @@ class GenerativeModel(pl.LightningModule):
         """w if latents lie in the box [-w, w]^D, infinity if they lie in R^D. Ability: joint_density."""
         raise NotImplementedError
 
-    def accumulate_terms(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
-        """Add the loss terms of a batch of n images, scalars, to their means over the epoch.
+    @abstractmethod
+    def learn(self, batch: Tensor) -> dict[str, Tensor]:
+        """Take one step of each optimizer, by `minimize`, on a batch (B, C, H, W). Returns the loss terms, scalars."""
 
-        They are summed here and logged once an epoch, because Lightning's own bookkeeping takes as long as the training
-        step of a small network.
-        """
+    def on_train_start(self) -> None:
+        """Take the optimizers without Lightning's wrapper, which takes as long as the step of a small network."""
+        # Only the wrapper scales gradients for trainer.precision=16-mixed.
+        self._is_scaled = self.trainer.precision == "16-mixed"
+        optimizers: Any = self.optimizers(use_pl_optimizer=self._is_scaled)
+        in_order = optimizers if isinstance(optimizers, list) else [optimizers]
+        self._optimizers = dict(zip(self.players, in_order, strict=False))
+
+    def training_step(self, chunk: Iterable[Tensor], batch_idx: int) -> None:
+        """Learn from every batch of a chunk."""
+        chunks = self.trainer.train_dataloader
+        assert isinstance(chunks, Chunks)
+        done, per_epoch, epoch, epochs = self.done, len(chunks.batches), self.current_epoch, self.trainer.max_epochs
+        for index, batch in enumerate(chunk, start=batch_idx * chunks.size):
+            done.batches = epoch * per_epoch + index
+            done.share = (epoch + index / per_epoch) / (epochs or 1)
+            done.time = time.perf_counter()
+            self.accumulate_terms("train", self.learn(batch.to(self.dtype)), len(batch))
+
+    def minimize(self, loss: Tensor, *, player: str) -> None:
+        """Minimize the loss by one step of the player's optimizer."""
+        optimizer = self._optimizers[player]
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        if self._is_scaled:
+            self.manual_backward(loss)
+        else:
+            self.trainer.strategy.pre_backward(loss)  # several processes share gradients
+            loss.backward()
+        optimizer.step()
+        torch.clear_autocast_cache()  # of half-precision weights: the next loss needs the new ones
+        self.done.end_step(player)
+
+    def accumulate_terms(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        """Keep the loss terms of a batch of n images, scalars, for their means over the epoch."""
         for name, term in terms.items():
-            total = self._term_sums.setdefault(f"{stage}/{name}", term.new_zeros(2))
-            total += torch.stack([term.detach() * n, term.new_tensor(float(n))])
+            self._terms.setdefault(f"{stage}/{name}", []).append((term.detach(), n))
 
     def on_train_epoch_end(self) -> None:
         """Log the means of the loss terms over the epoch. Raises: Diverged if one of them is not finite."""
-        means = {name: (total[0] / total[1]).item() for name, total in self._term_sums.items()}
-        self._term_sums.clear()
+        means = {}
+        for name, kept in self._terms.items():
+            terms, sizes = zip(*kept, strict=True)
+            means[name] = (torch.stack(terms).double() @ self._weights(sizes)).item()
+        self._terms.clear()
         for name, value in means.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
         self.log_dict(means)
 
-    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
-        """Start the clock of the batch's first step."""
-        self._last_step = time.perf_counter()
-
-    def _optimizer_step(self, optimizer: Any, loss: Tensor, *, player: str) -> None:
-        """Minimize the loss by one step of the optimizer, which trains the player."""
-        optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(loss)
-        optimizer.step()
-        now = time.perf_counter()
-        self._seconds[player] = self._seconds.get(player, 0.0) + now - self._last_step
-        self._last_step = now
+    def _weights(self, sizes: Sequence[int]) -> Tensor:
+        """The share of each batch in the images of all, (N,), float64."""
+        return torch.tensor(sizes, dtype=torch.float64, device=self.device) / sum(sizes)
 
     def budget(self) -> dict[str, Any]:
         """Steps of every player in the whole training, none before it, and the seconds they took in this process.
@@ -153,4 +197,4 @@ class GenerativeModel(pl.LightningModule):
             player: max((int(state["step"]) for state in optimizer.state.values()), default=0)
             for player, optimizer in zip(self.players, self._trainer.optimizers if self._trainer else [], strict=False)
         }
-        return {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self._seconds.items()}}
+        return {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self.done.seconds.items()}}

@@ -13,6 +13,7 @@ from latentbench.data.base import ImageData
 from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_number, check_whole_number
+from latentbench.models.adam import Adam
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.priors.base import Prior
 
@@ -83,34 +84,20 @@ class GAN(GenerativeModel):
         """The generator's loss for its images (B, C, H, W), scalar."""
         return softplus(-self.discriminate(generated)).mean()
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+    def learn(self, batch: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator and one of the generator, on the same draws of the prior."""
-        generator, discriminator = self._optimizer_pair()
         generated = self.generate(len(batch))
         discriminator_loss = self.discriminator_loss(batch, generated.detach())
-        self._optimizer_step(discriminator, discriminator_loss, player="discriminator")
+        self.minimize(discriminator_loss, player="discriminator")
         generator_loss = self.generator_loss(generated)
-        self._optimizer_step(generator, generator_loss, player="generator")
-        terms = {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
-        self.accumulate_terms("train", terms, len(batch))
-
-    def _optimizer_pair(self) -> list[Any]:
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        return optimizers
-
-    def _optimizer_step(self, optimizer: Any, loss: Tensor, *, player: str) -> None:
-        super()._optimizer_step(optimizer, loss, player=player)
-        # Autocast caches half-precision weights until the end of the batch. The other network's step needs the new
-        # ones.
-        torch.clear_autocast_cache()
+        self.minimize(generator_loss, player="generator")
+        return {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for the generator with the prior, and Adam for the discriminator."""
         generator = [*self.backbone.decoder.parameters(), *self.prior.parameters()]
         discriminator = [*self.backbone.encoder.parameters(), *self.verdict.parameters()]
-        settings: dict[str, Any] = {"lr": self.learning_rate, "betas": self.betas, "fused": True}
-        return [torch.optim.Adam(parameters, **settings) for parameters in (generator, discriminator)]
+        return [Adam(network, lr=self.learning_rate, betas=self.betas) for network in (generator, discriminator)]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """A GAN can only be sampled from."""
@@ -152,13 +139,11 @@ class CriticGAN(GAN, ABC):
     def generator_loss(self, generated: Tensor) -> Tensor:
         return -self.discriminate(generated).mean()
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+    def learn(self, batch: Tensor) -> dict[str, Tensor]:
         """One step of the critic and, every `critic_steps` batches, one of the generator on new draws of the prior."""
-        generator, critic = self._optimizer_pair()
         terms = {"discriminator_loss": self.discriminator_loss(batch, self.generate(len(batch)).detach())}
-        self._optimizer_step(critic, terms["discriminator_loss"], player="discriminator")
-        batches_so_far = self.current_epoch * self.trainer.num_training_batches + batch_idx
-        if batches_so_far % self.critic_steps == 0:
+        self.minimize(terms["discriminator_loss"], player="discriminator")
+        if self.done.batches % self.critic_steps == 0:
             terms["generator_loss"] = self.generator_loss(self.generate(len(batch)))
-            self._optimizer_step(generator, terms["generator_loss"], player="generator")
-        self.accumulate_terms("train", terms, len(batch))
+            self.minimize(terms["generator_loss"], player="generator")
+        return terms

@@ -1,18 +1,17 @@
 """Standard normal prior."""
 
-import torch
 from torch import Tensor
-from torch.distributions import Normal
 
 from latentbench.distributions.spaces import slerp, slerp_midpoint
+from latentbench.distributions.standard_normal import StandardNormal
 from latentbench.priors.independent import IndependentPrior
 
 
 class NormalPrior(IndependentPrior):
     """p(z) = N(0, I). Source: Kingma & Welling 2014, section 3."""
 
-    def factors(self, zero: Tensor) -> Normal:
-        return Normal(zero, torch.ones_like(zero), validate_args=False)
+    def factors(self, zero: Tensor) -> StandardNormal:
+        return StandardNormal(zero)
 
     def midpoint(self, start: Tensor, end: Tensor) -> Tensor:
         """On the great circle: samples of N(0, I) have lengths of about sqrt(D), a straight line has shorter ones."""

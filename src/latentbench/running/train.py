@@ -72,6 +72,8 @@ def build_trainer(
         # Otherwise Lightning would look for processes that a cluster's scheduler started.
         **({"plugins": LightningEnvironment()} if uses_ddp else {}),
     )
+    if isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches < 1:
+        raise UserError(f"trainer.limit_train_batches={trainer.limit_train_batches}: give a number of batches")
     if trainer.num_nodes > 1:  # Lightning would wait for the other machines forever
         raise UserError(f"trainer.num_nodes={trainer.num_nodes}: a run uses devices of one machine; leave it at 1")
     if trainer.world_size > 1 and not uses_ddp:
