@@ -1,5 +1,6 @@
 """The files of a trained run, and the content of its record."""
 
+import os
 import re
 from typing import Any
 
@@ -17,6 +18,8 @@ from latentbench.records.provenance import environment, git_commit, processor
 from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
 from latentbench.records.run_folder import WEIGHTS_NAME, save_config
 from latentbench.running.job import ResolvedRun
+
+MKL_PATH = "MKL_ENABLE_INSTRUCTIONS"  # the variable with which a user chooses MKL's code path
 
 
 def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
@@ -76,11 +79,16 @@ def _record(run: ResolvedRun, status: Status, *, facts: dict[str, Any], **conten
 
 
 def _matrix_library() -> str:
-    """Such as `MKL 2024.2 AVX512`: with another library or code path, sums are rounded in another order."""
+    """Such as `MKL 2024.2 AVX512`: with another library or code path, sums are rounded in another order.
+
+    The last word is torch's code path. MKL's own is not known unless it was chosen.
+    """
     built = torch.__config__.show()
     mkl = re.search(r"Math Kernel Library Version (\S+?)(-|\s)", built)
     blas = re.search(r"BLAS_INFO=(\w+)", built)
     name = f"MKL {mkl[1]}" if mkl else blas[1] if blas else "unknown"
+    if path := os.environ.get(MKL_PATH):
+        name += f" ({MKL_PATH}={path})"
     return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
