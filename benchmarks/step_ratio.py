@@ -95,9 +95,7 @@ def main() -> None:
         pairs = [(ours(), bare()) for _ in range(ROUNDS)]
         best_ours, best_bare = (min(column) / steps * 1e3 for column in zip(*pairs, strict=True))
         ratio = statistics.median(other / one for one, other in pairs)
-        print(
-            f"{name}: latentbench {best_ours:.2f} ms a step, bare loop {best_bare:.2f} ms, bare / latentbench {ratio:.2f}"
-        )
+        print(f"{name}: latentbench {best_ours:.2f} ms a step, a bare loop {best_bare:.2f} ms; ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":
