@@ -9,6 +9,7 @@ from torch import Tensor
 
 from latentbench.contracts.options import composed, few_digits
 from latentbench.data import base
+from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.adam import Adam
 from latentbench.running.train import fit
@@ -39,6 +40,11 @@ def test_a_limit_counts_batches_and_not_chunks(tmp_path: Path, monkeypatch: pyte
     assert all(torch.equal(weight, limited[name]) for name, weight in trained("vae", tmp_path).items())
     fewer = trained("vae", tmp_path, "+trainer.limit_train_batches=2")
     assert not all(torch.equal(weight, fewer[name]) for name, weight in limited.items())
+
+
+def test_a_share_of_the_batches_is_refused_since_it_would_be_one_of_the_chunks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer\.limit_train_batches=0\.5: give a number of batches"):
+        trained("vae", tmp_path, "+trainer.limit_train_batches=0.5")
 
 
 def test_adam_has_the_bits_of_torchs_also_without_some_gradients_and_after_loading() -> None:

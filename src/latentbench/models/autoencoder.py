@@ -134,9 +134,10 @@ class Autoencoder(GenerativeModel):
         """One step of the main optimizer and, if the regularizer has a critic, one of the critic's."""
         terms, latents = self.terms(batch)
         self.minimize(terms["loss"], player="model")
-        with in_full_precision(batch):
-            critic_loss = self.regularizer.critic_loss(latents)
-        if critic_loss is not None:
+        if "critic" in self._optimizers:
+            with in_full_precision(batch):
+                critic_loss = self.regularizer.critic_loss(latents)
+            assert critic_loss is not None
             self.minimize(critic_loss, player="critic")
             terms["critic_loss"] = critic_loss
         return terms

@@ -3,7 +3,7 @@
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
@@ -176,16 +176,13 @@ class GenerativeModel(pl.LightningModule):
         means = {}
         for name, kept in self._terms.items():
             terms, sizes = zip(*kept, strict=True)
-            means[name] = (torch.stack(terms).double() @ self._weights(sizes)).item()
+            weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+            means[name] = (torch.stack(terms).cpu().double() @ weights).item()  # not every device has float64
         self._terms.clear()
         for name, value in means.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
         self.log_dict(means)
-
-    def _weights(self, sizes: Sequence[int]) -> Tensor:
-        """The share of each batch in the images of all, (N,), float64."""
-        return torch.tensor(sizes, dtype=torch.float64, device=self.device) / sum(sizes)
 
     def budget(self) -> dict[str, Any]:
         """Steps of every player in the whole training, none before it, and the seconds they took in this process.
