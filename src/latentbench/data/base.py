@@ -209,17 +209,17 @@ class ImageData(pl.LightningDataModule):
         """Chunks of the shuffled training batches, of as many as `trainer.limit_train_batches` says."""
         assert self.trainer is not None
         limit = self.trainer.limit_train_batches
-        return Chunks(self.train_batches(limit=limit if isinstance(limit, int) else None))
+        return Chunks(self.train_batches(), limit=limit if isinstance(limit, int) else None)
 
-    def train_batches(self, *, limit: int | None = None) -> "Batches":
-        """Shuffled training batches; `limit` of them if it is given."""
-        return self._batches("train", self.batch_size, shuffle=True, limit=limit)
+    def train_batches(self) -> "Batches":
+        """Shuffled training batches."""
+        return self._batches("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> "Batches":
         """Validation batches in a fixed order."""
         return self._batches("validation", 1000, shuffle=False)
 
-    def _batches(self, split: Split, batch_size: int, *, shuffle: bool, limit: int | None = None) -> "Batches":
+    def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
         assert self.trainer is not None
         images = self.splits.images[split].to(self.trainer.strategy.root_device)
         return Batches(
@@ -229,7 +229,6 @@ class ImageData(pl.LightningDataModule):
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,
             epoch=self._epochs,
-            limit=limit,
         )
 
 
@@ -237,17 +236,19 @@ class Chunks:
     """Batches in chunks of `CHUNK`. A step of the trainer is a chunk, since it costs more than a model's step.
 
     A chunk makes its batches one by one, and has to be used up before the next chunk is asked for.
+    limit: the most batches of an epoch; None: all
     """
 
-    def __init__(self, batches: "Batches") -> None:
+    def __init__(self, batches: "Batches", *, limit: int | None) -> None:
         self.batches = batches
+        self.n_batches = len(batches) if limit is None else min(len(batches), limit)
         self.size = CHUNK
 
     def __len__(self) -> int:
-        return -(-len(self.batches) // self.size)
+        return -(-self.n_batches // self.size)
 
     def __iter__(self) -> Iterator[Iterator[Tensor]]:
-        batches = iter(self.batches)
+        batches = itertools.islice(self.batches, self.n_batches)
         for _ in range(len(self)):
             yield itertools.islice(batches, self.size)
 
@@ -257,19 +258,10 @@ class Batches:
 
     Shuffled batches depend on the seed and the epoch alone. Every pass over the batches is one epoch.
     epoch: number of the first pass, for resumed training.
-    limit: batches of an epoch; None: all
     """
 
     def __init__(
-        self,
-        images: Tensor,
-        *,
-        binarize: str,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        epoch: int = 0,
-        limit: int | None = None,
+        self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool, epoch: int = 0
     ) -> None:
         self.images = images
         self.binarize = binarize
@@ -277,11 +269,9 @@ class Batches:
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = epoch
-        self.limit = limit
 
     def __len__(self) -> int:
-        batches = -(-len(self.images) // self.batch_size)
-        return batches if self.limit is None else min(batches, self.limit)
+        return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator(self.images.device)
@@ -289,7 +279,7 @@ class Batches:
         self.epoch += 1
         n = len(self.images)
         order = torch.randperm(n, generator=generator, device=self.images.device) if self.shuffle else None
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for start in range(0, n, self.batch_size):
             batch = slice(start, start + self.batch_size)
             yield to_float(self.images[batch if order is None else order[batch]], self.binarize, generator)
 

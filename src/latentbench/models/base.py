@@ -144,7 +144,7 @@ class GenerativeModel(pl.LightningModule):
         """Learn from every batch of a chunk."""
         chunks = self.trainer.train_dataloader
         assert isinstance(chunks, Chunks)
-        done, per_epoch, epoch, epochs = self.done, len(chunks.batches), self.current_epoch, self.trainer.max_epochs
+        done, per_epoch, epoch, epochs = self.done, chunks.n_batches, self.current_epoch, self.trainer.max_epochs
         for index, batch in enumerate(chunk, start=batch_idx * chunks.size):
             done.batches = epoch * per_epoch + index
             done.share = (epoch + index / per_epoch) / (epochs or 1)
