@@ -184,7 +184,7 @@ def test_an_annealing_is_what_its_paper_says_at_every_point_of_the_training(opti
     for step in range(401):
         progress = step / 400
         # At the very end, where no batch is, a cycle would begin anew.
-        made = annealing(torch.tensor([0.0, 3.0, 40.0]), progress).tolist()
+        made = annealing(torch.tensor([0.0, 3.0, 40.0]), annealing.number(progress)).tolist()
         assert made == pytest.approx([made_of(option, r, progress) for r in (0.0, 3.0, 40.0)], abs=1e-5)
 
 
@@ -193,13 +193,14 @@ def test_shares_and_cycles_stretch_a_schedule(share: float) -> None:
     r = torch.tensor(10.0)
     for progress in (0.0, 0.03, 0.1, 0.3, 0.7, 0.99):
         grown = min(1.0, progress / share)
-        assert part_of("annealing", "warmup", share=share)(r, progress).item() == pytest.approx(10 * grown)
+        warmup = part_of("annealing", "warmup", share=share)
+        assert warmup(r, warmup.number(progress)).item() == pytest.approx(10 * grown)
         capacity = part_of("annealing", "capacity", nats=15.0, share=share)
-        assert capacity(r, progress).item() == pytest.approx(abs(10 - 15 * grown), abs=1e-5)
+        assert capacity(r, capacity.number(progress)).item() == pytest.approx(abs(10 - 15 * grown), abs=1e-5)
         for cycles in (1, 3):
             grown = min(1.0, (cycles * progress) % 1 / share)
-            made = part_of("annealing", "cyclical", cycles=cycles, share=share)(r, progress)
-            assert made.item() == pytest.approx(10 * grown, abs=1e-5)
+            cyclical = part_of("annealing", "cyclical", cycles=cycles, share=share)
+            assert cyclical(r, cyclical.number(progress)).item() == pytest.approx(10 * grown, abs=1e-5)
 
 
 FAST = ("logger=none", "trainer.max_epochs=4", "backbone=linear", "beta=2.5")

@@ -21,5 +21,9 @@ class Capacity(Annealing):
         self.nats = check_number("annealing.nats", nats, above=0)
         self.share = check_number("annealing.share", share, above=0, maximum=1)
 
-    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        return (regularization - self.nats * min(1.0, progress / self.share)).abs()
+    def number(self, progress: float) -> float:
+        """C, nats."""
+        return self.nats * min(1.0, progress / self.share)
+
+    def __call__(self, regularization: Tensor, number: float | Tensor) -> Tensor:
+        return (regularization - number).abs()

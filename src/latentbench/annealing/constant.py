@@ -8,5 +8,8 @@ from latentbench.annealing.base import Annealing
 class Constant(Annealing):
     """R itself during the whole training."""
 
-    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
+    def number(self, progress: float) -> float:
+        return 1.0
+
+    def __call__(self, regularization: Tensor, number: float | Tensor) -> Tensor:
         return regularization

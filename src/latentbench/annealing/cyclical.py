@@ -16,5 +16,9 @@ class Cyclical(Annealing):
         self.cycles = check_whole_number("annealing.cycles", cycles, minimum=1)
         self.share = check_number("annealing.share", share, above=0, maximum=1)
 
-    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        return min(1.0, (self.cycles * progress) % 1 / self.share) * regularization
+    def number(self, progress: float) -> float:
+        """The weight."""
+        return min(1.0, (self.cycles * progress) % 1 / self.share)
+
+    def __call__(self, regularization: Tensor, number: float | Tensor) -> Tensor:
+        return number * regularization

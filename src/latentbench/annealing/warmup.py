@@ -16,5 +16,9 @@ class Warmup(Annealing):
     def __init__(self, *, share: float) -> None:
         self.share = check_number("annealing.share", share, above=0, maximum=1)
 
-    def __call__(self, regularization: Tensor, progress: float) -> Tensor:
-        return min(1.0, progress / self.share) * regularization
+    def number(self, progress: float) -> float:
+        """The weight."""
+        return min(1.0, progress / self.share)
+
+    def __call__(self, regularization: Tensor, number: float | Tensor) -> Tensor:
+        return number * regularization

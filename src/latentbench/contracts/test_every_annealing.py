@@ -28,7 +28,7 @@ SHARES += [(option, {"share": 0.4}) for option in options("annealing") if "share
 def weights(option: str, **settings: float) -> list[float]:
     """What multiplies R, over the training."""
     made = part_of("annealing", option, **settings)
-    return [made(torch.tensor(1.0), progress).item() for progress in PROGRESS]
+    return [made(torch.tensor(1.0), made.number(progress)).item() for progress in PROGRESS]
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=lambda given: str(given.dim()))
@@ -37,7 +37,7 @@ def test_it_keeps_shape_and_type_and_is_defined_from_beginning_to_end(option: st
     made = annealing(option)
     for dtype in (torch.float32, torch.float64):
         for progress in PROGRESS:
-            found = made(given.to(dtype), progress)
+            found = made(given.to(dtype), made.number(progress))
             assert found.shape == given.shape
             assert found.dtype == dtype
             assert found.isfinite().all()
@@ -46,7 +46,8 @@ def test_it_keeps_shape_and_type_and_is_defined_from_beginning_to_end(option: st
 @pytest.mark.parametrize("option", options("annealing"))
 def test_it_passes_gradients_on_in_the_end(option: str) -> None:
     given = torch.tensor([3.0, 40.0], requires_grad=True)
-    annealing(option)(given, 0.999).sum().backward()
+    made = annealing(option)
+    made(given, made.number(0.999)).sum().backward()
     assert given.grad is not None
     assert given.grad.isfinite().all()
     assert given.grad.all()
@@ -57,7 +58,7 @@ def test_a_weight_is_a_number_between_0_and_1_times_r(option: str) -> None:
     made, given = annealing(option), GIVEN[1]
     for progress, weight in zip(PROGRESS, weights(option), strict=True):
         assert 0 <= weight <= 1
-        torch.testing.assert_close(made(given, progress), weight * given)
+        torch.testing.assert_close(made(given, made.number(progress)), weight * given)
 
 
 @pytest.mark.parametrize(("option", "settings"), [case for case in SHARES if case[0] in WEIGHTS])
@@ -86,6 +87,7 @@ def test_what_is_no_weight_is_a_distance_from_a_target_that_grows(option: str, s
     made, node = part_of("annealing", option, **settings), {**node_of("annealing", option), **settings}
     for progress in PROGRESS:
         target = node["nats"] * min(1, progress / node["share"])
-        assert made(torch.tensor(target), progress).item() == pytest.approx(0, abs=1e-5)
+        number = made.number(progress)
+        assert made(torch.tensor(target), number).item() == pytest.approx(0, abs=1e-5)
         for r in (-2.0, 3.0, 100.0):
-            assert made(torch.tensor(r), progress).item() == pytest.approx(abs(r - target), rel=1e-5)
+            assert made(torch.tensor(r), number).item() == pytest.approx(abs(r - target), rel=1e-5)

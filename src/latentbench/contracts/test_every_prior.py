@@ -186,9 +186,8 @@ def test_a_prior_that_is_made_of_posteriors_says_that_a_model_without_an_encoder
 
 def spread_of(p: Distribution, z: Tensor) -> float:
     """What a regularizer is told of how far apart two draws of p are."""
-    return Latents(
-        x=z, z=z, q=p, p=p, decoder=nn.Identity(), decode=nn.Identity(), dataset_size=len(z)
-    ).prior_squared_distance()
+    latents = Latents(x=z, z=z, q=p, p=p, decoder=nn.Identity(), decode=nn.Identity(), dataset_size=len(z))
+    return float(latents.prior_squared_distance())
 
 
 @pytest.mark.parametrize("option", [option for option in PRIORS if not PRIORS[option].is_learned])

@@ -66,4 +66,4 @@ class HypersphericalUniform(Distribution):
         return value.new_full(value.shape[:-1], -log_area(self.event_shape[0]))
 
     def entropy(self) -> Tensor:
-        return self.like.new_tensor(log_area(self.event_shape[0]))
+        return self.like.new_full((), log_area(self.event_shape[0]))

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, constraints
 from torch.distributions.kl import register_kl
-from torch.nn.functional import one_hot
 
 
 class OneHot(Distribution):
@@ -38,7 +37,8 @@ class OneHot(Distribution):
         return self._one_hot(self.log_probs.argmax(-1)).where(self.mean.isfinite(), torch.nan)
 
     def _one_hot(self, classes: Tensor) -> Tensor:
-        return one_hot(classes, self.log_probs.shape[-1]).to(self.log_probs).flatten(-2)
+        zeros = self.log_probs.new_zeros(*classes.shape, self.log_probs.shape[-1])
+        return zeros.scatter_(-1, classes.unsqueeze(-1), 1).flatten(-2)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008

@@ -98,6 +98,7 @@ class Autoencoder(GenerativeModel):
     def terms(self, x: Tensor) -> tuple[dict[str, Tensor], Latents]:
         """The loss of a batch and its terms, scalars in nats, and the latents that the regularizer received."""
         q, p = self.posterior_distribution(x), self.prior_distribution()
+        number = self.scheduled_number() if self.done.scheduled_number is None else self.done.scheduled_number
         # Half precision is too inaccurate for draws, distances and densities of latents.
         with in_full_precision(x):
             if self.objective.samples == 1:
@@ -123,7 +124,7 @@ class Autoencoder(GenerativeModel):
                 z=z,
                 latents=latents,
                 regularizer=self.regularizer,
-                weigh=lambda regularization: self.beta * self.annealing(regularization, self.done.share),
+                weigh=lambda regularization: self.beta * self.annealing(regularization, number),
             )
             auxiliary_loss = self.posterior.auxiliary_loss(q)
         if auxiliary_loss is not None:
@@ -141,6 +142,9 @@ class Autoencoder(GenerativeModel):
             self.minimize(critic_loss, player="critic")
             terms["critic_loss"] = critic_loss
         return terms
+
+    def scheduled_number(self) -> float:
+        return self.annealing.number(self.done.share)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         terms, _ = self.terms(batch)

@@ -36,6 +36,8 @@ class Done:
 
     batches = 0
     share = 0.0  # of the whole training, from 0 to 1
+    scheduled_number: Tensor | None = None  # that of the model on the device, for a CUDA graph, which reads it there
+    cuda_graph: str | None = None  # whether a GPU's steps are replayed from a CUDA graph; if not, why; None: no GPU
     time = 0.0  # seconds, at the end of the last step, or when the batch began
 
     def __init__(self) -> None:
@@ -132,6 +134,14 @@ class GenerativeModel(pl.LightningModule):
     def learn(self, batch: Tensor) -> dict[str, Tensor]:
         """Take one step of each optimizer, by `minimize`, on a batch (B, C, H, W). Returns the loss terms, scalars."""
 
+    def scheduled_number(self) -> float:
+        """What the schedule of the training gives for this step, such as the weight of the regularizer."""
+        return 0.0
+
+    def kind_of_step(self) -> bool:
+        """Steps of one kind do the same operations. Those of a model whose players take turns differ."""
+        return True
+
     def on_train_start(self) -> None:
         """Take the optimizers without Lightning's wrapper, which takes as long as the step of a small network."""
         # Only the wrapper scales gradients for trainer.precision=16-mixed.
@@ -188,10 +198,11 @@ class GenerativeModel(pl.LightningModule):
         """Steps of every player in the whole training, none before it, and the seconds they took in this process.
 
         The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the
-        processor, which does not wait for the device.
+        processor, which does not wait for the device. The steps of all players in a CUDA graph are one.
         """
         steps = {
             player: max((int(state["step"]) for state in optimizer.state.values()), default=0)
             for player, optimizer in zip(self.players, self._trainer.optimizers if self._trainer else [], strict=False)
         }
-        return {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self.done.seconds.items()}}
+        budget = {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self.done.seconds.items()}}
+        return budget if self.done.cuda_graph is None else budget | {"cuda_graph": self.done.cuda_graph}

@@ -139,11 +139,15 @@ class CriticGAN(GAN, ABC):
     def generator_loss(self, generated: Tensor) -> Tensor:
         return -self.discriminate(generated).mean()
 
+    def kind_of_step(self) -> bool:
+        """Whether the generator takes a step, too."""
+        return self.done.batches % self.critic_steps == 0
+
     def learn(self, batch: Tensor) -> dict[str, Tensor]:
         """One step of the critic and, every `critic_steps` batches, one of the generator on new draws of the prior."""
         terms = {"discriminator_loss": self.discriminator_loss(batch, self.generate(len(batch)).detach())}
         self.minimize(terms["discriminator_loss"], player="discriminator")
-        if self.done.batches % self.critic_steps == 0:
+        if self.kind_of_step():
             terms["generator_loss"] = self.generator_loss(self.generate(len(batch)))
             self.minimize(terms["generator_loss"], player="generator")
         return terms

@@ -30,7 +30,7 @@ class Latents:
         """B new samples of p(z), (B, D), with gradients to its parameters if p has rsample."""
         return sample_with_gradients(self.p, len(self.z))
 
-    def prior_squared_distance(self) -> float:
+    def prior_squared_distance(self) -> Tensor | float:
         """Expected squared distance between two samples of p(z): 2 tr Cov[p], which is 2 D for N(0, I)."""
         return expected_squared_distance(self.p)
 

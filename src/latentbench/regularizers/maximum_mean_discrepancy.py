@@ -9,7 +9,8 @@ from torch import Tensor
 from latentbench.errors import UserError
 from latentbench.regularizers.base import Latents, Regularizer
 
-Kernel = Callable[[Tensor, float], Tensor]
+Width = Tensor | float
+Kernel = Callable[[Tensor, Width], Tensor]
 
 
 class MaximumMeanDiscrepancy(Regularizer):
@@ -42,7 +43,7 @@ class MaximumMeanDiscrepancy(Regularizer):
         return mmd_squared(latents.z, samples, kernel=self.kernel, widths=widths, estimator=self.estimator)
 
 
-def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, widths: Sequence[float], estimator: str) -> Tensor:
+def mmd_squared(a: Tensor, b: Tensor, *, kernel: str, widths: Sequence[Width], estimator: str) -> Tensor:
     """Estimate of MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b), with k(u, v) = sum_w k_w(|u - v|^2).
 
     Shape: a (N, D), b (M, D); result ().
@@ -68,12 +69,12 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return (a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T).clamp(min=0)
 
 
-def inverse_multiquadric(squared: Tensor, width: float) -> Tensor:
+def inverse_multiquadric(squared: Tensor, width: Width) -> Tensor:
     """w / (w + |u - v|^2)."""
-    return width / (width + squared)
+    return (width + squared).reciprocal() * width
 
 
-def rbf(squared: Tensor, width: float) -> Tensor:
+def rbf(squared: Tensor, width: Width) -> Tensor:
     """exp(-|u - v|^2 / w)."""
     return torch.exp(-squared / width)
 

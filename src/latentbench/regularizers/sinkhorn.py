@@ -44,7 +44,7 @@ class Sinkhorn(Regularizer):
         )
 
 
-def sinkhorn_divergence(a: Tensor, b: Tensor, *, epsilon: float, iterations: int, tolerance: float) -> Tensor:
+def sinkhorn_divergence(a: Tensor, b: Tensor, *, epsilon: Tensor | float, iterations: int, tolerance: float) -> Tensor:
     """S = OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2 of two sets of equally weighted points.
 
     OT(a, b) = min_P sum_ij P_ij |a_i - b_j|^2 + epsilon KL(P || uniform), over all couplings P of a and b.
@@ -66,7 +66,7 @@ def sinkhorn_divergence(a: Tensor, b: Tensor, *, epsilon: float, iterations: int
     return shift + _transport(a, b, potential_ab, epsilon) - within / 2
 
 
-def _scores(a: Tensor, b: Tensor, epsilon: float) -> Tensor:
+def _scores(a: Tensor, b: Tensor, epsilon: Tensor | float) -> Tensor:
     """-cost / epsilon, (N, M), without the terms |a|^2 and |b|^2, which are the same for every coupling."""
     return 2 * a @ b.T / epsilon
 
@@ -95,7 +95,7 @@ def _iterate(step: Step, potential: Tensor, iterations: int, tolerance: float) -
     return potential
 
 
-def _transport(a: Tensor, b: Tensor, columns: Tensor, epsilon: float) -> Tensor:
+def _transport(a: Tensor, b: Tensor, columns: Tensor, epsilon: Tensor | float) -> Tensor:
     """OT(a, b) without the means of |a|^2 and |b|^2, which cancel in the divergence. columns: column potential, (M,).
 
     The value is that of the dual problem, the gradient is that of the cost for a constant transport plan. At the

@@ -1,5 +1,6 @@
 """KL divergence in three terms with a weight each, one of them the total correlation (beta-TCVAE)."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import ClassVar
@@ -45,7 +46,9 @@ class TotalCorrelation(Regularizer):
             check_number("regularizer.total_correlation", total_correlation),
             check_number("regularizer.dimension_wise_kl", dimension_wise_kl),
         )
-        self.log_importance = ESTIMATORS[estimator]
+        log_importance = ESTIMATORS[estimator]
+        # Kept, because a CUDA graph cannot copy them to the device in every step.
+        self.log_importance_on = functools.cache(lambda device, *sizes: log_importance(*sizes).to(device))
 
     def forward(self, latents: Latents) -> Tensor:
         terms = self.decomposition(latents)
@@ -55,7 +58,7 @@ class TotalCorrelation(Regularizer):
         """Mutual information, total correlation and dimension-wise KL divergence: scalars in nats."""
         q, z = latents.q, latents.z
         assert isinstance(q, Factorised | OneHot)
-        log_weights = self.log_importance(len(z), latents.dataset_size).to(z)
+        log_weights = self.log_importance_on(z.device, len(z), latents.dataset_size).to(z.dtype)
         log_probs = q.factor_log_prob(z[:, None])  # [i, j, f] = log q(factor f of z_i | x_j)
         conditional = log_probs.diagonal().sum(0)  # log q(z_i|x_i)
         joint = (log_weights + log_probs.sum(-1)).logsumexp(1)  # log q(z_i)

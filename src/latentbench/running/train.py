@@ -16,6 +16,7 @@ from latentbench.evaluation.build import build, build_data, build_seeded_model
 from latentbench.models.base import GenerativeModel
 from latentbench.records.provenance import code_digest
 from latentbench.running.checkpoints import PeriodicCheckpoint, find_checkpoint
+from latentbench.running.cuda_graph import GraphSteps
 from latentbench.running.data_parallel import STRATEGY, SplitBatch
 from latentbench.running.job import Job, resolve
 from latentbench.running.progress import EpochBar
@@ -62,7 +63,7 @@ def build_trainer(
     trainer: pl.Trainer = build(
         config.trainer,
         logger=logger or False,
-        callbacks=[EpochBar(), SplitBatch(), checkpoints],
+        callbacks=[EpochBar(), SplitBatch(), GraphSteps(config.cuda_graph), checkpoints],
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         enable_progress_bar=False,

@@ -1,0 +1,116 @@
+"""Training steps that are replayed from a CUDA graph, and what is said where they cannot be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentbench.contracts.options import composed, few_digits, options
+from latentbench.errors import UserError
+from latentbench.evaluation.build import build_model
+from latentbench.models.base import GenerativeModel
+from latentbench.regularizers.base import Latents, Regularizer
+from latentbench.running.cuda_graph import Rehearsal
+from latentbench.running.train import fit
+
+
+def trained(method: str, folder: Path, *settings: str, regularizer: Regularizer | None = None) -> GenerativeModel:
+    """After two epochs of seven batches of 16 images and one of 10."""
+    torch.manual_seed(0)
+    config = composed(f"method={method}", "data.batch_size=16", "trainer.max_epochs=2", "logger=none", *settings)
+    data = few_digits(122)
+    model = build_model(config, data)
+    if regularizer is not None:
+        model.regularizer = regularizer
+    torch.manual_seed(1)
+    fit(config, model, data, folder)
+    return model
+
+
+@pytest.mark.parametrize("method", ["cyclical_vae", "capacity_vae", "aae", "wgan_gp", "vq_vae"])
+def test_replayed_steps_are_the_ordinary_ones(method: str, tmp_path: Path) -> None:
+    ordinary = trained(method, tmp_path, "cuda_graph=false")
+    replayed = trained(method, tmp_path, "cuda_graph=rehearse")
+    assert replayed.done.cuda_graph == "yes"
+    assert ordinary.done.cuda_graph is None
+    for name, weight in ordinary.state_dict().items():
+        assert torch.equal(weight, replayed.state_dict()[name]), name
+    assert ordinary.budget()["steps"] == replayed.budget()["steps"]
+    assert "learn" not in vars(replayed)
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [
+        ("svae", "distributions/von_mises_fisher.py"),
+        ("sinkhorn_ae", "regularizers/sinkhorn.py (_iterate)"),
+        ("student_t_vae", "posteriors/student_t.py"),
+    ],
+)
+def test_a_part_that_waits_for_the_device_is_named(method: str, part: str, tmp_path: Path) -> None:
+    model = trained(method, tmp_path, "cuda_graph=rehearse")
+    assert model.budget()["cuda_graph"].startswith(f"no: {part}")
+    assert torch.equal(model.head.weight, trained(method, tmp_path, "cuda_graph=false").head.weight)
+
+
+class Counts(Regularizer):
+    """A regularizer whose weight grows by a count of its own."""
+
+    trains_prior = None
+    steps = 0
+
+    def forward(self, latents: Latents) -> Tensor:
+        self.steps += 1
+        return self.steps * latents.z.square().mean()
+
+
+class Picks(Regularizer):
+    """A regularizer of the codes that are far out."""
+
+    trains_prior = None
+
+    def forward(self, latents: Latents) -> Tensor:
+        return latents.z[latents.z > 1].sum()
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (Counts, "every step changes regularizer.steps on the processor"),
+        (Picks, "test_cuda_graph.py (forward) waits for values of the device"),
+    ],
+)
+def test_a_step_that_a_replay_would_not_repeat_stays_an_ordinary_one(
+    part: type[Regularizer], reason: str, tmp_path: Path
+) -> None:
+    models = [
+        trained("vae", tmp_path, f"cuda_graph={mode}", regularizer=part(latent_size=8))
+        for mode in ("false", "rehearse")
+    ]
+    assert torch.equal(models[0].head.weight, models[1].head.weight)
+    assert reason in str(models[1].done.cuda_graph)
+
+
+def test_what_cannot_be_recorded_is_an_error_that_says_what_to_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Rehearsal, function: object, example: Tensor) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    monkeypatch.setattr(Rehearsal, "record", fails)
+    with pytest.raises(UserError, match=r"\(operation not permitted when stream is capturing\): take cuda_graph=false"):
+        trained("vae", tmp_path, "cuda_graph=rehearse")
+    with pytest.raises(UserError, match="cuda_graph=maybe: choose true, false or rehearse"):
+        trained("vae", tmp_path, "cuda_graph=maybe")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_on_a_gpu_a_graph_trains_like_ordinary_steps(tmp_path: Path) -> None:
+    for method in options("method"):
+        ordinary, replayed = (trained(method, tmp_path, f"cuda_graph={mode}") for mode in ("false", "true"))
+        assert str(replayed.done.cuda_graph).startswith(("yes", "no: "))
+        for name, weight in ordinary.state_dict().items():
+            torch.testing.assert_close(
+                weight, replayed.state_dict()[name], rtol=1e-4, atol=1e-5, msg=f"{method}: {name}"
+            )
