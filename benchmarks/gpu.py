@@ -1,0 +1,230 @@
+"""Training and measuring on this machine's GPU, in at most eight minutes. Without one, the same on the processor, tiny.
+
+    python benchmarks/gpu.py > benchmarks/gpu.md
+
+Times of a step: a bare loop, the same as a CUDA graph, latentbench with cuda_graph=false and with true, and Pythae's
+trainer if it is installed. Images are noise of the size of MNIST's and, for the residual network, of CIFAR-10's.
+Runs an hour: `latentbench -m method=vae` on MNIST (needs LATENTBENCH_DATA), several runs at a time on the device.
+"""
+
+import logging
+import math
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from bare import LATENT_SIZE, Step, bare_step, batches_of, vae
+from omegaconf import OmegaConf
+from tabulate import tabulate
+from torch import Tensor, nn
+
+import latentbench
+from latentbench.configuration.compose import compose_config
+from latentbench.data.base import ImageData, Splits
+from latentbench.evaluation.build import build_model
+from latentbench.running.train import fit
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+IS_TINY = DEVICE == "cpu"
+BATCH, N_TRAIN, EPOCHS = (16, 160, 2) if IS_TINY else (128, 50_000, 4)
+GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")
+RUNS_AT_A_TIME = () if IS_TINY else (1, 4, 8, 16)
+
+
+class Noise(ImageData):
+    """Images of random grey values."""
+
+    def __init__(self, shape: tuple[int, int, int], *, binarize: str) -> None:
+        super().__init__(name="noise", binarize=binarize, batch_size=BATCH, seed=0)
+        self.of_shape = shape
+
+    def load(self) -> Splits:
+        sizes = {"train": N_TRAIN, "validation": 100, "test": 100}
+        images = {split: torch.randint(0, 256, (n, *self.of_shape), dtype=torch.uint8) for split, n in sizes.items()}
+        return Splits(images, {split: torch.zeros(n, dtype=torch.int64) for split, n in sizes.items()})
+
+
+def settings_of(method: str) -> list[str]:
+    """All autoencoders with the same likelihood, so that each has one bare loop."""
+    same = ["data=mnist", "logger=none", f"trainer.accelerator={'gpu' if DEVICE == 'cuda' else 'cpu'}"]
+    return [f"method={method}", *same, *([] if method == "gan" else ["likelihood=bernoulli"])]
+
+
+def wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def of_latentbench(data: ImageData, *settings: str) -> tuple[float, float, str]:
+    """Seconds a step, the fastest epoch but the first; MiB of the device; whether it was a CUDA graph."""
+    config = compose_config(list(settings))
+    OmegaConf.set_struct(config, False)
+    config.trainer.update({"max_epochs": EPOCHS, "limit_val_batches": 0})
+    model = build_model(config, data)
+    ends: list[float] = []
+    end_epoch = model.on_train_epoch_end
+
+    def on_train_epoch_end() -> None:
+        end_epoch()
+        wait()
+        ends.append(time.perf_counter())
+
+    model.on_train_epoch_end = on_train_epoch_end  # type: ignore[method-assign]
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        fit(config, model, data, Path(folder))
+    memory = torch.cuda.max_memory_allocated() / 2**20 if DEVICE == "cuda" else math.nan
+    steps = -(-N_TRAIN // BATCH)
+    return min(b - a for a, b in pairwise(ends)) / steps, memory, model.done.cuda_graph or "no"
+
+
+def of_a_bare_loop(step: Step, images: Tensor, *, binarize: bool, graphed: bool) -> float:
+    """Seconds a step of a bare loop over shuffled batches, the fastest epoch but the first."""
+    images = images.to(DEVICE)
+    indices = torch.zeros(BATCH, dtype=torch.int64, device=DEVICE)
+    take = lambda: step(batches_of(images, indices, binarize=binarize))  # noqa: E731
+    if graphed:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                take()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream):
+            take()
+        take = graph.replay
+    fastest, n_batches = math.inf, len(images) // BATCH
+    for _ in range(EPOCHS):
+        wait()
+        start = time.perf_counter()
+        order = torch.randperm(len(images), device=DEVICE)
+        for batch in range(n_batches):
+            indices.copy_(order[batch * BATCH : (batch + 1) * BATCH])
+            take()
+        wait()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest / n_batches
+
+
+def resnet_step(settings: list[str], data: ImageData) -> Step:
+    """The bare VAE step with latentbench's residual networks."""
+    backbone = build_model(compose_config(settings), data).backbone.to(DEVICE)
+    head = nn.Linear(backbone.features, 2 * LATENT_SIZE).to(DEVICE)
+    return vae(nn.Sequential(backbone.encoder, head), backbone.decoder)
+
+
+def of_pythae(method: str, images: Tensor) -> float:
+    """Seconds a step of Pythae's trainer, of the fastest epoch; NaN if it has no such model or is not installed."""
+    try:
+        import pythae.models as models
+        from pythae.models.base.base_utils import ModelOutput
+        from pythae.models.nn import BaseDecoder, BaseEncoder
+        from pythae.pipelines import TrainingPipeline
+        from pythae.trainers import AdversarialTrainerConfig, BaseTrainer, BaseTrainerConfig
+    except ImportError:
+        return math.nan
+    names = {"vae": "VAE", "wae_mmd": "WAE_MMD", "aae": "Adversarial_AE", "vampprior_vae": "VAMP"}
+    if method not in names:
+        return math.nan
+    from bare import HIDDEN, layers
+
+    pixels = math.prod(GREY)
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Sequential(nn.Flatten(), layers(pixels, *HIDDEN), nn.ReLU())
+            self.mean, self.log_scale = nn.Linear(HIDDEN[-1], LATENT_SIZE), nn.Linear(HIDDEN[-1], LATENT_SIZE)
+
+        def forward(self, x: Tensor) -> Any:
+            hidden = self.hidden(x)
+            return ModelOutput(embedding=self.mean(hidden), log_covariance=self.log_scale(hidden))
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(layers(LATENT_SIZE, *reversed(HIDDEN), pixels), nn.Sigmoid())
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.layers(z).view(-1, *GREY))
+
+    config = getattr(models, f"{names[method]}{'_Config' if '_' in names[method] else 'Config'}")
+    takes_bce = {} if method == "wae_mmd" else {"reconstruction_loss": "bce"}
+    model = getattr(models, names[method])(
+        config(input_dim=GREY, latent_dim=LATENT_SIZE, **takes_bce), encoder=Encoder(), decoder=Decoder()
+    )
+    seconds: list[float] = []
+    for trainer in {BaseTrainer, *BaseTrainer.__subclasses__()}:
+        if "train_step" in vars(trainer):
+            trainer.train_step = timed(trainer.train_step, seconds)
+    settings = AdversarialTrainerConfig if method == "aae" else BaseTrainerConfig
+    with tempfile.TemporaryDirectory() as folder:
+        training = settings(output_dir=folder, num_epochs=2, per_device_train_batch_size=BATCH, no_cuda=DEVICE == "cpu")
+        TrainingPipeline(model=model, training_config=training)(train_data=images.float() / 255)
+    return min(seconds) / -(-len(images) // BATCH)
+
+
+def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        wait()
+        start = time.perf_counter()
+        result = function(*args, **kwargs)
+        wait()
+        seconds.append(time.perf_counter() - start)
+        return result
+
+    return call
+
+
+def step_times() -> str:
+    """The table of milliseconds a step."""
+    rows = []
+    for method, shape in [*((method, GREY) for method in METHODS), ("vae", COLOUR)]:
+        settings = settings_of(method) + (["backbone=resnet"] if shape == COLOUR else [])
+        data = Noise(shape, binarize="none" if method == "gan" else "dynamic")
+        images = data.splits.images["train"]
+        make = (
+            (lambda s=settings, d=data: resnet_step(s, d))
+            if shape == COLOUR
+            else (lambda m=method: bare_step(m, GREY, DEVICE))
+        )
+        bare = of_a_bare_loop(make(), images, binarize=data.is_binary, graphed=False)
+        graphed = (
+            of_a_bare_loop(make(), images, binarize=data.is_binary, graphed=True) if DEVICE == "cuda" else math.nan
+        )
+        ordinary, _, _ = of_latentbench(data, *settings, "cuda_graph=false")
+        mode = "true" if DEVICE == "cuda" else "rehearse"
+        ours, memory, how = of_latentbench(data, *settings, f"cuda_graph={mode}")
+        half, _, _ = of_latentbench(data, *settings, f"cuda_graph={mode}", "trainer.precision=bf16-mixed")
+        theirs = of_pythae(method, images) if shape == GREY else math.nan
+        name = method + (" backbone=resnet" if shape == COLOUR else "")
+        times = [f"{1e3 * t:.3f}" for t in (bare, graphed, ordinary, ours, half, theirs)]
+        rows.append([name, *times, f"{graphed / ours:.2f}", f"{theirs / ours:.1f}", f"{memory:.0f}", how])
+        print(rows[-1], file=sys.stderr, flush=True)
+    headers = ["", "bare loop", "bare graph", "cuda_graph=false", "cuda_graph=true", "and bf16-mixed", "Pythae"]
+    headers += ["bare graph / ours", "Pythae / ours", "MiB", "graph"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def main() -> None:
+    """Print the tables as Markdown."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "no GPU: tiny sizes on the processor"
+    print(f"# Training on a GPU: {name}, torch {torch.__version__}, latentbench {latentbench.__version__}\n")
+    print(f"Milliseconds a step of {BATCH} images:\n")
+    print(step_times())
+
+
+if __name__ == "__main__":
+    main()
