@@ -8,21 +8,19 @@ import sys
 import time
 
 import torch
+from omegaconf import DictConfig
 
 from latentbench.configuration.compose import compose_config
 from latentbench.evaluation.build import build, build_measuring_parts, build_model
 from latentbench.evaluation.evaluate import make_metric_inputs, seeded
 
 
-def main() -> None:
-    """Print the seconds for making the images and for every metric, for an untrained model on one thread."""
-    torch.set_num_threads(1)
-    config = compose_config(sys.argv[1:] or ["data=mnist", "latent_size=10"])
+def times(config: DictConfig, device: torch.device) -> tuple[dict[str, float], int]:
+    """Seconds for making the images and for every metric, for an untrained model, and the number of sets of images."""
     data = build(config.data, seed=0)
     data.setup()
     measures = build_measuring_parts(config, data)
-    model = build_model(config, data).eval()
-    device = torch.device("cpu")
+    model = build_model(config, data).eval().to(device)
     seconds = {}
     with torch.no_grad():
         started = time.monotonic()
@@ -37,10 +35,18 @@ def main() -> None:
             with seeded(0, f"metric {name}"):
                 metric.measure(inputs)
             seconds[name] = time.monotonic() - started
+    return seconds, len(inputs.images)
+
+
+def main() -> None:
+    """Print the times on one thread."""
+    torch.set_num_threads(1)
+    config = compose_config(sys.argv[1:] or ["data=mnist", "latent_size=10"])
+    seconds, n_sets = times(config, torch.device("cpu"))
     for name, duration in seconds.items():
         print(f"{name:<24}{duration:7.1f} s")
     total = sum(seconds.values())
-    print(f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s without nll; {len(inputs.images)} sets")
+    print(f"{'all':<24}{total:7.1f} s, {total - seconds.get('nll', 0.0):.1f} s without nll; {n_sets} sets")
     print(f"{'peak memory':<24}{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:7.1f} GiB")
 
 

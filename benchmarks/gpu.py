@@ -7,8 +7,12 @@ trainer if it is installed. Images are noise of the size of MNIST's and, for the
 Runs an hour: `latentbench -m method=vae` on MNIST (needs LATENTBENCH_DATA), several runs at a time on the device.
 """
 
+import json
 import logging
 import math
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +29,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 import latentbench
+from evaluation import times
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.build import build_model
@@ -32,10 +37,10 @@ from latentbench.running.train import fit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 IS_TINY = DEVICE == "cpu"
-BATCH, N_TRAIN, EPOCHS = (16, 160, 2) if IS_TINY else (128, 50_000, 4)
+BATCH, N_TRAIN, EPOCHS = (8, 48, 2) if IS_TINY else (128, 25_600, 4)
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")
-RUNS_AT_A_TIME = () if IS_TINY else (1, 4, 8, 16)
+RUN = ("method=vae", "data=mnist", "trainer.max_epochs=20", "metric=[fid]", "sampler=[prior]", "features=[classifier]")
 
 
 class Noise(ImageData):
@@ -185,9 +190,9 @@ def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., A
     return call
 
 
-def step_times() -> str:
-    """The table of milliseconds a step."""
-    rows = []
+def step_times() -> tuple[str, float]:
+    """The table of milliseconds a step; seconds a step of Pythae's VAE."""
+    rows, of_pythaes_vae = [], math.nan
     for method, shape in [*((method, GREY) for method in METHODS), ("vae", COLOUR)]:
         settings = settings_of(method) + (["backbone=resnet"] if shape == COLOUR else [])
         data = Noise(shape, binarize="none" if method == "gan" else "dynamic")
@@ -206,13 +211,53 @@ def step_times() -> str:
         ours, memory, how = of_latentbench(data, *settings, f"cuda_graph={mode}")
         half, _, _ = of_latentbench(data, *settings, f"cuda_graph={mode}", "trainer.precision=bf16-mixed")
         theirs = of_pythae(method, images) if shape == GREY else math.nan
+        if method == "vae" and shape == GREY:
+            of_pythaes_vae = theirs
         name = method + (" backbone=resnet" if shape == COLOUR else "")
         times = [f"{1e3 * t:.3f}" for t in (bare, graphed, ordinary, ours, half, theirs)]
         rows.append([name, *times, f"{graphed / ours:.2f}", f"{theirs / ours:.1f}", f"{memory:.0f}", how])
         print(rows[-1], file=sys.stderr, flush=True)
     headers = ["", "bare loop", "bare graph", "cuda_graph=false", "cuda_graph=true", "and bf16-mixed", "Pythae"]
     headers += ["bare graph / ours", "Pythae / ours", "MiB", "graph"]
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True), of_pythaes_vae
+
+
+def runs_an_hour(data: str, pythae_step: float) -> str:
+    """The table of runs an hour, start of the workers included, for several at a time on the device."""
+    rows = []
+    for at_a_time in (1,) if IS_TINY else (1, 4, 8, 16, "auto"):
+        n_runs = 2 if IS_TINY else 2 * max(2, 16 if at_a_time == "auto" else at_a_time)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [
+                *(sys.executable, "-m", "latentbench", "-m", *RUN, f"data={data}", f"output_dir={folder}"),
+                *(f"seed=range({n_runs})", "logger=none", "launcher=auto", f"launcher.runs_per_device={at_a_time}"),
+                *(("trainer.max_epochs=1",) if IS_TINY else ()),
+            ]
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            hourly = 3600 * n_runs / (time.perf_counter() - start)
+            records = [json.loads(path.read_text()) for path in Path(folder).rglob("record.json")]
+        fit = statistics.median(record["seconds"]["fit"] for record in records)
+        rows.append([at_a_time, n_runs, f"{hourly:,.0f}", f"{fit:.1f}"])
+        print(rows[-1], file=sys.stderr, flush=True)
+    theirs = 3600 / (20 * 391 * pythae_step)
+    rows.append(["Pythae, training alone", "", f"{theirs:,.0f}", f"{20 * 391 * pythae_step:.1f}"])
+    headers = ["runs at a time", "runs", "runs an hour", "seconds of a training"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+
+
+def difference_from_cpu() -> float:
+    """The largest difference of a gradient of method=ae between the device and the processor, as a share of it."""
+    data = Noise(GREY, binarize="none")
+    model = build_model(compose_config(settings_of("ae")), data)
+    x = data.images("test")
+    gradients = []
+    for device in ("cpu", DEVICE):
+        model.to(device).zero_grad()
+        terms, _ = model.terms(x.to(device))
+        terms["loss"].backward()
+        gradients.append([weight.grad.cpu() for weight in model.parameters()])
+    return max(((a - b).norm() / a.norm()).item() for a, b in zip(*gradients, strict=True))
 
 
 def main() -> None:
@@ -223,7 +268,17 @@ def main() -> None:
     name = torch.cuda.get_device_name() if DEVICE == "cuda" else "no GPU: tiny sizes on the processor"
     print(f"# Training on a GPU: {name}, torch {torch.__version__}, latentbench {latentbench.__version__}\n")
     print(f"Milliseconds a step of {BATCH} images:\n")
-    print(step_times())
+    table, pythae_step = step_times()
+    print(table)
+    print(
+        f"\nGradients of method=ae on the device and on the processor differ by {difference_from_cpu():.1e} at most.\n"
+    )
+    has_mnist = not IS_TINY and "LATENTBENCH_DATA" in os.environ
+    print(f"Runs an hour of `latentbench -m {' '.join(RUN)}`, which measure one metric:\n")
+    print(runs_an_hour("mnist" if has_mnist else "digits", pythae_step))
+    seconds, n_sets = times(compose_config([f"data={'mnist' if has_mnist else 'digits'}"]), torch.device(DEVICE))
+    print(f"\nMeasuring one run, {n_sets} sets of images: {sum(seconds.values()):.1f} s\n")
+    print(tabulate([(name, f"{t:.2f}") for name, t in seconds.items()], headers=["metric", "s"], tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -29,5 +29,5 @@ class Adversarial(Regularizer):
 
     def critic_loss(self, latents: Latents) -> Tensor:
         codes = latents.z.detach()
-        draws = latents.p.sample(codes.shape[:1])
+        draws = latents.prior_samples().detach()
         return softplus(-self.critic(draws)).mean() + softplus(self.critic(codes)).mean()

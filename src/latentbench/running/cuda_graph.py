@@ -19,6 +19,9 @@ from latentbench.models.base import GenerativeModel
 WARM_UP = 3  # ordinary steps of each kind before it is recorded: the first makes what later ones keep
 # Operations whose result the processor waits for, or that copy numbers of the processor to the device.
 WAITING = {
+    "aten::_linalg_check_errors",
+    "aten::_linalg_eigh",
+    "aten::_linalg_svd",
     "aten::_local_scalar_dense",
     "aten::_unique2",
     "aten::equal",
@@ -26,6 +29,7 @@ WAITING = {
     "aten::masked_select",
     "aten::multinomial",
     "aten::nonzero",
+    "aten::normal",  # checks the scales; `normal_` and `randn` do not
 }
 
 REHEARSE = "rehearse"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -38,6 +39,8 @@ def fit(
     Raises: UserError if the trainer's settings cannot be used.
     """
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
+    # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
