@@ -190,6 +190,17 @@ def test_the_standard_error_of_a_log_likelihood_is_its_scatter_over_seeds(vae: S
     assert torch.equal(vae.log_likelihood(GREY, samples=100).value, found[0].value)
 
 
+def test_heavy_tails_tell_where_a_log_likelihood_scatters_more_than_its_standard_error(tmp_path: Path) -> None:
+    run = latentbench.load(run_tiny(tmp_path, *METRICS, "likelihood=continuous_bernoulli"))
+    found = [run.log_likelihood(GREY, samples=100, seed=seed) for seed in range(40)]
+    scatter = torch.stack([each.value for each in found]).var(0)
+    stated = torch.stack([each.standard_error for each in found]).square().mean(0)
+    is_heavy = torch.stack([each.pareto_shape for each in found]).mean(0) > 0.5
+    assert 5 < is_heavy.sum() < 35
+    assert 0.85 < (scatter[~is_heavy].mean() / stated[~is_heavy].mean()).sqrt() < 1.18
+    assert (scatter[is_heavy].mean() / stated[is_heavy].mean()).sqrt() > 1.18
+
+
 def test_a_run_of_binary_pixels_wants_pixels_of_0_or_1(tmp_path: Path) -> None:
     run = latentbench.load(run_tiny(tmp_path, *METRICS, "data.binarize=threshold", "likelihood=bernoulli"))
     assert run.log_likelihood(run.data.images("test")[:3], samples=5).value.isfinite().all()

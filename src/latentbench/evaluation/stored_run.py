@@ -28,10 +28,11 @@ LIKELIHOOD_BATCH = 20  # images
 
 
 class LogLikelihood(NamedTuple):
-    """Estimates of log p(x), nats, float64, (N,), and their Monte Carlo standard errors."""
+    """Estimates of log p(x), nats, and what is known of their Monte Carlo error; float64, (N,) each."""
 
     value: Tensor
     standard_error: Tensor
+    pareto_shape: Tensor  # of the largest importance weights; above 1/2 their variance is infinite
 
 
 class StoredRun:
@@ -146,8 +147,11 @@ class StoredRun:
     def log_likelihood(self, images: Any, *, samples: int = 1000, seed: int = 0) -> LogLikelihood:
         """log p(x) of each image, nats: importance sampling with draws of q(z|x), a lower bound in expectation.
 
-        Its standard error is sqrt(1/ess - 1/samples), ess the effective number of draws (delta method).
-        Source: Burda et al. 2016, equation 8; Kong 1992 (ess).
+        Its standard error is sqrt(1/ess - 1/samples), ess the effective number of draws (delta method). It is that of
+        the draws at hand, and too small for images whose weights have a heavy tail, since the largest weights are
+        seldom drawn: somewhat if `pareto_shape` is above 0.5, by an unknown amount if it is above 0.7, where the
+        estimate is unreliable, too. The shape is NaN for few draws.
+        Source: Burda et al. 2016, equation 8; Kong 1992 (ess); Vehtari et al. 2024 (Pareto shape).
         """
         check_whole_number("samples", samples, minimum=1)
         self._require("log_likelihood")
@@ -160,6 +164,7 @@ class StoredRun:
         return LogLikelihood(
             value=torch.cat([each.log_likelihood for each in weights]),
             standard_error=(1 / effective - 1 / samples).clamp(min=0).sqrt(),
+            pareto_shape=torch.cat([each.shape for each in weights]),
         )
 
     @torch.no_grad()
