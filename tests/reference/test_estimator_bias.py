@@ -14,15 +14,24 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.contracts.options import data_set, few_digits, inputs, part_of
 from latentbench.metrics import known_factors
 from latentbench.metrics.active_units import active_units
-from latentbench.metrics.frechet_distance import frechet_distance, influence, make_reference, moments
+from latentbench.metrics.frechet_distance import (
+    frechet_distance,
+    influence,
+    make_reference,
+    moments,
+    pivoted_root,
+)
 from latentbench.metrics.frechet_distance_infinity import frechet_distance_infinity
 from latentbench.metrics.kernel_distance import kernel_distance
 from latentbench.metrics.measurements import Estimate
 from latentbench.metrics.nearest_neighbour_ratio import nearest, ratio_of_distances
+from latentbench.metrics.parzen import ParzenWindow
+from latentbench.metrics.precision_recall_density_coverage import neighbourhood_estimates, squared_radii
 from latentbench.metrics.prior_discrepancy import PriorDiscrepancy
+from latentbench.reporting import notes
 
 DRAWS = 3
 VALUES = (3, 4, 5)
@@ -108,6 +117,59 @@ def test_fid_is_too_high_by_no_more_than_its_floor_for_sets_as_varied_as_real_on
     assert_unbiased(plain, truth, stated=stated)
     assert_unbiased(infinite, truth, stated=stated)
     assert bias_and_error(plain, truth)[0] > -bias_and_error(plain, truth)[1], "never too low"
+
+
+@pytest.mark.parametrize("n", [360, 1000, 10_000])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0, 0.0])
+def test_fid_of_features_like_the_digits_is_too_high_by_no_more_than_two_floors(scale: float, n: int) -> None:
+    data = data_set("digits")
+    features = part_of("features", "classifier", data_name="digits", shape=data.shape)
+    _, covariance = moments(features(data.expected_images("test")))
+    root = pivoted_root(covariance).T
+    truth = (scale - 1) ** 2 * covariance.trace().item()
+    made, floors = [], []
+    for _ in range(DRAWS):
+        real, other, generated = (torch.randn(n, len(root), dtype=torch.float64) @ root for _ in range(3))
+        parts = influence(scale * generated, make_reference(real))
+        error = torch.hypot(parts[0].norm() / n, parts[1].norm() / n)
+        made.append(Estimate(frechet_distance(*moments(real), *moments(scale * generated)), error))
+        floors.append(frechet_distance(*moments(real), *moments(other)).item())
+    assert_unbiased(made, truth, stated=notes.BIAS_IN_FLOORS * sum(floors) / DRAWS)
+
+
+@pytest.mark.parametrize("size", [2, 64])
+@pytest.mark.parametrize("n", [20, 360])
+def test_density_and_coverage_of_draws_of_one_distribution_are_unbiased(n: int, size: int) -> None:
+    k = 5
+    made = []
+    for _ in range(DRAWS):
+        real, generated = torch.randn(2, n, size)
+        made.append(neighbourhood_estimates(real, squared_radii(real, k), generated, k))
+    assert_unbiased([one["density"] for one in made], 1.0)
+    # Naeem et al. 2020: the k nearest of the 2 n - 1 other images are not all real.
+    all_real = math.prod((n - i) / (2 * n - i) for i in range(1, k + 1))
+    assert_unbiased([one["coverage"] for one in made], 1 - all_real)
+
+
+def test_parzen_of_a_perfect_model_is_too_low_the_more_so_the_fewer_samples_and_the_more_dimensions() -> None:
+    scale, biases = 0.3, []
+    metric: ParzenWindow = part_of("metric", "parzen")
+    for size, n in ((1, 1500), (16, 1500), (64, 1500), (64, 100)):
+        made, smoothed = [], []
+        for _ in range(DRAWS):
+            metric.reset()
+            metric.test, metric.validation = scale * torch.randn(2, 300, size)
+            metric.update(scale * torch.randn(n, size))
+            found = metric.compute()
+            made.append(found["parzen"])
+            # In expectation over samples the window is the density of the images with noise of the bandwidth.
+            variance = scale**2 + found["parzen_bandwidth"].value.item() ** 2
+            smoothed.append(-size / 2 * (math.log(2 * math.pi * variance) + scale**2 / variance))
+        bias, error = bias_and_error(made, sum(smoothed) / DRAWS)
+        assert bias < 3 * error, "its logarithm is lower in expectation"
+        assert (bias > -3 * error) == (size == 1), "by little where samples are dense"
+        biases.append(bias_and_error(made, -size / 2 * math.log(2 * math.pi * math.e * scale**2))[0])
+    assert biases == sorted(biases, reverse=True)
 
 
 @pytest.mark.parametrize("n", [30, 360])

@@ -438,6 +438,23 @@ def test_a_caveat_of_a_column_is_noted_with_its_rows() -> None:
     assert re.fullmatch(r"caveat: nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
 
 
+@pytest.mark.parametrize(
+    ("fid", "error", "is_told"), [(79.0, 50.0, True), (81.0, 50.0, False), (81.0, 7.0, True), (1e3, 8.5, False)]
+)
+def test_a_bias_of_few_images_is_noted_where_it_is_a_tenth_of_a_number_or_beyond_its_error(
+    fid: float, error: float, is_told: bool
+) -> None:
+    metrics = {"fid/prior": fid, "fid/gmm": 1e4, "fid/real": 4.0, "fid/prior@random": 100.0, "fid/real@random": 1.0}
+    errors = {"fid/prior": error, "fid/gmm": 1e3, "fid/prior@random": 10.0}
+    columns = ["fid/prior", "fid/gmm", "fid/real", "fid/prior@random", "fid/real@random"]
+    found = summarize([a_record(metrics=metrics, standard_errors=errors)], rows=["method"], columns=columns).notes
+    told = (
+        "caveat: fid/prior, fid/gmm: too high, as images are few, by up to about 8 (twice fid/real): more than a tenth of "
+        "numbers below 80, and no standard error contains it"
+    )
+    assert [note for note in found if note.startswith("caveat")] == [told] * is_told
+
+
 def test_a_study_without_a_finished_run_has_a_table() -> None:
     summary = summarize([a_record(metrics={}, status="failed", reason="x")], rows=["method"], columns=["fid/prior"])
     assert markdown_row(summary, "vae") == ["vae", "0 of 1", "failed"]

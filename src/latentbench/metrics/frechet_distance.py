@@ -112,10 +112,10 @@ class FrechetDistance(FeatureMetric):
     """`fid/<set>`: Frechet distance between the features of a set and those of as many test images.
 
     `fid/real` is the floor: the distance between real validation images and the same test images, at the same number of
-    images, which a perfect model would reach. It is measured on a single pair of sets, and depends on the split: over
-    other splits of the digits into sets of the same size, its mean is 5.2 and its standard deviation 0.9. The distance
-    is biased upwards for few images (Chong & Forsyth 2020): compare only values for equal numbers of images. The
-    standard error does not contain the bias.
+    images. It is measured on a single pair of sets, and depends on the split. The distance is biased upwards for few
+    images (Chong & Forsyth 2020), by about as much as real images score if they are independent draws, and by twice as
+    much as those score whose splits have the same share of every class: compare only values for equal numbers of
+    images. The standard error does not contain the bias.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"fid": Quantity("", higher_is_better=False)}

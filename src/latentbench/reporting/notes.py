@@ -16,6 +16,8 @@ from latentbench.reporting.summary import Row, Summary
 
 ACTIVE_UNITS = "active_units/test"
 MAKERS = ("model", "generator")  # the players that make the images
+# Splits with the same share of every class are closer than independent draws of as many images (docs/metrics.md).
+BIAS_IN_FLOORS = 2
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
@@ -39,6 +41,30 @@ def features_and_counts(records: Sequence[Record]) -> list[str]:
             "@validation: compared with as many validation images, without any test image; there the floor is training "
             "images"
         )
+    return notes
+
+
+def few_images(summary: Summary) -> list[str]:
+    """A line per floor of Fréchet distances whose bias may be more than a tenth of a number, or than its error."""
+    columns: dict[str, list[str]] = {}
+    for column in summary.columns:
+        if column.key.startswith("fid/") and column.key != floor_key(column.key):
+            columns.setdefault(floor_key(column.key), []).append(column.key)
+    runs = [run for row in summary.rows for run in row.finished]
+    notes = []
+    for floor, keys in columns.items():
+        bias = BIAS_IN_FLOORS * max((run.metrics.get(floor, 0.0) for run in runs), default=0.0)
+        least = [
+            min(run.metrics[key] / 10, run.standard_errors.get(key, math.inf))
+            for run in runs
+            for key in keys
+            if key in run.metrics
+        ]
+        if least and bias > min(least):
+            notes.append(
+                f"caveat: {', '.join(keys)}: too high, as images are few, by up to about {bias:.2g} (twice {floor}): more "
+                f"than a tenth of numbers below {10 * bias:.2g}, and no standard error contains it"
+            )
     return notes
 
 
