@@ -449,8 +449,8 @@ def test_a_bias_of_few_images_is_noted_where_it_is_a_tenth_of_a_number_or_beyond
     columns = ["fid/prior", "fid/gmm", "fid/real", "fid/prior@random", "fid/real@random"]
     found = summarize([a_record(metrics=metrics, standard_errors=errors)], rows=["method"], columns=columns).notes
     told = (
-        "caveat: fid/prior, fid/gmm: too high, as images are few, by up to about 8 (twice fid/real): more than a tenth of "
-        "numbers below 80, and no standard error contains it"
+        "caveat: fid/prior, fid/gmm: too high, as images are few, by up to about 8 (twice fid/real): more than a "
+        "tenth of numbers below 80, and no standard error contains it"
     )
     assert [note for note in found if note.startswith("caveat")] == [told] * is_told
 

@@ -23,8 +23,8 @@ def frechet_distance_infinity(reference: Reference, features: Tensor, sizes: Seq
     Shape: features (N, F); sizes: 3 or more, each 2 to N. Subsets are drawn without replacement; they do not depend on
     the order of the features. The intercept may be below 0 if the distance is close to 0.
     Source: Chong & Forsyth 2020, for the line. Where we differ: the error is our own, to first order. An error
-    computed from the residuals of the fit would be about half of the true standard deviation between sets, since all
-    subsets of a set share most of its deviation from other sets.
+    computed from the residuals of the fit would be too small, since all subsets of a set share most of its deviation
+    from other sets.
     """
     x = features.double()[canonical_order(features)] - reference.mean
     y = x @ reference.root

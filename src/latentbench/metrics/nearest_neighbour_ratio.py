@@ -79,9 +79,9 @@ class NearestNeighbourRatio(ImageMetric):
     `memorization/real`: validation images compared with the same two sets.
 
     M is the number of test images, or that of training images if it is smaller. Copies of the other training images are
-    not detected: if M is a fifth of them (MNIST), a model that only copies scores 0.8. A shifted copy counts as another
-    image. If the samples are very similar to each other, the same few images are nearest to all of them, and the ratio
-    scatters around 1 more widely than that of real images.
+    not detected: if M is a fifth of them (MNIST), a model that only copies scores about 4/5. A shifted copy counts as
+    another image. If the samples are very similar to each other, the same few images are nearest to all of them, and
+    the ratio scatters around 1 more widely than that of real images.
 
     samples: number of images of a set to compare; the choice does not depend on their order
     Raises: UserError if `samples` is less than 1.

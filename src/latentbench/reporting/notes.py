@@ -62,8 +62,8 @@ def few_images(summary: Summary) -> list[str]:
         ]
         if least and bias > min(least):
             notes.append(
-                f"caveat: {', '.join(keys)}: too high, as images are few, by up to about {bias:.2g} (twice {floor}): more "
-                f"than a tenth of numbers below {10 * bias:.2g}, and no standard error contains it"
+                f"caveat: {', '.join(keys)}: too high, as images are few, by up to about {bias:.2g} (twice {floor}): "
+                f"more than a tenth of numbers below {10 * bias:.2g}, and no standard error contains it"
             )
     return notes
 
