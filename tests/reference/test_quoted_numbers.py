@@ -21,6 +21,7 @@ from latentbench.metrics.frechet_distance import frechet_distance, make_referenc
 from latentbench.metrics.frechet_distance_infinity import frechet_distance_infinity
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.sharpness import laplacian_variance
+from latentbench.reporting.notes import BIAS_IN_FLOORS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
@@ -89,6 +90,7 @@ def test_the_floor_of_other_splits() -> None:
         statistic.item() for floors in (stratified, random) for statistic in torch.std_mean(torch.stack(floors))[::-1]
     ]
     assert found == pytest.approx(numbers, rel=0.25)
+    assert found[2] / found[0] == pytest.approx(BIAS_IN_FLOORS, rel=0.2), "as tables say of the bias"
 
 
 def test_centroids_and_real_images_of_a_parzen_window() -> None:

@@ -16,7 +16,7 @@ from latentbench.reporting.summary import Row, Summary
 
 ACTIVE_UNITS = "active_units/test"
 MAKERS = ("model", "generator")  # the players that make the images
-# Splits with the same share of every class are closer than independent draws of as many images (docs/metrics.md).
+# The floor of splits with the same share of every class is about half of that of independent draws (docs/metrics.md).
 BIAS_IN_FLOORS = 2
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
