@@ -270,9 +270,8 @@ def main() -> None:
     print(f"Milliseconds a step of {BATCH} images:\n")
     table, pythae_step = step_times()
     print(table)
-    print(
-        f"\nGradients of method=ae on the device and on the processor differ by {difference_from_cpu():.1e} at most.\n"
-    )
+    difference = difference_from_cpu()
+    print(f"\nGradients of method=ae on the device differ from the processor's by {difference:.1e} at most.\n")
     has_mnist = not IS_TINY and "LATENTBENCH_DATA" in os.environ
     print(f"Runs an hour of `latentbench -m {' '.join(RUN)}`, which measure one metric:\n")
     print(runs_an_hour("mnist" if has_mnist else "digits", pythae_step))
