@@ -17,18 +17,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from bare import LATENT_SIZE, Step, bare_step, batches_of, vae
+from machine import header
 from omegaconf import OmegaConf
+from pythae_step import pythae_seconds
 from tabulate import tabulate
 from torch import Tensor, nn
 
-import latentbench
 from evaluation import times
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData, Splits
@@ -127,69 +126,6 @@ def resnet_step(settings: list[str], data: ImageData) -> Step:
     return vae(nn.Sequential(backbone.encoder, head), backbone.decoder)
 
 
-def of_pythae(method: str, images: Tensor) -> float:
-    """Seconds a step of Pythae's trainer, of the fastest epoch; NaN if it has no such model or is not installed."""
-    try:
-        import pythae.models as models
-        from pythae.models.base.base_utils import ModelOutput
-        from pythae.models.nn import BaseDecoder, BaseEncoder
-        from pythae.pipelines import TrainingPipeline
-        from pythae.trainers import AdversarialTrainerConfig, BaseTrainer, BaseTrainerConfig
-    except ImportError:
-        return math.nan
-    names = {"vae": "VAE", "wae_mmd": "WAE_MMD", "aae": "Adversarial_AE", "vampprior_vae": "VAMP"}
-    if method not in names:
-        return math.nan
-    from bare import HIDDEN, layers
-
-    pixels = math.prod(GREY)
-
-    class Encoder(BaseEncoder):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.hidden = nn.Sequential(nn.Flatten(), layers(pixels, *HIDDEN), nn.ReLU())
-            self.mean, self.log_scale = nn.Linear(HIDDEN[-1], LATENT_SIZE), nn.Linear(HIDDEN[-1], LATENT_SIZE)
-
-        def forward(self, x: Tensor) -> Any:
-            hidden = self.hidden(x)
-            return ModelOutput(embedding=self.mean(hidden), log_covariance=self.log_scale(hidden))
-
-    class Decoder(BaseDecoder):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.Sequential(layers(LATENT_SIZE, *reversed(HIDDEN), pixels), nn.Sigmoid())
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=self.layers(z).view(-1, *GREY))
-
-    config = getattr(models, f"{names[method]}{'_Config' if '_' in names[method] else 'Config'}")
-    takes_bce = {} if method == "wae_mmd" else {"reconstruction_loss": "bce"}
-    model = getattr(models, names[method])(
-        config(input_dim=GREY, latent_dim=LATENT_SIZE, **takes_bce), encoder=Encoder(), decoder=Decoder()
-    )
-    seconds: list[float] = []
-    for trainer in {BaseTrainer, *BaseTrainer.__subclasses__()}:
-        if "train_step" in vars(trainer):
-            trainer.train_step = timed(trainer.train_step, seconds)
-    settings = AdversarialTrainerConfig if method == "aae" else BaseTrainerConfig
-    with tempfile.TemporaryDirectory() as folder:
-        training = settings(output_dir=folder, num_epochs=2, per_device_train_batch_size=BATCH, no_cuda=DEVICE == "cpu")
-        TrainingPipeline(model=model, training_config=training)(train_data=images.float() / 255)
-    return min(seconds) / -(-len(images) // BATCH)
-
-
-def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        wait()
-        start = time.perf_counter()
-        result = function(*args, **kwargs)
-        wait()
-        seconds.append(time.perf_counter() - start)
-        return result
-
-    return call
-
-
 def step_times() -> tuple[str, float]:
     """The table of milliseconds a step; seconds a step of Pythae's VAE."""
     rows, of_pythaes_vae = [], math.nan
@@ -210,7 +146,9 @@ def step_times() -> tuple[str, float]:
         mode = "true" if DEVICE == "cuda" else "rehearse"
         ours, memory, how = of_latentbench(data, *settings, f"cuda_graph={mode}")
         half, _, _ = of_latentbench(data, *settings, f"cuda_graph={mode}", "trainer.precision=bf16-mixed")
-        theirs = of_pythae(method, images) if shape == GREY else math.nan
+        theirs = math.nan
+        if shape == GREY:
+            theirs = pythae_seconds(method, images.float() / 255, batch_size=BATCH, epochs=2, device=DEVICE)
         if method == "vae" and shape == GREY:
             of_pythaes_vae = theirs
         name = method + (" backbone=resnet" if shape == COLOUR else "")
@@ -265,8 +203,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
-    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "no GPU: tiny sizes on the processor"
-    print(f"# Training on a GPU: {name}, torch {torch.__version__}, latentbench {latentbench.__version__}\n")
+    print(header("Training and measuring on a GPU" + (": there is none, so tiny sizes on the processor" * IS_TINY)))
     print(f"Milliseconds a step of {BATCH} images:\n")
     table, pythae_step = step_times()
     print(table)

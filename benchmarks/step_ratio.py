@@ -1,39 +1,43 @@
-"""The step of a training beside a bare torch loop of the same network, loss, optimizer and batches, in turns.
+"""The step of a training beside a bare torch loop of the same network, loss, optimizer and batches, and beside Pythae.
 
-    python benchmarks/step_ratio.py digits mnist
+    python benchmarks/step_ratio.py > benchmarks/step_ratio.md
 
-Prints the milliseconds of a step of each, the smallest of the rounds, and the median of their ratio: 1 is no overhead.
-The start and the end of the trainer count for latentbench. MNIST needs LATENTBENCH_DATA.
+All take turns, on one thread. Times are the smallest of the rounds, ratios the medians of the rounds. The start and the
+end of the trainer count for latentbench, not for Pythae. Networks: 256-256, 8 latents; Bernoulli likelihood. Pythae's
+columns are empty where it is not installed (benchmarks/pythae_step.py). MNIST needs LATENTBENCH_DATA.
 """
 
 import logging
+import math
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from bare import bare_step, batches_of
+from machine import header
 from omegaconf import OmegaConf
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from pythae_step import pythae_seconds
+from tabulate import tabulate
+from tqdm import tqdm
 
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.evaluation.build import build, build_model
 from latentbench.running.train import fit
 
-ROUNDS = 9
+ROUNDS = {"digits": 7, "mnist": 3}
 STEPS = {"digits": 700, "mnist": 391}
-HIDDEN, LATENT_SIZE = (256, 256), 8  # of the defaults
+METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")
 
 
-def of_latentbench(data_name: str) -> tuple[Callable[[], float], ImageData, int]:
-    """A training of `vae` without validation, which returns seconds; its data, and its steps."""
-    config = compose_config([f"data={data_name}", "likelihood=bernoulli", "data.binarize=dynamic", "logger=none"])
+def of_latentbench(method: str, data_name: str) -> tuple[Callable[[], float], ImageData, int]:
+    """A training without validation, which returns seconds a step; its data, and its epochs."""
+    settings = [] if method == "gan" else ["likelihood=bernoulli", "data.binarize=dynamic"]
+    config = compose_config([f"method={method}", f"data={data_name}", "logger=none", *settings])
     OmegaConf.set_struct(config, False)
     data: ImageData = build(config.data, seed=0)
     per_epoch = -(-data.size("train") // data.batch_size)
@@ -45,57 +49,51 @@ def of_latentbench(data_name: str) -> tuple[Callable[[], float], ImageData, int]
         with TemporaryDirectory() as folder:
             start = time.perf_counter()
             fit(config, model, data, Path(folder))
-            return time.perf_counter() - start
+            return (time.perf_counter() - start) / (epochs * per_epoch)
 
-    return train, data, epochs * per_epoch
-
-
-def layers(sizes: list[int]) -> list[nn.Module]:
-    return [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return train, data, epochs
 
 
-def of_a_bare_loop(data: ImageData, steps: int) -> Callable[[], float]:
-    """The same training written out, which returns seconds."""
+def of_a_bare_loop(method: str, data: ImageData, epochs: int) -> float:
+    """Seconds a step of the same training, written out."""
     images, size = data.splits.images["train"], data.batch_size
-    pixels = images[0].numel()
-
-    def train() -> float:
-        encoder = nn.Sequential(nn.Flatten(), *layers([pixels, *HIDDEN]), nn.Linear(HIDDEN[-1], 2 * LATENT_SIZE))
-        decoder = nn.Sequential(*layers([LATENT_SIZE, *reversed(HIDDEN)]), nn.Linear(HIDDEN[0], pixels))
-        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3, fused=True)
-        start = time.perf_counter()
+    step = bare_step(method, data.shape)
+    start = time.perf_counter()
+    for _ in range(epochs):
         order = torch.randperm(len(images))
-        for step in range(steps):
-            batch = step % -(-len(images) // size)
-            if batch == 0:
-                order = torch.randperm(len(images))
-            x = torch.bernoulli(images[order[batch * size : (batch + 1) * size]].float().div_(255))
-            mean, raw = encoder(x).chunk(2, 1)
-            scale = softplus(raw)
-            z = mean + scale * torch.randn_like(scale)
-            distortion = binary_cross_entropy_with_logits(decoder(z), x.flatten(1), reduction="sum")
-            rate = (0.5 * (mean * mean + scale * scale - 1) - scale.log()).sum()
-            optimizer.zero_grad(set_to_none=True)
-            ((distortion + rate) / len(x)).backward()
-            optimizer.step()
-        return time.perf_counter() - start
+        for first in range(0, len(images), size):
+            step(batches_of(images, order[first : first + size], binarize=data.is_binary))
+    return (time.perf_counter() - start) / (epochs * -(-len(images) // size))
 
-    return train
+
+def row_of(method: str, data_name: str) -> list[str]:
+    """Milliseconds a step, and ratios to latentbench's."""
+    ours, data, epochs = of_latentbench(method, data_name)
+    grey = data.expected_images("train")
+
+    def theirs() -> float:
+        return pythae_seconds(method, grey, batch_size=data.batch_size, epochs=epochs, device="cpu")
+
+    ours(), of_a_bare_loop(method, data, 1)
+    rounds = [(ours(), of_a_bare_loop(method, data, epochs), theirs()) for _ in range(ROUNDS[data_name])]
+    times = [f"{min(column) * 1e3:.2f}" for column in zip(*rounds, strict=True)]
+    of_bare = statistics.median(bare / our for our, bare, _ in rounds)
+    of_theirs = statistics.median(other / our for our, _, other in rounds)
+    cells = [method, *times, f"{of_bare:.2f}", f"{of_theirs:.2f}"]
+    return ["" if cell == str(math.nan) else cell for cell in cells]
 
 
 def main() -> None:
-    """Print a line per data set."""
+    """Print the table as Markdown."""
     warnings.filterwarnings("ignore")
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.disable(logging.CRITICAL)
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or ["digits"]:
-        ours, data, steps = of_latentbench(name)
-        bare = of_a_bare_loop(data, steps)
-        ours(), bare()
-        pairs = [(ours(), bare()) for _ in range(ROUNDS)]
-        best_ours, best_bare = (min(column) / steps * 1e3 for column in zip(*pairs, strict=True))
-        ratio = statistics.median(other / one for one, other in pairs)
-        print(f"{name}: latentbench {best_ours:.2f} ms a step, a bare loop {best_bare:.2f} ms; ratio {ratio:.2f}")
+    print(header("A step of a training beside a bare loop and beside Pythae 0.1.2, one thread"))
+    headers = ["", "latentbench, ms", "bare loop, ms", "Pythae, ms", "bare loop / latentbench", "Pythae / latentbench"]
+    for name in ("digits", "mnist"):
+        rows = [row_of(method, name) for method in tqdm(METHODS, desc=name, disable=None)]
+        print(f"\n{name}\n")
+        print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":
