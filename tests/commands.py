@@ -199,7 +199,7 @@ def _command(arguments: tuple[str, ...], screen: str, environment: dict[str, str
         os.dup2(written.fileno(), 2)
     sys.argv = ["latentbench", *arguments]
     # The workers of launcher=local are forked from the server of the tests.
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]
     with composing_quickly():
         app.main()
 

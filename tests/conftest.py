@@ -17,6 +17,8 @@ from wandb_server import WandbServer
 
 __all__ = ["nothing_in_the_users_cache", "same_random_numbers"]
 
+# Sweeps of tests are short, and several tests run at a time: launcher=auto, the default, runs them in one process.
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"
 # What a shell starts in the background ignores Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -314,9 +314,9 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_one_that_was_
             wait_until(functools.partial(has_begun, sweep, tmp_path))
             time.sleep(moments.uniform(0, 1))
             sweep.kill()
-    with start_sweep(tmp_path) as last:
+    with start_sweep(tmp_path, "launcher=local", "launcher.n_jobs=2") as last:
         assert last.wait() == 0, last.err
-    assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep
+    assert metrics_of_runs(tmp_path) == metrics_of_a_whole_sweep, "which one process has worked through"
 
 
 def test_a_killed_worker_loses_only_its_run(tmp_path: Path) -> None:

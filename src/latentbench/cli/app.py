@@ -1,7 +1,9 @@
 """The command `latentbench`: composes runs and hands them to a launcher."""
 
+import itertools
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import hydra
@@ -11,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from latentbench import __version__
 from latentbench.cli.command import output_may_be_cut
-from latentbench.cli.jobs import compose_jobs
-from latentbench.cli.launch import launch
+from latentbench.cli.jobs import composed_jobs
+from latentbench.cli.launch import launch, launcher_of
 from latentbench.configuration.catalogue import CONF_DIR, check_names
 from latentbench.configuration.compose import search_path
 from latentbench.configuration.folders import take_folders
@@ -45,7 +47,7 @@ def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, which are reported below
             _run_hydra_flag()
             return
-        jobs = compose_jobs(arguments)
+        jobs = _compose(arguments)
         _exit_if_invalid(jobs)
         sys.exit(launch(jobs))
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -55,6 +57,15 @@ def main() -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
 def _run_hydra_flag(config: DictConfig) -> None:
     """Empty: Hydra handles the flag and exits before it calls this."""
+
+
+def _compose(arguments: Sequence[str]) -> list[Job]:
+    """The runs of the command line. As soon as a second one shows that it is a sweep, its launcher may prepare."""
+    composing = composed_jobs(arguments)
+    jobs = list(itertools.islice(composing, 2))
+    if len(jobs) == 2:
+        launcher_of(jobs[0]).prepare(jobs[0])
+    return [*jobs, *composing]
 
 
 def _exit_if_invalid(jobs: list[Job]) -> None:

@@ -17,7 +17,7 @@ HELP = """latentbench-evaluate: measures runs that are trained already; nothing 
 Usage:
   latentbench-evaluate outputs/quick/vae-digits-d8-b1-s0-1a2b3c4d metric=[ais]    one run, or several folders
   latentbench-evaluate sweep=quick metric=[ais,mig] sampler=[prior,flow]          the runs of sweeps/quick.yaml
-  latentbench-evaluate study=mine features=[inception] launcher=local             every run below outputs/mine
+  latentbench-evaluate study=mine features=[inception]                            every run below outputs/mine
   latentbench-evaluate sweep=quick metric.nll.samples=5000                        the same metrics, other settings
   latentbench-evaluate sweep=quick measure_against=validation                     fid/prior@validation, nll/validation
   latentbench-evaluate sweep=quick metric=[fid] force=true                        measure again

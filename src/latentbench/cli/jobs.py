@@ -1,6 +1,6 @@
 """Composes the runs of a command line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -17,6 +17,11 @@ MULTIRUN_FLAGS = ("-m", "--multirun")
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[Job]:
+    """As `composed_jobs`, all at once."""
+    return list(composed_jobs(arguments))
+
+
+def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
     """The composed runs of a command line: one, or with -m (or a study's own grid) every combination of values.
 
     Raises: UserError if the grid is empty, and what Hydra raises for a config that cannot be composed.
@@ -32,7 +37,8 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             if not is_multirun and config.hydra.mode != RunMode.MULTIRUN:
                 if len(single_values) < len(overrides):
                     config = compose_started(overrides)  # Hydra refuses several values and says how to give them
-                return [_to_job(config, is_alone=True)]
+                yield _to_job(config, is_alone=True)
+                return
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
                 raise UserError(f"sweep={study} has an empty grid: list the values to vary under hydra.sweeper.params")
@@ -42,7 +48,8 @@ def compose_jobs(arguments: Sequence[str]) -> list[Job]:
             (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
-            return [_to_job(compose_started(combination), is_alone=False) for combination in combinations]
+            for combination in combinations:
+                yield _to_job(compose_started(combination), is_alone=False)
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 

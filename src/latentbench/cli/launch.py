@@ -1,8 +1,16 @@
 """Hands runs to their launcher and sums up the outcomes."""
 
 import sys
+from typing import Any
 
+from latentbench.configuration.targets import build
 from latentbench.running.job import Job
+from latentbench.running.logging_setup import set_up_logging
+
+
+def launcher_of(job: Job) -> Any:
+    """The `Launcher` of a job's config. Raises: UserError if its settings are invalid."""
+    return build(job.config.launcher)
 
 
 def launch(jobs: list[Job]) -> int:
@@ -11,13 +19,9 @@ def launch(jobs: list[Job]) -> int:
     Exit code: 0: no run failed; 1: a run or a metric failed, or a run was killed; 2: a run is invalid; 130: Ctrl-C.
     Raises: UserError if the launcher cannot be used.
     """
-    # Not at the top: it imports torch, which --help and errors do not need.
-    from latentbench.evaluation.build import build
-    from latentbench.running.logging_setup import set_up_logging
-
     set_up_logging()
     try:
-        outcomes = build(jobs[0].config.launcher).launch(jobs)
+        outcomes = launcher_of(jobs[0]).launch(jobs)
     except KeyboardInterrupt:
         print("latentbench: interrupted; the same command resumes the runs", file=sys.stderr)
         return 130

@@ -17,7 +17,7 @@ HELP = """latentbench-verify: runs a published study again and says, row by row,
 Usage:
   latentbench-verify results/quick/digits                    every run of the study
   latentbench-verify results/quick/digits method=vae,gan     only the runs with these settings
-  latentbench-verify results/quick/digits seed=0 launcher=local
+  latentbench-verify results/quick/digits seed=0
 
 Reads  <folder>/records.jsonl. Runs into <output_dir>/<study>/, by default outputs/verify/<study>/; what has run there
        is not run again.

@@ -1,21 +1,18 @@
 """Builds the parts of a run from its config."""
 
-import functools
 import math
 import os
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from threadpoolctl import threadpool_limits
 
+from latentbench.configuration import targets
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
-from latentbench.configuration.targets import locate
 from latentbench.configuration.weight import work_out
 from latentbench.data.base import ImageData, Split
 from latentbench.errors import Refused, UserError
@@ -34,35 +31,11 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     arguments: arguments of its constructor that are not in the config
     Raises: UserError if the class cannot be imported, or its constructor rejects a value.
     """
-    return _build(OmegaConf.to_container(node, resolve=True), arguments)
-
-
-def _build(node: Any, arguments: dict[str, Any]) -> Any:
-    """The object that a container with `_target_` describes; of any other container the same, its entries built."""
-    if isinstance(node, list):
-        return [_build(entry, {}) for entry in node]
-    if not isinstance(node, dict):
-        return node
-    settings = {key: _build(entry, {}) for key, entry in node.items() if key != "_target_"}
-    if "_target_" not in node:
-        return settings
-    target = node["_target_"]
-    _check_target(target)
-    kind = locate(target)  # anew each time: its module may have been loaded again
     try:
-        return kind(**(settings | arguments))
-    except (TypeError, ValueError, AssertionError, MisconfigurationException) as error:
-        raise UserError(f"{target.rpartition('.')[2]} cannot be built with {settings}: {error}") from error
-
-
-@functools.cache
-def _check_target(target: str) -> None:
-    """Raises: UserError if it cannot be imported, or Hydra does not allow it. It takes milliseconds: once is enough."""
-    locate(target)
-    try:
-        instantiate({"_target_": target}, _partial_=True)
-    except InstantiationException as error:
-        raise UserError(f"{target}: {' '.join(str(error.__cause__ or error).split())}") from error
+        return targets.build(node, **arguments)
+    except MisconfigurationException as error:  # of Lightning's trainer
+        settings = {key: value for key, value in node.items() if key != "_target_"}
+        raise UserError(f"{node._target_.rpartition('.')[2]} cannot be built with {settings}: {error}") from error
 
 
 def build_data(config: DictConfig) -> ImageData:

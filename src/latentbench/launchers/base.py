@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 class Launcher(ABC):
     """Executes runs. A run that fails, or whose process dies, does not stop the others."""
 
+    def prepare(self, job: Job) -> None:  # noqa: B027 - most launchers have nothing to prepare
+        """Start what takes time while the runs of a sweep are composed, of which this is the first."""
+
     @abstractmethod
     def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
         """Run all jobs and count their outcomes."""
