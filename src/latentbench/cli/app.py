@@ -1,6 +1,5 @@
 """The command `latentbench`: composes runs and hands them to a launcher."""
 
-import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -47,9 +46,7 @@ def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, which are reported below
             _run_hydra_flag()
             return
-        jobs = _compose(arguments)
-        _exit_if_invalid(jobs)
-        sys.exit(launch(jobs))
+        sys.exit(launch(_compose(arguments)))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _exit_with([explain(error)])
 
@@ -60,24 +57,22 @@ def _run_hydra_flag(config: DictConfig) -> None:
 
 
 def _compose(arguments: Sequence[str]) -> list[Job]:
-    """The runs of the command line. As soon as a second one shows that it is a sweep, its launcher may prepare."""
-    composing = composed_jobs(arguments)
-    jobs = list(itertools.islice(composing, 2))
-    if len(jobs) == 2:
-        launcher_of(jobs[0]).prepare(jobs[0])
-    return [*jobs, *composing]
+    """The runs of the command line. As soon as a second one shows that it is a sweep, its launcher prepares.
 
-
-def _exit_if_invalid(jobs: list[Job]) -> None:
-    """Exit before anything runs if a value is invalid; report every such value."""
-    problems = []
-    for job in jobs:
+    Exits before anything runs if a value is invalid, and reports every such value.
+    """
+    jobs, problems = [], []
+    for job in composed_jobs(arguments):
+        jobs.append(job)
         try:
             check(job.config)
         except (UserError, OmegaConfBaseException) as error:
             problems.append(explain(error))
+        if len(jobs) == 2 and not problems:
+            launcher_of(jobs[0]).prepare(jobs[0])
     if problems:
         _exit_with(list(dict.fromkeys(problems)))
+    return jobs
 
 
 def _exit_with(reasons: list[str]) -> NoReturn:
