@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from commands import composing_quickly, latentbench, the_one_line
+from latentbench.cli.jobs import _to_job, compose_jobs
+from latentbench.configuration.compose import compose_started, hydra_started
 from latentbench.contracts.options import composed
 from latentbench.launchers import local
 from latentbench.launchers.auto import SECONDS_ALONE, Auto
@@ -133,6 +135,14 @@ def test_workers_are_prepared_while_the_runs_of_a_sweep_are_composed(monkeypatch
         latentbench("-m", "seed=0,1,2")
         latentbench("seed=0")
     assert done == ["composed", "composed", "prepared", "composed", 3, "composed", 1]
+
+
+def test_runs_that_differ_in_seed_and_size_are_those_that_hydra_composes() -> None:
+    found = compose_jobs(["-m", "beta=1,2.5", "seed=0,1", "latent_size=4,2", "study=2024"])
+    assert len({tuple(run.overrides) for run in found}) == 8
+    with hydra_started():
+        for run in (found[3], found[-2]):
+            assert _to_job(compose_started(run.overrides), is_alone=False) == run
 
 
 def test_the_server_imports_what_the_runs_need_and_the_command_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
