@@ -12,15 +12,21 @@ from wandb.sdk.lib.service.service_process import ServiceProcess
 
 from commands import SWEEP_OF_SMALL_RUNS, composing_quickly, latentbench, metrics_of_runs
 from latentbench.contracts.fixtures import nothing_in_the_users_cache, same_random_numbers
+from latentbench.launchers import auto
 from latentbench.loggers import weights_and_biases
 from wandb_server import WandbServer
 
 __all__ = ["nothing_in_the_users_cache", "same_random_numbers"]
 
-# Sweeps of tests are short, and several tests run at a time: launcher=auto, the default, runs them in one process.
-os.environ["LOKY_MAX_CPU_COUNT"] = "1"
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # as several tests run at a time
 # What a shell starts in the background ignores Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def sweeps_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What launcher=auto, the default, does where there is one processor, even where there is a GPU."""
+    monkeypatch.setattr(auto, "gpu_places", lambda job: 0)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from commands import composing_quickly, latentbench, the_one_line
 from latentbench.cli.jobs import _to_job, compose_jobs
 from latentbench.configuration.compose import compose_started, hydra_started
 from latentbench.contracts.options import composed
-from latentbench.launchers import local
+from latentbench.launchers import auto, local
 from latentbench.launchers.auto import SECONDS_ALONE, Auto
 from latentbench.launchers.device_memory import CONTEXT, Memory, measured_memory, runs_that_fit
 from latentbench.launchers.local import Local, gpu_places
@@ -33,6 +33,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, *, processors: int, gpus: int) -> N
     """What the launchers see of this machine."""
     monkeypatch.setattr(joblib, "cpu_count", lambda: processors)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(auto, "gpu_places", gpu_places)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_auto_takes_a_worker_per_gpu_or_else_per_processor(
     machine(monkeypatch, processors=processors, gpus=gpus)
     run = job(*overrides)
     assert Auto(runs_per_device=1)._at_once(run, gpu_places(run), 1, SECONDS_ALONE) == at_once
-    assert Auto(runs_per_device=1)._takes_several(run) == (at_once > 1)
+    assert Auto(runs_per_device=1)._has_workers(run) == (gpus > 0 or at_once > 1)
 
 
 def test_a_sweep_of_a_few_seconds_stays_in_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +66,8 @@ def test_a_sweep_of_a_few_seconds_stays_in_one_worker(monkeypatch: pytest.Monkey
 
 def test_runs_share_a_gpu_as_memory_and_processors_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, processors=16, gpus=2)
-    run, auto = job(), Auto(runs_per_device="auto")
-    assert [auto._at_once(run, 2, fitting, 10.0) for fitting in (1, 3, 100)] == [2, 6, 16]
+    run, shared = job(), Auto(runs_per_device="auto")
+    assert [shared._at_once(run, 2, fitting, 10.0) for fitting in (1, 3, 100)] == [2, 6, 16]
     assert Auto(runs_per_device=12)._at_once(run, 2, 12, 10.0) == 24, "a number is taken as it is"
     assert [Local(n_jobs=4, runs_per_device="auto")._at_once(run, 2, fitting, 0.0) for fitting in (1, 9)] == [2, 4]
     assert Local(n_jobs=4, runs_per_device="auto")._at_once(run, 0, 1, 0.0) == 4, "without GPUs"

@@ -16,7 +16,7 @@ SECONDS_ALONE = 2.0  # in which one worker may finish a sweep before others are 
 class Auto(Local):
     """`Local` with a worker per GPU, or where there are none one per `threads` processors.
 
-    `Serial` for a single run, and on a machine that takes one at a time.
+    `Serial` for a single run, and where processors take one at a time.
     runs_per_device: as of `Local`; with auto, no more workers than processors, but one per GPU
     """
 
@@ -25,15 +25,14 @@ class Auto(Local):
         super().__init__(n_jobs=joblib.cpu_count(), runs_per_device=runs_per_device)
 
     def prepare(self, job: Job) -> None:
-        if self._takes_several(job):
+        if self._has_workers(job):
             super().prepare(job)
 
     def launch(self, jobs: Sequence[Job]) -> Counter[Outcome]:
-        return super().launch(jobs) if len(jobs) > 1 and self._takes_several(jobs[0]) else Serial().launch(jobs)
+        return super().launch(jobs) if len(jobs) > 1 and self._has_workers(jobs[0]) else Serial().launch(jobs)
 
-    def _takes_several(self, job: Job) -> bool:
-        per_device = self.n_jobs if self.runs_per_device == "auto" else self.runs_per_device
-        return self._at_once(job, gpu_places(job), per_device, SECONDS_ALONE) > 1
+    def _has_workers(self, job: Job) -> bool:
+        return self._by_processors(job) > 1 or gpu_places(job) > 0  # one GPU, too, is leased by its worker
 
     def _by_processors(self, job: Job) -> int:
         """How many runs like this one the processors take."""
