@@ -194,7 +194,7 @@ def difference_from_cpu() -> float:
         model.to(device).zero_grad()
         terms, _ = model.terms(x.to(device))
         terms["loss"].backward()
-        gradients.append([weight.grad.cpu() for weight in model.parameters()])
+        gradients.append([weight.grad.cpu().clone() for weight in model.parameters()])
     return max(((a - b).norm() / a.norm()).item() for a, b in zip(*gradients, strict=True))
 
 
