@@ -6,7 +6,10 @@ from torch.distributions import constraints
 
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 
-SMALL = 0.1  # half logits below which a series replaces differences of nearly equal numbers
+# Half logits below which a series replaces differences of nearly equal numbers, and at which the other formula is
+# computed instead, because it divides by 0.
+SMALL = 0.1
+NEGLIGIBLE = -80  # 1 - exp(-80) is 1; an exp() that underflows would take a hundred times as long
 
 
 class ContinuousBernoulliPixels(PixelDistribution):
@@ -22,7 +25,7 @@ class ContinuousBernoulliPixels(PixelDistribution):
     def mean(self) -> Tensor:
         """1 / (1 - exp(-l)) - 1 / l, which is not sigmoid(l)."""
         half = self.raw / 2
-        far = _away_from_zero(half)
+        far = torch.where(half.abs() < SMALL, SMALL, half)
         excess = torch.where(half.abs() < SMALL, half / 3 - half**3 / 45 + 2 * half**5 / 945, 1 / far.tanh() - 1 / far)
         return (1 + excess) / 2
 
@@ -36,18 +39,13 @@ class ContinuousBernoulliPixels(PixelDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, summed over pixels, as a density of pixel values in [0, 1]."""
         half = self.raw / 2
-        far = _away_from_zero(half).abs()
+        far = half.abs().clamp(min=SMALL)
         log_sinhc = torch.where(
             half.abs() < SMALL,
             half**2 / 6 - half**4 / 180 + half**6 / 2835,
-            far + torch.log1p(-torch.exp(-2 * far)) - torch.log(2 * far),
+            far + torch.log1p(-torch.exp((-2 * far).clamp(min=NEGLIGIBLE))) - torch.log(2 * far),
         )
         return ((value - 0.5) * self.raw - log_sinhc).flatten(-3).sum(-1)
-
-
-def _away_from_zero(half: Tensor) -> Tensor:
-    """The half logits, those that a series replaces moved to where no formula divides by 0."""
-    return torch.where(half.abs() < SMALL, torch.full_like(half, SMALL), half)
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
