@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import pad
 
 SIGMA = 1.5  # pixels
 TAPS = 11  # width of the window, or the largest odd number that fits into the image
@@ -17,16 +17,21 @@ def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
     11 x 11 pixels (7 x 7 in images of 8 x 8), at every position at which it lies inside the image.
     Shape: (N, C, H, W) twice, pixels in [0, 1] -> (N,). Source: Wang et al. 2004, equation 13 and section III.C.
     """
-    n, channels, height, width = x.shape
+    height, width = x.shape[2:]
     taps = min(TAPS, (min(height, width) - 1) // 2 * 2 + 1)
-    profile = torch.exp(-0.5 * ((torch.arange(taps, device=x.device) - taps // 2) / SIGMA).square())
-    window = torch.outer(profile, profile) / profile.sum().square()
-    # All five windowed means in one convolution, in float64: variances are small differences between them.
-    a, b = (images.double().reshape(n * channels, 1, height, width) for images in (x, y))
-    means = conv2d(torch.cat([a, b, a * a, b * b, a * b]), window.double()[None, None])
-    mean_x, mean_y, square_x, square_y, product = means.chunk(5)
+    # In float64: variances are small differences between windowed means.
+    a, b = x.double().flatten(0, 1), y.double().flatten(0, 1)
+    down, across = (_window_means(size, taps).to(a) for size in (height, width))
+    mean_x, mean_y, square_x, square_y, product = (down @ of @ across.T for of in (a, b, a * a, b * b, a * b))
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     covariance = product - mean_x * mean_y
     variances = square_x - mean_x**2 + square_y - mean_y**2
     structure = (2 * covariance + C2) / (variances + C2)
-    return (luminance * structure).reshape(n, -1).mean(1)
+    return (luminance * structure).reshape(len(x), -1).mean(1)
+
+
+def _window_means(size: int, taps: int) -> Tensor:
+    """The matrix (size - taps + 1, size) that takes the weighted mean of a row of pixels at each place of the window."""
+    window = torch.exp(-0.5 * ((torch.arange(taps, dtype=torch.float64) - taps // 2) / SIGMA).square())
+    shifts = [pad(window / window.sum(), (i, size - taps - i)) for i in range(size - taps + 1)]
+    return torch.stack(shifts)
