@@ -23,6 +23,7 @@ from latentbench.contracts.options import (
 )
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
+from latentbench.metrics.log_sum_exp import log_sum_exp
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.metrics.parzen import ParzenWindow, parzen_log_likelihood
 from latentbench.metrics.rate import Rate
@@ -76,6 +77,15 @@ def test_the_continuous_bernoulli_likelihood_is_torchs(dtype: torch.dtype) -> No
     torch.testing.assert_close(made.mean.double(), theirs.mean, rtol=1e-5, atol=1e-5)
     (slope,) = torch.autograd.grad(made.log_prob(x).sum(), raw)
     torch.testing.assert_close(slope.double(), x.double() - theirs.mean, rtol=1e-5, atol=1e-5)
+
+
+def test_the_continuous_bernoulli_likelihood_is_an_exponential_density_far_from_logit_0() -> None:
+    raw = torch.tensor([-1e5, -500.0, -90.0, -79.0, 81.0, 200.0, 1e5]).view(-1, 1, 1, 1).requires_grad_()
+    x = torch.rand(raw.shape)
+    made = part_of("likelihood", "continuous_bernoulli")(raw).log_prob(x)
+    torch.testing.assert_close(made, (x * raw - raw.relu() + raw.abs().log()).flatten())
+    (slope,) = torch.autograd.grad(made.sum(), raw)
+    torch.testing.assert_close(slope, x - (raw > 0).float() + 1 / raw)
 
 
 def test_draws_of_the_continuous_bernoulli_likelihood_have_its_moments() -> None:
@@ -247,6 +257,14 @@ def test_rate_and_distortion_add_up_to_minus_the_elbo_and_nll_is_below() -> None
     assert abs(numbers["rate/test"] + numbers["distortion/test"] + draws.mean()) < 5 * 2**0.5 * error
     assert error < 0.02 * abs(draws.mean())
     assert numbers["nll/test"] < numbers["rate/test"] + numbers["distortion/test"]
+
+
+def test_the_log_of_a_sum_of_exponentials_is_torchs() -> None:
+    values = torch.randn(4, 5, 3, dtype=torch.float64) * torch.tensor([1.0, 100.0, 1e4, 1e30]).view(-1, 1, 1)
+    values[0, 2] = -math.inf
+    for dim in (0, 1):
+        torch.testing.assert_close(log_sum_exp(values, dim), values.logsumexp(dim), rtol=1e-15, atol=0)
+    assert log_sum_exp(torch.full((2, 3), -math.inf, dtype=torch.float64), 1).exp().eq(0).all()
 
 
 def test_the_parzen_window_is_sklearns_kernel_density() -> None:

@@ -12,10 +12,13 @@ from torchmetrics.utilities import dim_zero_cat
 from latentbench.errors import check_whole_number
 from latentbench.metrics.base import ModelMetric
 from latentbench.metrics.inputs import CHUNK, MetricInputs
+from latentbench.metrics.log_sum_exp import log_sum_exp
 from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
-MAX_ELEMENTS = 2**22  # of the array of log-densities that is in memory at once
+MAX_ELEMENTS = (
+    2**18
+)  # of the array of log-densities that is in memory at once: 2 MB, which fit into a processor's cache
 
 
 class LogMeans(NamedTuple):
@@ -82,7 +85,7 @@ def _split_own(
         own = torch.full_like(each[:, 0], -math.inf)
         own[row] = each[row, column]
         each[row, column] = -math.inf
-        parts.append((own.sum(1), each.sum(2).logsumexp(1), own, each.logsumexp(1)))
+        parts.append((own.sum(1), log_sum_exp(each.sum(2), 1), own, log_sum_exp(each, 1)))
         first += count
     own, others, own_factors, other_factors = (
         torch.stack(of_parts).logsumexp(0) for of_parts in zip(*parts, strict=True)

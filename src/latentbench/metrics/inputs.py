@@ -15,7 +15,9 @@ from latentbench.records.keys import REAL, TEST
 from latentbench.records.measuring import Cells
 from latentbench.records.outside import source_digest
 
-CHUNK = 1000  # images per forward pass
+CHUNK = 1000  # images per forward pass of a model
+# Images per forward pass of a network of features: few enough for its layers' outputs to fit into a processor's cache.
+FEATURE_CHUNK = 100
 
 # Names of the image sets that do not belong to a sampler.
 RECONSTRUCTION = "reconstruction"
@@ -124,7 +126,7 @@ class MetricInputs:
         key = self.features, set_name, self.real_split if set_name == REAL else None
         if key not in self._made:
             images = self.images[set_name]
-            self._made[key] = self._extract_cached(images) if set_name == REAL else in_chunks(self.features, images)
+            self._made[key] = self._extract_cached(images) if set_name == REAL else self._extract(images)
         return self._made[key]
 
     @property
@@ -144,13 +146,16 @@ class MetricInputs:
         """For images that are the same in every run: their features are stored and shared between runs."""
         content = [images, *self.features.state_dict().values()]
         name = f"features {self.features.name} {source_digest(type(self.features).__module__)}"
-        (features,) = cached(name, content, lambda: [in_chunks(self.features, images)])
+        (features,) = cached(name, content, lambda: [self._extract(images)])
         return features
 
+    def _extract(self, images: Tensor) -> Tensor:
+        return in_chunks(self.features, images, FEATURE_CHUNK)
 
-def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """The function of rows (N, ...), CHUNK rows at a time."""
-    return torch.cat([function(chunk) for chunk in rows.split(CHUNK)])
+
+def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CHUNK) -> Tensor:
+    """The function of rows (N, ...), `size` rows at a time."""
+    return torch.cat([function(chunk) for chunk in rows.split(size)])
 
 
 def not_finite(rows: Tensor, kind: str) -> str | None:

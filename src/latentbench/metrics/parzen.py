@@ -11,9 +11,10 @@ from torchmetrics.utilities import dim_zero_cat
 from latentbench.errors import check_number, check_whole_number
 from latentbench.metrics.base import ImageMetric
 from latentbench.metrics.inputs import MetricInputs
+from latentbench.metrics.log_sum_exp import log_sum_exp
 from latentbench.metrics.measurements import Estimate, Quantity, mean_of
 
-CHUNK = 500  # points whose distances to all centres are in memory at once
+CHUNK = 100  # points whose distances to all centres are in memory at once
 
 
 def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -> Tensor:
@@ -21,17 +22,21 @@ def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -
 
     log p(x) = logsumexp_j(-|x - c_j|^2 / 2 h^2) - log M - D/2 log(2 pi h^2)
 
-    Shape: points (N, D), centres (M, D), bandwidths (K,) -> (K, N). Units: nats.
+    Shape: points (N, D), centres (M, D), bandwidths (K,) -> (K, N), float64. Units: nats.
     Source: Breuleux et al. 2011; Goodfellow et al. 2014, section 5.
     """
     dimensions = points.shape[1]
     constant = math.log(len(centres)) + 0.5 * dimensions * (2 * math.pi * bandwidths.double().square()).log()
-    rows = []
-    for chunk in points.split(CHUNK):
-        # In float64, because differences between large squares are divided by a small h^2.
-        squared = torch.cdist(chunk.double(), centres.double()).square_()
-        rows.append(torch.stack([(squared / (-2 * h**2)).logsumexp(1) for h in bandwidths.tolist()]))
-    return torch.cat(rows, dim=1) - constant[:, None]
+    # In float64, because differences between large squares are divided by a small h^2.
+    centres = centres.double()
+    squares = centres.square().sum(1)
+    log_sums = centres.new_empty(len(bandwidths), len(points))
+    for chunk, sums in zip(points.split(CHUNK), log_sums.split(CHUNK, dim=1), strict=True):
+        exact = chunk.double()
+        squared = torch.addmm(squares, exact, centres.T, alpha=-2).add_(exact.square().sum(1, keepdim=True))
+        for row, h in zip(sums, bandwidths.tolist(), strict=True):
+            row.copy_(log_sum_exp(squared / (-2 * h**2), 1))
+    return log_sums - constant[:, None]
 
 
 class ParzenWindow(ImageMetric):

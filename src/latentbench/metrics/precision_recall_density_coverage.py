@@ -12,7 +12,7 @@ from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity, standard_error
 
-ROWS = 250  # vectors whose distances to all others are in memory at once
+ROWS = 50  # vectors whose distances to all others are in memory at once: 4 MB for 10,000 others
 # Squared distances that differ by less than this, relative to the largest squared norm, count as equal. Because of
 # rounding, copies do not have a distance of exactly 0, and equal distances differ.
 ROUNDING = 1e-12
@@ -65,39 +65,42 @@ def neighbourhood_estimates(real: Tensor, radii: Tensor, generated: Tensor, k: i
     squares = real.square().sum(1)
     rounding = ROUNDING * torch.maximum(squares.max(), generated.square().sum(1).max())
     # For each vector: the number of balls that contain it (for coverage: the number of vectors in its ball), and the
-    # index of one of them, which is used only if there is no other.
-    real_balls, real_ball_index = (generated.new_zeros(len(generated)) for _ in range(2))
-    members, generated_balls, member_index, generated_ball_index = (generated.new_zeros(len(real)) for _ in range(4))
+    # sum of their indices. Both are products with a matrix of ones and indices.
+    of_real, of_generated = (
+        torch.stack([torch.ones(len(vectors)), torch.arange(len(vectors))], 1).to(vectors)
+        for vectors in (real, generated)
+    )
+    real_balls = generated.new_zeros(len(generated), 2)
+    members, generated_balls = (generated.new_zeros(len(real), 2) for _ in range(2))
+    is_inside = real.new_empty(ROWS, len(generated))
     for rows, distances in _distance_blocks(real, generated):
-        in_real_ball = distances <= (radii[rows] - squares[rows] + rounding)[:, None]
-        real_balls += in_real_ball.sum(0)
-        real_ball_index = torch.where(in_real_ball.any(0), rows.start + in_real_ball.int().argmax(0), real_ball_index)
-        members[rows] = in_real_ball.sum(1).double()
-        member_index[rows] = in_real_ball.int().argmax(1).double()
-        in_generated_ball = distances.sub_(generated_radii) <= (rounding - squares[rows])[:, None]
-        generated_balls[rows] = in_generated_ball.sum(1).double()
-        generated_ball_index[rows] = in_generated_ball.int().argmax(1).double()
-    density = real_balls / k
-    density_by_ball = members * (len(real) / (k * len(generated)))  # has the same mean
+        inside = is_inside[: len(distances)]
+        torch.le(distances, (radii[rows] - squares[rows] + rounding)[:, None], out=inside)
+        real_balls += inside.T @ of_real[rows]
+        members[rows] = inside @ of_generated
+        torch.le(distances.sub_(generated_radii), (rounding - squares[rows])[:, None], out=inside)
+        generated_balls[rows] = inside @ of_generated
+    density = real_balls[:, 0] / k
+    density_by_ball = members[:, 0] * (len(real) / (k * len(generated)))  # has the same mean
     return {
-        "precision": _covered_share(real_balls, real_ball_index, len(real)),
-        "recall": _covered_share(generated_balls, generated_ball_index, len(generated)),
+        "precision": _covered_share(real_balls, len(real)),
+        "recall": _covered_share(generated_balls, len(generated)),
         "density": Estimate(density.mean(), torch.hypot(standard_error(density), standard_error(density_by_ball))),
-        "coverage": _covered_share(members, member_index, len(generated)),
+        "coverage": _covered_share(members, len(generated)),
     }
 
 
-def _covered_share(balls: Tensor, ball_index: Tensor, n: int) -> Estimate:
+def _covered_share(balls: Tensor, n: int) -> Estimate:
     """Share of vectors that lie in at least one of n balls.
 
-    balls: (N,), the number of balls that contain each vector
-    ball_index: (N,), one of these balls
+    balls: (N, 2), for each vector the number of balls that contain it, and the sum of their indices
     The sampling error of the vectors is that of (x + 2) / (N + 4) for x of N, which is not 0 for shares of 0 and 1
     (Agresti & Coull 1998).
     """
-    share = (balls > 0).double().mean()
+    count, index = balls.T
+    share = (count > 0).double().mean()
     adjusted = (share * len(balls) + 2) / (len(balls) + 4)
-    lost = ball_index[balls == 1].long().bincount(minlength=n).double() / len(balls)  # share lost without each ball
+    lost = index[count == 1].long().bincount(minlength=n).double() / len(balls)  # share lost without each ball
     ball_variance = (lost - lost.mean()).square().sum() * (n - 1) / n
     return Estimate(share, (adjusted * (1 - adjusted) / (len(balls) + 4) + ball_variance).sqrt())
 

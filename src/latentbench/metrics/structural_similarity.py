@@ -31,7 +31,7 @@ def structural_similarity(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _window_means(size: int, taps: int) -> Tensor:
-    """The matrix (size - taps + 1, size) that takes the weighted mean of a row of pixels at each place of the window."""
+    """The matrix (size - taps + 1, size) of the weighted means of a row of pixels, one for each place of the window."""
     window = torch.exp(-0.5 * ((torch.arange(taps, dtype=torch.float64) - taps // 2) / SIGMA).square())
     shifts = [pad(window / window.sum(), (i, size - taps - i)) for i in range(size - taps + 1)]
     return torch.stack(shifts)
