@@ -3,7 +3,7 @@
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, Distribution
 
 from latentbench.errors import check_whole_number
 from latentbench.samplers.base import Sampler
@@ -30,10 +30,14 @@ class GaussianMixtureSampler(Sampler):
         parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
         weights, means, covariances = (torch.from_numpy(array).to(latents.device) for array in parameters)
         # Also in float64: rounding to float32 may leave a nearly singular covariance without a Cholesky factor.
-        self.mixture = MixtureSameFamily(
-            Categorical(weights), MultivariateNormal(means * unit + centre, covariances * torch.outer(unit, unit))
-        )
+        self.weights, self.means = Categorical(weights), means * unit + centre
+        self.roots = torch.linalg.cholesky(covariances * torch.outer(unit, unit))
 
     def draw(self, n: int) -> Tensor:
-        samples: Tensor = self.mixture.sample((n,))
+        """The draws of torch's MixtureSameFamily, which needs memory for a covariance matrix of every draw."""
+        component = self.weights.sample((n,))
+        noise = torch.randn(n, *self.means.shape, dtype=self.means.dtype, device=self.means.device)
+        samples = self.means[component]
+        for k, root in enumerate(self.roots):
+            samples[component == k] += noise[component == k, k] @ root.T
         return samples.to(self.dtype)
