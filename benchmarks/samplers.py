@@ -1,0 +1,94 @@
+"""Time and memory to fit each sampler to 50,000 latents and to draw 10,000, in 2 to 256 dimensions, on one thread.
+
+    python benchmarks/samplers.py > benchmarks/samplers.md
+
+The latents are draws of ten Gaussians with unit covariance, whose means are two standard deviations apart per
+dimension. Each line is a process of its own: processor time, and the peak of its memory. The last line is what the
+samplers are compared with: one epoch of the training of `vae` on images of the size of MNIST.
+"""
+
+import platform
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from latentbench.configuration.catalogue import option_node
+from latentbench.configuration.compose import compose_config
+from latentbench.evaluation.build import DataFacts, build, build_model
+from latentbench.evaluation.evaluate import seeded
+
+LATENTS, DRAWS, CLUSTERS, BATCH = 50_000, 10_000, 10, 128
+DIMENSIONS = (2, 16, 64, 256)
+SAMPLERS = ("gaussian", "gmm", "kde", "two_stage", "flow")
+
+
+def sampler_cost(option: str, dimensions: int) -> tuple[float, float, float]:
+    """Seconds to fit, seconds to draw, and the peak of memory in GiB above that of the latents and torch."""
+    torch.set_num_threads(1)
+    sampler = build(option_node("sampler", option))
+    with torch.no_grad(), seeded(0, f"sampler {option}"):
+        means = 2 * torch.randn(CLUSTERS, dimensions)
+        latents = means[torch.randint(CLUSTERS, (LATENTS,))] + torch.randn(LATENTS, dimensions)
+        prior = torch.distributions.Independent(
+            torch.distributions.Normal(torch.zeros(dimensions), torch.ones(dimensions)), 1
+        )
+        before, started = peak_memory(), time.process_time()
+        sampler.fit(prior=prior, latents=latents, seed=0)
+        fitted = time.process_time()
+        sampler.checked_draw(DRAWS, prior=prior, latents=latents)
+    return fitted - started, time.process_time() - fitted, peak_memory() - before
+
+
+def epoch_cost() -> float:
+    """Seconds of an epoch of `vae`, from 50 of its steps."""
+    torch.set_num_threads(1)
+    model = build_model(compose_config([]), DataFacts((1, 28, 28), LATENTS)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    images = torch.rand(BATCH, 1, 28, 28)
+    steps = 50
+    for step in range(steps + 5):
+        if step == 5:
+            started = time.process_time()
+        terms, _ = model.terms(images)  # type: ignore[operator]
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+    return (time.process_time() - started) / steps * LATENTS / BATCH
+
+
+def peak_memory() -> float:
+    """Peak memory of this process, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def run_in_process(function: Any, *arguments: Any) -> Any:
+    """The result of the function in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    print(f"# Samplers fitted to {LATENTS:,} latents\n")
+    print(
+        f"`python benchmarks/samplers.py`, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, "
+        f"one thread, torch {torch.__version__}. Seconds are processor time.\n"
+    )
+    rows = [
+        [option, str(dimensions), *(f"{figure:.2f}" for figure in run_in_process(sampler_cost, option, dimensions))]
+        for option in SAMPLERS
+        for dimensions in DIMENSIONS
+    ]
+    rows.append(["an epoch of `vae` on MNIST", "", f"{run_in_process(epoch_cost):.2f}", "", ""])
+    headers = ["sampler", "dimensions", "fit, s", f"{DRAWS:,} draws, s", "memory, GiB"]
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
