@@ -14,8 +14,8 @@ from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity, mean_of, standard_error
 from latentbench.models.base import GenerativeModel
 
-# Rows (images x samples) decoded at once: few enough for the decoder's output to fit into a processor's cache.
-ROWS = 2000
+ROWS = 2000  # rows (images x samples) drawn at once, on which the draws depend
+DECODED_ROWS = 250  # rows decoded at once: few enough for arrays of the pixels' size to fit into a processor's cache
 MAX_SHAPE = 0.7  # Pareto shape above which no affordable number of draws gives a reliable estimate
 MIN_TAIL = 5  # fewest weights from which the shape can be estimated
 ROUNDING = 1e-4  # nats; log-weights that differ by less are equal up to rounding
@@ -43,7 +43,9 @@ def importance_weights(model: GenerativeModel, x: Tensor, samples: int) -> Impor
     step = max(1, ROWS // len(x))
     for start in range(0, samples, step):
         z = q.sample((min(step, samples - start),))
-        log_weights = (model.pixel_log_prob(x, z) + p.log_prob(z) - q.log_prob(z)).double()
+        parts = z.split(max(1, DECODED_ROWS // len(x)))
+        log_likelihood = torch.cat([model.pixel_log_prob(x, part) for part in parts])
+        log_weights = (log_likelihood + p.log_prob(z) - q.log_prob(z)).double()
         total = torch.logaddexp(total, log_weights.logsumexp(0))
         even = torch.logaddexp(even, log_weights[start % 2 :: 2].logsumexp(0))
         odd = torch.logaddexp(odd, log_weights[1 - start % 2 :: 2].logsumexp(0))
