@@ -11,14 +11,13 @@ from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_whole_number
 from latentbench.metrics.base import ModelMetric
+from latentbench.metrics.blocks import block_size
 from latentbench.metrics.inputs import CHUNK, MetricInputs
 from latentbench.metrics.log_sum_exp import log_sum_exp
 from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of
 from latentbench.models.base import GenerativeModel
 
-MAX_ELEMENTS = (
-    2**18
-)  # of the array of log-densities that is in memory at once: 2 MB, which fit into a processor's cache
+MAX_ELEMENTS = 2**18  # of the array of log-densities in memory at once: 2 MB, which fit into a processor's cache
 
 
 class LogMeans(NamedTuple):
@@ -45,7 +44,7 @@ def densities(posteriors: Sequence[Distribution], p: Distribution, z: Tensor, *,
     """
     samples, n, size = z.shape
     largest = max(q.batch_shape[0] for q in posteriors)
-    rows = max(1, MAX_ELEMENTS // (largest * size))
+    rows = max(1, block_size(MAX_ELEMENTS, z) // (largest * size))
     images = torch.arange(n, device=z.device).repeat(samples)
     parts = [
         _split_own(posteriors, *part, is_factorised=is_factorised)

@@ -10,6 +10,7 @@ from torch import Tensor
 from latentbench.data.base import ImageData, Split
 from latentbench.features.base import Features
 from latentbench.features.cache import cached
+from latentbench.metrics.blocks import block_size
 from latentbench.models.base import GenerativeModel
 from latentbench.records.keys import REAL, TEST
 from latentbench.records.measuring import Cells
@@ -150,7 +151,7 @@ class MetricInputs:
         return features
 
     def _extract(self, images: Tensor) -> Tensor:
-        return in_chunks(self.features, images, FEATURE_CHUNK)
+        return in_chunks(self.features, images, block_size(FEATURE_CHUNK, images))
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = CHUNK) -> Tensor:

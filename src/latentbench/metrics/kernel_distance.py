@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.features.cache import cached
+from latentbench.metrics.blocks import block_size
 from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity
@@ -33,26 +34,26 @@ def kernel_distance(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def sums_within(x: Tensor) -> Tensor:
     """sum_{j != i} k(x_i, x_j), (N,), in float64."""
     x = x.double()
-    sums = -(((x * x).mean(1) + 1) ** 3)
-    for i in range(0, len(x), TILE):
-        rows = x[i : i + TILE]
-        sums[i : i + TILE] += _kernel(rows, rows).sum(1)
-        for j in range(i + TILE, len(x), TILE):  # the kernel is symmetric
-            tile = _kernel(rows, x[j : j + TILE])
-            sums[i : i + TILE] += tile.sum(1)
-            sums[j : j + TILE] += tile.sum(0)
+    sums, size = -(((x * x).mean(1) + 1) ** 3), block_size(TILE, x)
+    for i in range(0, len(x), size):
+        rows = x[i : i + size]
+        sums[i : i + size] += _kernel(rows, rows).sum(1)
+        for j in range(i + size, len(x), size):  # the kernel is symmetric
+            tile = _kernel(rows, x[j : j + size])
+            sums[i : i + size] += tile.sum(1)
+            sums[j : j + size] += tile.sum(0)
     return sums
 
 
 def sums_between(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """sum_j k(x_i, y_j), (N,), and sum_i k(x_i, y_j), (M,), in float64."""
     x, y = x.double(), y.double()
-    sums_x, sums_y = x.new_zeros(len(x)), x.new_zeros(len(y))
-    for i in range(0, len(x), TILE):
-        for j in range(0, len(y), TILE):
-            tile = _kernel(x[i : i + TILE], y[j : j + TILE])
-            sums_x[i : i + TILE] += tile.sum(1)
-            sums_y[j : j + TILE] += tile.sum(0)
+    sums_x, sums_y, size = x.new_zeros(len(x)), x.new_zeros(len(y)), block_size(TILE, x)
+    for i in range(0, len(x), size):
+        for j in range(0, len(y), size):
+            tile = _kernel(x[i : i + size], y[j : j + size])
+            sums_x[i : i + size] += tile.sum(1)
+            sums_y[j : j + size] += tile.sum(0)
     return sums_x, sums_y
 
 

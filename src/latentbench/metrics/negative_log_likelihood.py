@@ -10,6 +10,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_number
 from latentbench.metrics.base import MonteCarloMetric
+from latentbench.metrics.blocks import block_size
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity, mean_of, standard_error
 from latentbench.models.base import GenerativeModel
@@ -43,7 +44,7 @@ def importance_weights(model: GenerativeModel, x: Tensor, samples: int) -> Impor
     step = max(1, ROWS // len(x))
     for start in range(0, samples, step):
         z = q.sample((min(step, samples - start),))
-        parts = z.split(max(1, DECODED_ROWS // len(x)))
+        parts = z.split(max(1, block_size(DECODED_ROWS, x) // len(x)))
         log_likelihood = torch.cat([model.pixel_log_prob(x, part) for part in parts])
         log_weights = (log_likelihood + p.log_prob(z) - q.log_prob(z)).double()
         total = torch.logaddexp(total, log_weights.logsumexp(0))

@@ -10,11 +10,12 @@ from torchmetrics.utilities import dim_zero_cat
 
 from latentbench.errors import check_number, check_whole_number
 from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.blocks import block_size
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.log_sum_exp import log_sum_exp
 from latentbench.metrics.measurements import Estimate, Quantity, mean_of
 
-CHUNK = 100  # points whose distances to all centres are in memory at once
+CHUNK = 100  # points whose distances to all centres are in a cache at once
 
 
 def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -> Tensor:
@@ -31,7 +32,8 @@ def parzen_log_likelihood(points: Tensor, centres: Tensor, bandwidths: Tensor) -
     centres = centres.double()
     squares = centres.square().sum(1)
     log_sums = centres.new_empty(len(bandwidths), len(points))
-    for chunk, sums in zip(points.split(CHUNK), log_sums.split(CHUNK, dim=1), strict=True):
+    size = block_size(CHUNK, points)
+    for chunk, sums in zip(points.split(size), log_sums.split(size, dim=1), strict=True):
         exact = chunk.double()
         squared = torch.addmm(squares, exact, centres.T, alpha=-2).add_(exact.square().sum(1, keepdim=True))
         for row, h in zip(sums, bandwidths.tolist(), strict=True):

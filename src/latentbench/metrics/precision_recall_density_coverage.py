@@ -8,6 +8,7 @@ from torch import Tensor
 
 from latentbench.errors import check_whole_number
 from latentbench.features.cache import cached
+from latentbench.metrics.blocks import block_size
 from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Estimate, Quantity, standard_error
@@ -72,7 +73,7 @@ def neighbourhood_estimates(real: Tensor, radii: Tensor, generated: Tensor, k: i
     )
     real_balls = generated.new_zeros(len(generated), 2)
     members, generated_balls = (generated.new_zeros(len(real), 2) for _ in range(2))
-    is_inside = real.new_empty(ROWS, len(generated))
+    is_inside = real.new_empty(block_size(ROWS, real), len(generated))
     for rows, distances in _distance_blocks(real, generated):
         inside = is_inside[: len(distances)]
         torch.le(distances, (radii[rows] - squares[rows] + rounding)[:, None], out=inside)
@@ -111,9 +112,10 @@ def _distance_blocks(points: Tensor, others: Tensor) -> Iterator[tuple[slice, Te
     Every block is written to the same memory: allocating and freeing arrays of this size fragments the heap.
     """
     squares = others.square().sum(1)
-    memory = points.new_empty(ROWS, len(others))
-    for start in range(0, len(points), ROWS):
-        block = points[start : start + ROWS]
+    size = block_size(ROWS, points)
+    memory = points.new_empty(size, len(others))
+    for start in range(0, len(points), size):
+        block = points[start : start + size]
         torch.addmm(squares, block, others.T, alpha=-2, out=memory[: len(block)])
         yield slice(start, start + len(block)), memory[: len(block)]
 
