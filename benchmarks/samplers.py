@@ -2,9 +2,9 @@
 
     python benchmarks/samplers.py > benchmarks/samplers.md
 
-The latents are draws of ten Gaussians with unit covariance, whose means are two standard deviations apart per
-dimension. Each line is a process of its own: processor time, and the peak of its memory. The last line is what the
-samplers are compared with: one epoch of the training of `vae` on images of the size of MNIST.
+The latents are draws of ten Gaussians with unit covariance, whose means have a standard deviation of 2. Each line is a
+process of its own: processor time, and the peak of its memory. The last line is what the samplers are compared with:
+one epoch of the training of `vae` on images of the size of MNIST.
 """
 
 import platform

@@ -57,7 +57,10 @@ class PriorDiscrepancy(ModelMetric):
 
         def similarity(a: Tensor, b: Tensor) -> Tensor:
             squared = squared_distances(a, b)
-            return torch.stack([inverse_multiquadric(squared, width) for width in widths]).mean(0)
+            total = torch.zeros_like(squared)
+            for width in widths:
+                total += inverse_multiquadric(squared, width)
+            return total / len(widths)
 
         within_codes, within_draws = (similarity(z, z).fill_diagonal_(0).sum(1) for z in (codes, draws))
         between = similarity(codes, draws)
