@@ -1,11 +1,16 @@
 """Two kinds of features: the columns stand side by side, and a disagreement beyond chance is told."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 from example_records import a_record
 from latentbench.records.record import Record
+from latentbench.reporting.comparison import any_overlap
 from latentbench.reporting.summarize import summarize
+from latentbench.reporting.summary import Cell
 
 KEYS = ["fid/prior", "fid/prior@random"]
 
@@ -78,3 +83,14 @@ def test_a_note_says_which_features_made_which_numbers() -> None:
     compared = "360 images of each set compared with 360 test images"
     assert f"FID: features classifier_digits, {compared}" in notes
     assert f"FID @random: features random_0, {compared}" in notes
+
+
+def test_whether_any_bounds_overlap_is_what_all_pairs_say() -> None:
+    generator, answers = np.random.default_rng(2), []
+    for _ in range(500):
+        lows = generator.integers(0, 12, 4) / 2
+        highs = lows + generator.integers(0, 3, 4) / 2  # points, intervals, shared ends
+        cells = [Cell(low=low, high=high) for low, high in zip([*lows, math.nan], [*highs, math.nan], strict=True)]
+        answers.append(any(a.overlaps(b) for a, b in itertools.combinations(cells, 2)))
+        assert any_overlap(cells) == answers[-1], cells
+    assert 100 < sum(answers) < 400

@@ -46,6 +46,13 @@ def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
                 cell.is_best = cell.mean == best and not any(cell.overlaps(c) for c in cells if c is not cell)
 
 
+def any_overlap(cells: Sequence[Cell]) -> bool:
+    """Whether the bounds of any two cells overlap: sorted, one then begins below the highest end of those before it."""
+    ordered = sorted((cell.low, cell.high) for cell in cells if not math.isnan(cell.low))
+    highest = itertools.accumulate((high for _, high in ordered), max)
+    return any(low < high for (low, _), high in zip(ordered[1:], highest, strict=False))
+
+
 def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
     """Set the mean rank of every row. Returns: the numbers of columns averaged over, one per scale.
 
@@ -63,10 +70,7 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
         has_numbers = ~np.isnan(means).all(axis=1)
         ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
         is_full = ~np.isnan(means[has_numbers]).any(axis=0)
-        is_open = [
-            any(a.cells[column.key].overlaps(b.cells[column.key]) for a, b in itertools.combinations(ranked, 2))
-            for column in ranking
-        ]
+        is_open = [any_overlap([row.cells[column.key] for row in ranked]) for column in ranking]
         scores = (means * signs)[has_numbers][:, is_full & ~np.array(is_open, dtype=bool)]
         if min(scores.shape) >= 2:
             for row, rank in zip(ranked, mean_ranks(scores), strict=True):
