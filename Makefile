@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_HINT := the venv module of Python 3.11 or later is needed (on Debian: apt-get install python3-venv)
 
-.PHONY: help setup bench test check inception features clean
+.PHONY: help setup bench benchmarks test check inception features clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -22,6 +22,11 @@ $(VENV)/ready: requirements.lock pyproject.toml
 bench: setup  ## run the study `quick` on the digits (no download) and print its table
 	$(BIN)/latentbench -m sweep=quick
 	$(BIN)/latentbench-tables sweep=quick
+
+# Leave the machine alone meanwhile. The longer ones, by hand: samplers, training_throughput, gpu, significance.
+benchmarks: setup  ## measure speed and memory anew (ten minutes), MNIST where $$LATENTBENCH_DATA holds it
+	for name in step_ratio evaluation negative_log_likelihood frechet_distance set_metrics tables; do \
+		$(BIN)/python benchmarks/$$name.py > $$name.new && mv $$name.new benchmarks/$$name.md || exit 1; done
 
 test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them, and show what they cover
 	$(BIN)/python -m slipcover --source src/latentbench --omit 'src/latentbench/contracts/*' --out .coverage.txt \

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from machine import header
 from tabulate import tabulate
 from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
@@ -46,7 +47,7 @@ def main() -> None:
             medians = [f"{statistics.median(rounds):.2f}" for rounds in (our_times, their_times, ratios)]
             rows.append([f"{images:,}", threads, *medians, f"{value:.4f}", f"{their_value:.4f}"])
     headers = ["images", "threads", "ours, s", "torchmetrics, s", "ratio", "ours", "torchmetrics"]
-    print(f"# Frechet distance in {FEATURES:,} features, torch {torch.__version__}, median of {ROUNDS} rounds\n")
+    print(header(f"Frechet distance in {FEATURES:,} features, median of {ROUNDS} rounds"))
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 

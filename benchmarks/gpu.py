@@ -10,7 +10,6 @@ Runs an hour: `latentbench -m method=vae` on MNIST (needs LATENTBENCH_DATA), sev
 import json
 import logging
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import torch
 from bare import LATENT_SIZE, Step, bare_step, batches_of, vae
-from machine import header
+from machine import DATA, header
 from omegaconf import OmegaConf
 from pythae_step import pythae_seconds
 from tabulate import tabulate
@@ -209,10 +208,10 @@ def main() -> None:
     print(table)
     difference = difference_from_cpu()
     print(f"\nGradients of method=ae on the device differ from the processor's by {difference:.1e} at most.\n")
-    has_mnist = not IS_TINY and "LATENTBENCH_DATA" in os.environ
+    data = DATA[0] if IS_TINY else DATA[-1]
     print(f"Runs an hour of `latentbench -m {' '.join(RUN)}`, which measure one metric:\n")
-    print(runs_an_hour("mnist" if has_mnist else "digits", pythae_step))
-    seconds, n_sets = times(compose_config([f"data={'mnist' if has_mnist else 'digits'}"]), torch.device(DEVICE))
+    print(runs_an_hour(data, pythae_step))
+    seconds, n_sets = times(compose_config([f"data={data}"]), torch.device(DEVICE))
     print(f"\nMeasuring one run, {n_sets} sets of images: {sum(seconds.values()):.1f} s\n")
     print(tabulate([(name, f"{t:.2f}") for name, t in seconds.items()], headers=["metric", "s"], tablefmt="github"))
 

@@ -8,6 +8,9 @@ import torch
 import latentbench
 from latentbench.records.provenance import processor
 
+# Data sets that are there: MNIST is not downloaded for a benchmark.
+DATA = ("digits", "mnist") if "LATENTBENCH_DATA" in os.environ else ("digits",)
+
 
 def header(title: str) -> str:
     """The title, and what the numbers were measured on."""

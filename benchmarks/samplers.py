@@ -7,7 +7,6 @@ process of its own: processor time, and the peak of its memory. The last line is
 one epoch of the training of `vae` on images of the size of MNIST.
 """
 
-import platform
 import resource
 import sys
 import time
@@ -16,6 +15,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import torch
+from machine import header
 from tabulate import tabulate
 
 from latentbench.configuration.catalogue import option_node
@@ -75,11 +75,7 @@ def run_in_process(function: Any, *arguments: Any) -> Any:
 
 def main() -> None:
     """Print the table as Markdown."""
-    print(f"# Samplers fitted to {LATENTS:,} latents\n")
-    print(
-        f"`python benchmarks/samplers.py`, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, "
-        f"one thread, torch {torch.__version__}. Seconds are processor time.\n"
-    )
+    print(header(f"Samplers fitted to {LATENTS:,} latents, one thread, processor time"))
     rows = [
         [option, str(dimensions), *(f"{figure:.2f}" for figure in run_in_process(sampler_cost, option, dimensions))]
         for option in SAMPLERS

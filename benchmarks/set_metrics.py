@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from machine import header
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
@@ -92,7 +93,7 @@ def main() -> None:
         for option in image_metrics:
             rows.append([option, str(size), *(f"{figure:.2f}" for figure in run_in_process(measure, option, size))])
     headers = ["metric", "features", "once, s", "each set, s", "peak memory, GB"]
-    print(f"# Metrics of {IMAGES:,} images of 28x28, torch {torch.__version__}, one thread\n")
+    print(header(f"Metrics of {IMAGES:,} images of 28x28, one thread"))
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 

@@ -1,6 +1,7 @@
 """Time from 10,000 records, in run folders or in one published file, to a study's table (promised: 5 seconds).
 
     python benchmarks/tables.py > benchmarks/tables.md
+    python benchmarks/tables.py 100000
 
 The records are those of results/quick/digits, repeated with other seeds and latent sizes: 500 rows of 20 seeds.
 """
@@ -8,10 +9,12 @@ The records are those of results/quick/digits, repeated with other seeds and lat
 import copy
 import dataclasses
 import itertools
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+from machine import header
 from tabulate import tabulate
 
 from latentbench.configuration.compose import compose_config
@@ -20,16 +23,16 @@ from latentbench.records.store import load_records, publish
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from latentbench.reporting.summarize import summarize
 
-RECORDS, SEEDS = 10_000, 20
+SEEDS = 20
 PUBLISHED = Path(__file__).parents[1] / "results" / "quick"
 
 
-def many() -> list[Record]:
-    """10,000 records with a run id each."""
+def many(n_records: int) -> list[Record]:
+    """Records with a run id each."""
     record_of_method = {record.choices["method"]: record for record in load_records(PUBLISHED)[0]}
     methods = sorted(record_of_method)
     records = []
-    for number in range(RECORDS):
+    for number in range(n_records):
         row, seed = divmod(number, SEEDS)
         size, which = divmod(row, len(methods))
         record = record_of_method[methods[which]]
@@ -37,17 +40,18 @@ def many() -> list[Record]:
         config = copy.deepcopy(record.config) | {"seed": seed, "latent_size": 2 + size}
         metrics = {key: value * (1 + 0.01 * seed) for key, value in record.metrics.items()}
         records.append(
-            dataclasses.replace(record, run_id=f"run{number:05}", choices=choices, config=config, metrics=metrics)
+            dataclasses.replace(record, run_id=f"run{number:06}", choices=choices, config=config, metrics=metrics)
         )
     return records
 
 
 def main() -> None:
     """Print the table as Markdown."""
+    n_records = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     table = compose_config(["sweep=quick"]).table
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        records = many()
+        records = many(n_records)
         for record in records:
             record.save(Path(folder) / "runs" / record.run_id)
         publish(records, [], Path(folder), Path(folder) / "published" / "digits")
@@ -60,11 +64,11 @@ def main() -> None:
             times.append(time.perf_counter())
             _ = to_markdown(summary, title=kind), to_csv(summary), to_latex(summary), to_text(summary)
             times.append(time.perf_counter())
-            assert len(loaded) == RECORDS
+            assert len(loaded) == n_records
             phases = [after - before for before, after in itertools.pairwise(times)]
             busy = time.process_time() - busy
             rows.append([kind, len(summary.table), *(f"{taken:.1f}" for taken in [*phases, sum(phases), busy])])
-    print(f"# A table of {RECORDS:,} records, {len(table.columns)} columns, one thread\n")
+    print(header(f"A table of {n_records:,} records, {len(table.columns)} columns, one thread"))
     headers = ["records in", "rows", "load, s", "summarize, s", "four formats, s", "all, s", "of the processor, s"]
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 

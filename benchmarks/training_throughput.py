@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from machine import header
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 from tqdm import tqdm
@@ -103,7 +104,7 @@ def main() -> None:
             is_slow |= ratio > 2
         rows.append([*row, REASONS.get(method, "not explained yet") if is_slow else ""])
     headers = ["method", "digits, samples/s", "time / vae's", "MNIST, samples/s", "time / vae's", "why more than twice"]
-    print(f"# Training throughput, mlp backbone, torch {torch.__version__}, one thread, median of {ROUNDS} rounds\n")
+    print(header(f"Training throughput, mlp backbone, one thread, median of {ROUNDS} rounds"))
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 

@@ -42,6 +42,9 @@ def fit(
     # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
+    # Numbers below 1e-38, such as Adam's moments of pixels that are always black, take a processor many times as long as
+    # others and change no weight.
+    torch.set_flush_denormal(True)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C, which it has this process ignore from then on
@@ -49,6 +52,8 @@ def fit(
         raise KeyboardInterrupt from None
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    finally:
+        torch.set_flush_denormal(False)
     return trainer
 
 
