@@ -42,8 +42,8 @@ def fit(
     # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
-    # Numbers below 1e-38, such as Adam's moments of pixels that are always black, take a processor many times as long as
-    # others and change no weight.
+    # Numbers below 1e-38, such as Adam's moments for pixels that are always black, change no weight, and take a
+    # processor many times as long as others.
     torch.set_flush_denormal(True)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
