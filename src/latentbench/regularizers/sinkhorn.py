@@ -35,10 +35,11 @@ class Sinkhorn(Regularizer):
         self.tolerance = check_number("regularizer.tolerance", tolerance, minimum=0)
 
     def forward(self, latents: Latents) -> Tensor:
+        epsilon = self.epsilon * latents.prior_squared_distance()
         return sinkhorn_divergence(
             latents.z,
             latents.prior_samples(),
-            epsilon=self.epsilon * latents.prior_squared_distance(),
+            epsilon=epsilon.to(latents.z.dtype) if isinstance(epsilon, Tensor) else epsilon,
             iterations=self.iterations,
             tolerance=self.tolerance,
         )
