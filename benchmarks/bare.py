@@ -12,6 +12,8 @@ HIDDEN, LATENT_SIZE = (256, 256), 8  # of latentbench's defaults
 PSEUDO_INPUTS, DRAWS = 100, 10  # of method=vampprior_vae
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of method=wae_mmd
 
+METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")  # that have a bare step
+
 Step = Callable[[Tensor], None]
 
 

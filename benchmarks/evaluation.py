@@ -5,12 +5,11 @@
 Both kinds of features, an untrained model, one thread. Without LATENTBENCH_DATA it takes the digits.
 """
 
-import resource
 import sys
 import time
 
 import torch
-from machine import DATA, header
+from machine import DATA, header, peak_memory
 from omegaconf import DictConfig
 from tabulate import tabulate
 
@@ -54,7 +53,7 @@ def main() -> None:
     rows = [*seconds.items(), ("all", total)]
     print(header(f"Measuring one run, {' '.join(arguments)}: {n_sets} sets of images, one thread"))
     print(tabulate([(name, f"{duration:.1f}") for name, duration in rows], headers=["", "seconds"], tablefmt="github"))
-    print(f"\nPeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB.")
+    print(f"\nPeak memory {peak_memory():.1f} GiB.")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from bare import LATENT_SIZE, Step, bare_step, batches_of, vae
+from bare import LATENT_SIZE, METHODS, Step, bare_step, batches_of, vae
 from machine import DATA, header
 from omegaconf import OmegaConf
 from pythae_step import pythae_seconds
@@ -37,7 +37,6 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 IS_TINY = DEVICE == "cpu"
 BATCH, N_TRAIN, EPOCHS = (8, 48, 2) if IS_TINY else (128, 25_600, 4)
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
-METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")
 RUN = ("method=vae", "data=mnist", "trainer.max_epochs=20", "metric=[fid]", "sampler=[prior]", "features=[classifier]")
 
 

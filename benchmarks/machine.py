@@ -1,7 +1,12 @@
-"""The head of a page of measurements."""
+"""The head of a page of measurements, and what measures memory."""
 
 import datetime
 import os
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
 
 import torch
 
@@ -18,3 +23,14 @@ def header(title: str) -> str:
     cores = len(os.sched_getaffinity(0))
     versions = f"torch {torch.__version__}, latentbench {latentbench.__version__}"
     return f"# {title}\n\n{gpu}{processor()}, {cores} cores; {versions}; {datetime.date.today()}\n"
+
+
+def peak_memory() -> float:
+    """Peak memory of this process, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def run_in_process(function: Any, *arguments: Any) -> Any:
+    """The result of the function in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()

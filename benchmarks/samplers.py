@@ -7,15 +7,10 @@ process of its own: processor time, and the peak of its memory. The last line is
 one epoch of the training of `vae` on images of the size of MNIST.
 """
 
-import resource
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import Any
 
 import torch
-from machine import header
+from machine import header, peak_memory, run_in_process
 from tabulate import tabulate
 
 from latentbench.configuration.catalogue import option_node
@@ -60,17 +55,6 @@ def epoch_cost() -> float:
         terms["loss"].backward()
         optimizer.step()
     return (time.process_time() - started) / steps * LATENTS / BATCH
-
-
-def peak_memory() -> float:
-    """Peak memory of this process, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def run_in_process(function: Any, *arguments: Any) -> Any:
-    """The result of the function in a new process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:

@@ -8,17 +8,13 @@ that only imports torch.
 """
 
 import os
-import resource
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from machine import header
+from machine import header, peak_memory, run_in_process
 from omegaconf import OmegaConf
 from tabulate import tabulate
 
@@ -72,17 +68,6 @@ def measure(option: str, size: int) -> tuple[float, float, float]:
     metric.measure(inputs)  # prepares the reference again, from the cache where it has one
     done = time.perf_counter()
     return prepared - started, (done - prepared) / SETS, peak_memory()
-
-
-def peak_memory() -> float:
-    """Peak memory of this process, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
-def run_in_process(function: Any, *arguments: Any) -> Any:
-    """The result of the function in a new process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def main() -> None:

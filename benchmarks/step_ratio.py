@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from bare import bare_step, batches_of
+from bare import METHODS, bare_step, batches_of
 from machine import DATA, header
 from omegaconf import OmegaConf
 from pythae_step import pythae_seconds
@@ -31,7 +31,6 @@ from latentbench.running.train import fit
 
 ROUNDS = {"digits": 7, "mnist": 3}
 STEPS = {"digits": 700, "mnist": 391}
-METHODS = ("vae", "wae_mmd", "aae", "vampprior_vae", "gan")
 
 NOTE = """
 Why ratios are below 1: on the digits a step is a few dozen small operations, to which distributions and the clamped
