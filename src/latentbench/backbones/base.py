@@ -1,9 +1,12 @@
 """The contract of a backbone: an encoder network and the decoder network that goes with it."""
 
+import math
 from abc import ABC
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+MANY_NUMBERS = 2**22  # of raw outputs in memory at once, 16 MiB
 
 
 class Backbone(nn.Module, ABC):
@@ -11,6 +14,7 @@ class Backbone(nn.Module, ABC):
 
     To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. The model adds a
     linear layer from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels.
+    raw_channels: channels of the raw output, which a likelihood may want more of than images have; None: as many
     Requirements:
     - any image shape works, at least from 8x8 pixels on, and so does any latent_size;
     - encoder and decoder share no parameters;
@@ -19,13 +23,18 @@ class Backbone(nn.Module, ABC):
     """
 
     encoder: nn.Module  # images (B, C, H, W) in [0, 1] to features (B, F)
-    decoder: nn.Module  # latents (B, D) to raw outputs (B, C, H, W), any real numbers
+    decoder: nn.Module  # latents (B, D) to raw outputs (B, C', H, W) = (B, *raw_shape), any real numbers
     features: int  # F
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int | None = None) -> None:
         super().__init__()
         self.shape = shape
+        self.raw_shape = (raw_channels or shape[0], *shape[1:])
         self.latent_size = latent_size
+
+    def rows_at_once(self, most: int) -> int:
+        """How many latents to decode at once: `most`, or fewer if a likelihood wants several numbers per pixel."""
+        return most if self.raw_shape == self.shape else max(1, min(most, MANY_NUMBERS // math.prod(self.raw_shape)))
 
     def encode(self, x: Tensor) -> Tensor:
         features: Tensor = self.encoder(x)

@@ -16,8 +16,16 @@ class ConvBackbone(Backbone):
     Source: Odena et al. 2016, Deconvolution and Checkerboard Artifacts (the decoder).
     """
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, channels: Sequence[int], hidden: int) -> None:
-        super().__init__(shape=shape, latent_size=latent_size)
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        latent_size: int,
+        channels: Sequence[int],
+        hidden: int,
+        raw_channels: int | None = None,
+    ) -> None:
+        super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         channels = check_widths("backbone.channels", channels)
         check_whole_number("backbone.hidden", hidden, minimum=1)
         self.features = hidden
@@ -42,5 +50,5 @@ class ConvBackbone(Backbone):
             nn.ReLU(),
             nn.Unflatten(1, smallest),
             *up,
-            nn.Conv2d(channels[0], image_channels, 3, padding=1),
+            nn.Conv2d(channels[0], self.raw_shape[0], 3, padding=1),
         )

@@ -15,8 +15,9 @@ class LinearBackbone(Backbone):
     Source: Tipping & Bishop 1999, equation 1.
     """
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int) -> None:
-        super().__init__(shape=shape, latent_size=latent_size)
+    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int | None = None) -> None:
+        super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         self.features = math.prod(shape)
         self.encoder = nn.Flatten()
-        self.decoder = nn.Sequential(nn.Linear(latent_size, self.features), nn.Unflatten(1, shape))
+        raw = self.raw_shape
+        self.decoder = nn.Sequential(nn.Linear(latent_size, math.prod(raw)), nn.Unflatten(1, raw))

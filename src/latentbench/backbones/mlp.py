@@ -13,14 +13,15 @@ from latentbench.errors import check_widths
 class MLPBackbone(Backbone):
     """Fully connected layers with ReLU, of widths `hidden` in the encoder and in reverse order in the decoder."""
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int]) -> None:
-        super().__init__(shape=shape, latent_size=latent_size)
+    def __init__(
+        self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int], raw_channels: int | None = None
+    ) -> None:
+        super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         hidden = check_widths("backbone.hidden", hidden)
-        pixels = math.prod(shape)
         self.features = hidden[-1]
-        self.encoder = nn.Sequential(nn.Flatten(), *_layers([pixels, *hidden]))
-        up = [latent_size, *reversed(hidden)]
-        self.decoder = nn.Sequential(*_layers(up), nn.Linear(up[-1], pixels), nn.Unflatten(1, shape))
+        self.encoder = nn.Sequential(nn.Flatten(), *_layers([math.prod(shape), *hidden]))
+        up, raw = [latent_size, *reversed(hidden)], self.raw_shape
+        self.decoder = nn.Sequential(*_layers(up), nn.Linear(up[-1], math.prod(raw)), nn.Unflatten(1, raw))
 
 
 def _layers(sizes: list[int]) -> list[nn.Module]:

@@ -27,8 +27,9 @@ class ResNetBackbone(Backbone):
         channels: Sequence[int],
         blocks: int,
         hidden: int,
+        raw_channels: int | None = None,
     ) -> None:
-        super().__init__(shape=shape, latent_size=latent_size)
+        super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         channels = check_widths("backbone.channels", channels)
         check_whole_number("backbone.hidden", hidden, minimum=1)
         check_whole_number("backbone.blocks", blocks, minimum=1)
@@ -61,7 +62,7 @@ class ResNetBackbone(Backbone):
             nn.Unflatten(1, smallest),
             *up,
             nn.ReLU(),
-            nn.Conv2d(channels[0], image_channels, 3, padding=1),
+            nn.Conv2d(channels[0], self.raw_shape[0], 3, padding=1),
         )
 
 

@@ -45,6 +45,13 @@ def test_gradients_reach_every_weight_and_the_input(backbone: str, shape: tuple[
 
 
 @pytest.mark.parametrize("backbone", options("backbone"))
+def test_the_decoder_gives_as_many_channels_as_a_likelihood_wants(backbone: str) -> None:
+    made = part_of("backbone", backbone, shape=(3, 9, 8), latent_size=2, raw_channels=30)
+    assert made.encode(torch.rand(4, 3, 9, 8)).shape == (4, made.features)
+    assert made.decode(torch.randn(4, 2)).shape == (4, 30, 9, 8)
+
+
+@pytest.mark.parametrize("backbone", options("backbone"))
 def test_encoder_and_decoder_share_nothing_and_are_all_there_is(backbone: str) -> None:
     made = part_of("backbone", backbone, shape=(1, 8, 8), latent_size=2)
     encoder, decoder = ({id(weight) for weight in half.parameters()} for half in (made.encoder, made.decoder))

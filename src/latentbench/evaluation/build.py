@@ -91,7 +91,11 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
     if "posterior" in needed:
         parts["posterior"] = part("posterior", latent_size=config.latent_size, coordinates=coordinates)
         coordinates = parts["posterior"].coordinates
-    parts["backbone"] = part("backbone", latent_size=coordinates, shape=data.shape)
+    raw_channels = data.shape[0]
+    if "likelihood" in needed:
+        parts["likelihood"] = part("likelihood")
+        raw_channels = parts["likelihood"].raw_channels(raw_channels)
+    parts["backbone"] = part("backbone", latent_size=coordinates, shape=data.shape, raw_channels=raw_channels)
     if "regularizer" in needed:
         parts["regularizer"] = part("regularizer", latent_size=coordinates)
     parts |= {group: part(group) for group in PARTS if group in needed and group not in parts}

@@ -92,7 +92,7 @@ def evaluate(
         "features": {option: kind.name for option, kind in features.items()},
         "images_per_set": len(inputs.reference),
         "test_images": len(inputs.held_out),
-        "metrics": describe_quantities(metrics),
+        "metrics": describe_quantities(metrics, model.levels),
         **model.facts(),
     }
     return Evaluation(

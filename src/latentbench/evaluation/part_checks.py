@@ -82,7 +82,7 @@ def check_model_at_first_use(model: GenerativeModel, shape: tuple[int, int, int]
     backbone, prior = model.backbone, model.prior
     name = type(backbone).__name__
     _check_first_output(backbone.encoder, f"{name}.encoder", lambda x: _tensor((len(x), backbone.features)))
-    _check_first_output(backbone.decoder, f"{name}.decoder", lambda z: _tensor((len(z), *shape)))
+    _check_first_output(backbone.decoder, f"{name}.decoder", lambda z: _tensor((len(z), *backbone.raw_shape)))
     _check_first_output(prior, _forward(prior), lambda _: _distribution((), (prior.coordinates,)))
     if not isinstance(model, Autoencoder):
         return

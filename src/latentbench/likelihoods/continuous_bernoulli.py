@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from latentbench.likelihoods.base import Likelihood, PixelDistribution
+from latentbench.likelihoods.base import Likelihood, PixelDistribution, not_of_binary
 
 # Half logits below which a series replaces differences of nearly equal numbers, and at which the other formula is
 # computed instead, because it divides by 0.
@@ -58,9 +58,4 @@ class ContinuousBernoulliLikelihood(Likelihood):
         return ContinuousBernoulliPixels(raw)
 
     def not_a_density_of(self, *, binary: bool) -> str | None:
-        if not binary:
-            return None
-        return (
-            "a continuous Bernoulli likelihood is a density of grey values, and these pixels are 0 or 1: "
-            "take likelihood=bernoulli, or data.binarize=none"
-        )
+        return not_of_binary("a continuous Bernoulli likelihood is a density of grey values", binary=binary)

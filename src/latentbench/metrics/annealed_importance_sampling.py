@@ -212,6 +212,7 @@ class AnnealedImportanceSampling(ModelMetric):
         "ais": Quantity("nats", higher_is_better=False),
         "ais_gap": Quantity("nats", higher_is_better=None),
     }
+    of_pixels = frozenset({"ais"})
     uses_encoder = False
     estimates: list[Tensor]
     gaps: list[Tensor]
@@ -227,6 +228,7 @@ class AnnealedImportanceSampling(ModelMetric):
         self.leapfrog_steps = check_whole_number("metric.ais.leapfrog_steps", leapfrog_steps, minimum=1)
         self.gap_within = check_number("metric.ais.gap_within", gap_within, above=0)
         self.batch_size = max(1, ROWS // chains)
+        self.latents_per_image = chains
         self.progress_bar = tqdm(disable=True)
         self.add_lists("estimates", "gaps")
 
@@ -236,7 +238,7 @@ class AnnealedImportanceSampling(ModelMetric):
 
     def measure(self, inputs: MetricInputs) -> Measurements:
         """Both quantities, with a progress bar."""
-        batches = -(-len(inputs.held_out[: self.max_images]) // self.batch_size)
+        batches = -(-len(inputs.held_out[: self.max_images]) // self.images_at_once(inputs.model))
         moves = batches * (2 * self.pilot + 3 * (self.temperatures - 1))
         with tqdm(total=moves, desc="ais", unit="move", leave=False, disable=None) as self.progress_bar:
             return super().measure(inputs)

@@ -30,6 +30,8 @@ class Metric(torchmetrics.Metric):
     """One or several quantities. Batches arrive through `update`; torchmetrics combines them across processes."""
 
     quantities: ClassVar[Mapping[str, Quantity]]  # by name, the part of a key before the slash
+    # Those that are log-densities or log-probabilities of images: their units say of how many grey levels, if of any.
+    of_pixels: ClassVar[frozenset[str]] = frozenset()
     full_state_update = False
 
     @abstractmethod
@@ -119,6 +121,7 @@ class ModelMetric(Metric):
     """A metric of the model on held-out images; its keys end in `/test`."""
 
     batch_size: int = CHUNK
+    latents_per_image: int = 1  # that are decoded at once
     max_images: int | None = None  # number of images to use; None: all
     uses_encoder: ClassVar[bool] = True  # skipped if the codes of the images are not finite
 
@@ -130,6 +133,11 @@ class ModelMetric(Metric):
     def update(self, model: GenerativeModel, images: Tensor) -> None:
         """Add a batch (B, C, H, W) of held-out images."""
 
+    def images_at_once(self, model: GenerativeModel) -> int:
+        """`batch_size`, or fewer if the model decodes latents to several numbers per pixel."""
+        rows = model.backbone.rows_at_once(self.batch_size * self.latents_per_image)
+        return max(1, rows // self.latents_per_image)
+
     @torch.no_grad()
     def measure(self, inputs: MetricInputs) -> Measurements:
         measurements = Measurements()
@@ -138,7 +146,7 @@ class ModelMetric(Metric):
             return measurements
         self.reset()
         # Held-out images are in random order, so that the first ones are a random sample.
-        for batch in inputs.held_out[: self.max_images].split(self.batch_size):
+        for batch in inputs.held_out[: self.max_images].split(self.images_at_once(inputs.model)):
             self.update(inputs.model, batch)
         measurements.add(TEST, self.checked_estimates())
         return measurements
@@ -155,6 +163,7 @@ class MonteCarloMetric(ModelMetric):
     def __init__(self, *, samples: int) -> None:
         super().__init__()
         self.samples = check_whole_number(f"metric.{next(iter(self.quantities))}.samples", samples, minimum=1)
+        self.latents_per_image = self.samples
         self.add_lists("estimates")
 
     @abstractmethod
@@ -169,10 +178,15 @@ class MonteCarloMetric(ModelMetric):
         return {next(iter(self.quantities)): mean_of(self.estimates)}
 
 
-def describe_quantities(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    """Units and direction of every quantity by name, for the record."""
-    return {
-        name: dataclasses.asdict(quantity)
-        for metric in metrics.values()
-        for name, quantity in metric.quantities.items()
-    }
+def describe_quantities(metrics: Mapping[str, Metric], levels: int | None) -> dict[str, dict[str, Any]]:
+    """Units and direction of every quantity by name, for the record.
+
+    levels: grey levels of which the model's p(x|z) is a probability. Tables compare no numbers with different units, so
+        that probabilities of levels are not compared with densities.
+    """
+    described = {}
+    for metric in metrics.values():
+        for name, quantity in metric.quantities.items():
+            of_levels = f" of {levels} levels" if levels and name in metric.of_pixels else ""
+            described[name] = dataclasses.asdict(quantity) | {"units": quantity.units + of_levels}
+    return described

@@ -19,6 +19,7 @@ class Distortion(MonteCarloMetric):
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"distortion": Quantity("nats", higher_is_better=None)}
+    of_pixels = frozenset(quantities)
     batch_size = 200
 
     def refuses(self, inputs: MetricInputs) -> str | None:

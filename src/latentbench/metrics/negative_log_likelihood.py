@@ -44,7 +44,8 @@ def importance_weights(model: GenerativeModel, x: Tensor, samples: int) -> Impor
     step = max(1, ROWS // len(x))
     for start in range(0, samples, step):
         z = q.sample((min(step, samples - start),))
-        parts = z.split(max(1, block_size(DECODED_ROWS, x) // len(x)))
+        rows = model.backbone.rows_at_once(block_size(DECODED_ROWS, x))
+        parts = z.split(max(1, rows // len(x)))
         log_likelihood = torch.cat([model.pixel_log_prob(x, part) for part in parts])
         log_weights = (log_likelihood + p.log_prob(z) - q.log_prob(z)).double()
         total = torch.logaddexp(total, log_weights.logsumexp(0))
@@ -109,7 +110,8 @@ class NegativeLogLikelihood(MonteCarloMetric):
     """`nll/test`, nats per image, and `bits_per_dim/test`, nll / (D log 2); both are upper bounds in expectation.
 
     With a Gaussian likelihood both refer to a density of pixel values in [0, 1], and may be negative. With a Bernoulli
-    likelihood they refer to a probability of binary images. The two cannot be compared.
+    likelihood they refer to a probability of binary images. With a likelihood of levels they refer to a probability of
+    images of 256 levels, as published bits per dimension do, and their units say so. The three cannot be compared.
 
     The standard error is s / sqrt(N) over N images. The standard deviation s is that of the estimates, so that their
     Monte Carlo noise is included. The looseness of the bound is not. The difference between two models on the same
@@ -137,6 +139,7 @@ class NegativeLogLikelihood(MonteCarloMetric):
         "bits_per_dim": Quantity("bits/dim", higher_is_better=False),
         "nll_ess": Quantity("draws", higher_is_better=None),
     }
+    of_pixels = frozenset({"nll", "bits_per_dim"})
     batch_size = 20
     effective: list[Tensor]
     decrease: list[Tensor]

@@ -83,6 +83,10 @@ class Autoencoder(GenerativeModel):
     def space(self) -> Space:
         return self.prior.space or self.posterior.space
 
+    @property
+    def levels(self) -> int | None:
+        return self.likelihood.levels
+
     def box_half_width(self) -> float:
         return BOX_HALF_WIDTH if self.space is BOX else math.inf
 
@@ -93,7 +97,8 @@ class Autoencoder(GenerativeModel):
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean image of p(x|z), clipped to [0, 1]."""
-        return self.pixel_distribution(z).mean.clamp(0, 1)
+        parts = z.split(max(1, self.backbone.rows_at_once(len(z))))
+        return torch.cat([self.pixel_distribution(part).mean.clamp(0, 1) for part in parts])
 
     def terms(self, x: Tensor) -> tuple[dict[str, Tensor], Latents]:
         """The loss of a batch and its terms, scalars in nats, and the latents that the regularizer received."""

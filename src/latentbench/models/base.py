@@ -63,6 +63,11 @@ class GenerativeModel(pl.LightningModule):
 
     prior: Prior
 
+    @property
+    def levels(self) -> int | None:
+        """Grey levels of which p(x|z) is a probability; None if it is not of grey levels."""
+        return None
+
     def __init__(self, **learning_rates: float) -> None:
         super().__init__()
         for name, rate in learning_rates.items():

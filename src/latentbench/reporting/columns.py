@@ -92,13 +92,17 @@ def choose_columns(
     if recorded and not keys:
         raise UserError(*notes or ["table.columns is empty; null shows every metric"])
     facts = _facts(records)
+    described = {key: facts.get(key.split("/")[0], set()) for key in keys}
+    mixed = [key for key in keys if len(described[key]) > 1]
     notes += [
-        f"the records disagree on the units or direction of {key}: no best is marked"
-        for key in keys
-        if len(facts.get(key.split("/")[0], ())) > 1
+        f"the records disagree on the units or direction of {key} "
+        f"({'; '.join(sorted({units for units, _ in described[key]}))}): no best is marked, and nothing is tested"
+        for key in mixed
     ]
-    columns = [dataclasses.replace(_column(key, facts), measure=measures.of(key)) for key in keys]
-    if measures.primary and not any(column.measure == PRIMARY for column in columns):
+    columns = [
+        dataclasses.replace(_column(key, facts), measure="" if key in mixed else measures.of(key)) for key in keys
+    ]
+    if measures.primary and measures.primary not in keys:
         notes.append(f"the primary measure {measures.primary} (table.primary) is not a column")
     return columns, notes
 
