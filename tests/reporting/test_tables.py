@@ -226,6 +226,25 @@ def test_a_metric_without_known_direction_has_no_best() -> None:
     assert any("disagree" in note for note in summary.notes)
 
 
+def test_probabilities_of_levels_are_not_compared_with_densities() -> None:
+    def rows(*units: str) -> list[Record]:
+        facts = [{"resolved": {"metrics": {"nll": {"units": of, "higher_is_better": False}}}} for of in units]
+        return [
+            a_record(method, seed, {"nll/test": value + seed / 100}, config=fact)
+            for method, value, fact in zip(("ae", "vae"), (1.0, 9.0), facts, strict=True)
+            for seed in (0, 1)
+        ]
+
+    settings: dict[str, Any] = {"rows": ["method"], "baseline": "vae", "measures": Measures(primary="nll/test")}
+    alike, mixed = (summarize(rows("nats", of), **settings) for of in ("nats", "nats of 256 levels"))
+    for summary, are_compared in ((alike, True), (mixed, False)):
+        assert bool(best_cells(summary)) == are_compared
+        assert any(row.cells["nll/test"].differs for row in summary.rows) == are_compared
+        assert not any("is not a column" in note for note in summary.notes)
+    (note,) = [note for note in mixed.notes if "disagree" in note]
+    assert "nll/test (nats; nats of 256 levels): no best is marked, and nothing is tested" in note
+
+
 BOUNDED = {"resolved": {"metrics": {"kl": {"units": "nats", "higher_is_better": False}, "fid": FACTS["fid"]}}}
 
 

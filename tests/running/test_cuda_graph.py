@@ -42,6 +42,12 @@ def test_replayed_steps_are_the_ordinary_ones(method: str, tmp_path: Path) -> No
     assert "learn" not in vars(replayed)
 
 
+@pytest.mark.parametrize("likelihood", options("likelihood"))
+def test_the_likelihood_is_part_of_the_graph(likelihood: str, tmp_path: Path) -> None:
+    settings = ("cuda_graph=rehearse", f"likelihood={likelihood}")
+    assert trained("rae_gp", tmp_path, *settings).done.cuda_graph == "yes"  # whose penalty is of the mean image
+
+
 def test_a_part_that_waits_for_the_device_is_named_and_its_steps_stay_ordinary_ones(tmp_path: Path) -> None:
     model = trained("svae", tmp_path, "cuda_graph=rehearse")
     assert model.budget()["cuda_graph"].startswith("no: distributions/von_mises_fisher.py")
