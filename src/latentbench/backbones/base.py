@@ -14,7 +14,7 @@ class Backbone(nn.Module, ABC):
 
     To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. The model adds a
     linear layer from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels.
-    raw_channels: channels of the raw output, which a likelihood may want more of than images have; None: as many
+    raw_channels: channels of the raw output, which a likelihood may want more of than images have
     Requirements:
     - any image shape works, at least from 8x8 pixels on, and so does any latent_size;
     - encoder and decoder share no parameters;
@@ -26,10 +26,10 @@ class Backbone(nn.Module, ABC):
     decoder: nn.Module  # latents (B, D) to raw outputs (B, C', H, W) = (B, *raw_shape), any real numbers
     features: int  # F
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int | None = None) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int) -> None:
         super().__init__()
         self.shape = shape
-        self.raw_shape = (raw_channels or shape[0], *shape[1:])
+        self.raw_shape = (raw_channels, *shape[1:])
         self.latent_size = latent_size
 
     def rows_at_once(self, most: int) -> int:

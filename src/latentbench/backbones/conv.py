@@ -23,7 +23,7 @@ class ConvBackbone(Backbone):
         latent_size: int,
         channels: Sequence[int],
         hidden: int,
-        raw_channels: int | None = None,
+        raw_channels: int,
     ) -> None:
         super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         channels = check_widths("backbone.channels", channels)

@@ -15,7 +15,7 @@ class LinearBackbone(Backbone):
     Source: Tipping & Bishop 1999, equation 1.
     """
 
-    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int | None = None) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int) -> None:
         super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         self.features = math.prod(shape)
         self.encoder = nn.Flatten()

@@ -14,7 +14,7 @@ class MLPBackbone(Backbone):
     """Fully connected layers with ReLU, of widths `hidden` in the encoder and in reverse order in the decoder."""
 
     def __init__(
-        self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int], raw_channels: int | None = None
+        self, *, shape: tuple[int, int, int], latent_size: int, hidden: Sequence[int], raw_channels: int
     ) -> None:
         super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         hidden = check_widths("backbone.hidden", hidden)

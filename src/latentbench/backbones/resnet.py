@@ -27,7 +27,7 @@ class ResNetBackbone(Backbone):
         channels: Sequence[int],
         blocks: int,
         hidden: int,
-        raw_channels: int | None = None,
+        raw_channels: int,
     ) -> None:
         super().__init__(shape=shape, latent_size=latent_size, raw_channels=raw_channels)
         channels = check_widths("backbone.channels", channels)

@@ -129,7 +129,9 @@ def node_of(group: str, option: str) -> DictConfig:
 
 
 def part_of(group: str, option: str, **parts: Any) -> Any:
-    """An option's object."""
+    """An option's object; a backbone's raw output has as many channels as images, unless it is told."""
+    if group == "backbone":
+        parts = {"raw_channels": parts["shape"][0]} | parts
     return build(node_of(group, option), **parts)
 
 
