@@ -33,9 +33,7 @@ class Likelihood(nn.Module, ABC):
     probabilities of `levels` with such.
     """
 
-    levels: ClassVar[int | None] = (
-        None  # grey levels of which p(x|z) is a probability; None if it is not of grey levels
-    )
+    levels: ClassVar[int | None] = None  # grey levels of which p(x|z) is a probability; None: a density, or binary
 
     def raw_channels(self, channels: int) -> int:
         """C', how many channels the decoder's raw output has for images of so many."""

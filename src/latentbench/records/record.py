@@ -67,7 +67,7 @@ class Record:
         """
         if not self.is_trained and is_trained(run_dir):
             return
-        text = json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        text = json.dumps(vars(self), indent=1, sort_keys=True, allow_nan=False)
         write_atomically(run_dir / FILE_NAME, text.encode() + b"\n")
 
     @property
@@ -77,7 +77,7 @@ class Record:
 
     def to_line(self) -> str:
         """The record as one line of JSON, the form in results/ and W&B."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+        return json.dumps(vars(self), sort_keys=True, allow_nan=False)
 
 
 def describe(record: Record) -> list[str]:
