@@ -40,7 +40,7 @@ def check_whole_number(name: str, value: int, *, minimum: int) -> int:
     return value
 
 
-def check_widths(name: str, values: Sequence[int]) -> list[int]:
+def check_widths(name: str, values: Sequence[int] | None) -> list[int]:
     """Return a list of layer widths. Raises: UserError if it is empty or not all are whole numbers of at least 1."""
     if not isinstance(values, list | tuple) or not values or any(type(v) is not int or v < 1 for v in values):
         raise UserError(f"{name}={values}: give a list of one or more whole numbers, each 1 or more, such as [64, 64]")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentbench.cli.help import help_text
 from latentbench.contracts.options import composed, few_digits, options
@@ -17,23 +17,36 @@ from latentbench.running.eager_methods import STORED, eager_methods
 from latentbench.running.train import fit
 
 
-def trained(method: str, folder: Path, *settings: str, regularizer: Regularizer | None = None) -> GenerativeModel:
-    """After two epochs of seven batches of 16 images and one of 10."""
+def trained(
+    method: str, folder: Path, *settings: str, regularizer: Regularizer | None = None, normalized: bool = False
+) -> GenerativeModel:
+    """After two epochs of seven batches of 16 images and one of 10.
+
+    normalized: with batch normalization in the encoder and in the decoder
+    """
     torch.manual_seed(0)
     config = composed(f"method={method}", "data.batch_size=16", "trainer.max_epochs=2", "logger=none", *settings)
     data = few_digits(122)
     model = build_model(config, data)
     if regularizer is not None:
         model.regularizer = regularizer
+    if normalized:
+        model.backbone.encoder.append(nn.BatchNorm1d(256))  # type: ignore[operator]
+        model.backbone.decoder.insert(2, nn.BatchNorm1d(256))  # type: ignore[operator]
     torch.manual_seed(1)
     fit(config, model, data, folder)
     return model
 
 
-@pytest.mark.parametrize("method", ["cyclical_vae", "capacity_vae", "aae", "wgan_gp", "vq_vae"])
-def test_replayed_steps_are_the_ordinary_ones(method: str, tmp_path: Path) -> None:
-    ordinary = trained(method, tmp_path, "cuda_graph=false")
-    replayed = trained(method, tmp_path, "cuda_graph=rehearse")
+METHODS = ["cyclical_vae", "capacity_vae", "aae", "wgan_gp", "vq_vae"]
+
+
+@pytest.mark.parametrize(
+    ("method", "normalized"), [*((method, False) for method in METHODS), ("vae", True), ("gan", True)]
+)
+def test_replayed_steps_are_the_ordinary_ones(method: str, normalized: bool, tmp_path: Path) -> None:
+    ordinary = trained(method, tmp_path, "cuda_graph=false", normalized=normalized)
+    replayed = trained(method, tmp_path, "cuda_graph=rehearse", normalized=normalized)
     assert replayed.done.cuda_graph == "yes"
     assert ordinary.done.cuda_graph is None
     for name, weight in ordinary.state_dict().items():

@@ -38,15 +38,24 @@ IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
 DOUBLE = "trainer.precision=64-true"  # so that rounding hides no error
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={PROCESSES}")
 CUT_OFF = ("vae", "svae", "wgan_gp")
+NORMALIZED = ("vae", "rae_gp", "gan")  # also trained with batch normalization; rae_gp takes gradients of gradients
 
 
-def trained(method: str, folder: Path, *how: str, checkpoint: Path | None = None) -> dict[str, Any]:
-    """Train; returns weights, their last gradients, losses, and the number of images that the encoder processed."""
+def trained(
+    method: str, folder: Path, *how: str, checkpoint: Path | None = None, normalized: bool = False
+) -> dict[str, Any]:
+    """Train; returns weights, their last gradients, losses, and the number of images that the encoder processed.
+
+    normalized: with batch normalization in the encoder and in the decoder
+    """
     config = copy.deepcopy(composed(f"method={method}", "backbone=mlp", "backbone.hidden=[16]", "checkpoint_seconds=0"))
     config.trainer = composed(f"trainer.max_epochs={EPOCHS}", *how).trainer  # Hydra composes trainer=ddp, once for all
     folder.mkdir(parents=True, exist_ok=True)
     data = few_digits(IMAGES)
     model: Any = build_seeded_model(config, data)
+    if normalized:
+        model.backbone.encoder.append(nn.BatchNorm1d(16))
+        model.backbone.decoder.insert(2, nn.BatchNorm1d(16))
     shown: list[int] = []
     model.backbone.encoder[1].register_forward_hook(lambda layer, given, made: shown.append(len(made)))
     gradients: dict[int, Tensor] = {}
@@ -82,6 +91,9 @@ def in_a_process(rank: int, folder: Path, port: int) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for method in options("method"):
         torch.save(trained(method, folder / method, *DDP, DOUBLE), folder / f"{method}.{rank}")
+    for method in NORMALIZED:
+        normalized = trained(method, folder / f"{method} normalized", *DDP, DOUBLE, normalized=True)
+        torch.save(normalized, folder / f"{method} normalized.{rank}")
     for method in CUT_OFF:
         torch.save(trained(method, folder / f"{method} whole", *DDP), folder / f"{method} whole.{rank}")
         cut_off(method, folder / f"{method} cut off")
@@ -111,10 +123,12 @@ def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: fl
         torch.testing.assert_close(found[name], value, rtol=0, atol=within * scale, msg=name)
 
 
-@pytest.mark.parametrize("method", options("method"))
-def test_every_method_trains_as_in_one_process(method: str, several: Path, tmp_path: Path) -> None:
-    first, other = (torch.load(several / f"{method}.{rank}") for rank in range(PROCESSES))
-    one = trained(method, tmp_path, DOUBLE)
+@pytest.mark.parametrize(
+    ("method", "how"), [*((method, "") for method in options("method")), *((m, " normalized") for m in NORMALIZED)]
+)
+def test_every_method_trains_as_in_one_process(method: str, how: str, several: Path, tmp_path: Path) -> None:
+    first, other = (torch.load(several / f"{method}{how}.{rank}") for rank in range(PROCESSES))
+    one = trained(method, tmp_path, DOUBLE, normalized=bool(how))
     for part in ("weights", "gradients"):  # both, since Adam ignores a factor in the gradient
         same(first[part], one[part], within=1e-8)
         same(other[part], first[part], within=0)
@@ -241,7 +255,7 @@ def test_a_run_leases_as_many_devices_as_its_trainer_needs(monkeypatch: pytest.M
     assert usable_gpus(Job(composed("trainer.accelerator=cpu"), {}, [], True)) == ({}, 0)
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm1d(16), nn.Dropout()])
+@pytest.mark.parametrize("layer", [nn.InstanceNorm1d(16), nn.Dropout()])
 def test_a_network_that_mixes_images_or_draws_random_numbers_is_refused(layer: nn.Module) -> None:
     model: Any = untrained(few_digits())
     model.backbone.encoder.append(layer)

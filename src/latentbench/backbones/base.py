@@ -2,9 +2,14 @@
 
 import math
 from abc import ABC
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
+
+from latentbench.errors import Refused
 
 MANY_NUMBERS = 2**22  # of raw outputs in memory at once, 16 MiB
 
@@ -12,25 +17,46 @@ MANY_NUMBERS = 2**22  # of raw outputs in memory at once, 16 MiB
 class Backbone(nn.Module, ABC):
     """The networks of a model, from images to features and from latents to raw outputs.
 
-    To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. The model adds a
-    linear layer from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels.
-    raw_channels: channels of the raw output, which a likelihood may want more of than images have
-    Requirements:
-    - any image shape works, at least from 8x8 pixels on, and so does any latent_size;
+    To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. `head` makes the layer
+    from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels. Subclass
+    SpatialBackbone instead for latents on a grid. Requirements:
+    - any image shape works, at least from 8x8 pixels on, unless `size` says which, and so does any latent_size;
     - encoder and decoder share no parameters;
-    - the output for an image or latent depends on it alone, also in training (no batch normalization), and no random
-      numbers are drawn (no dropout), since several processes may each compute a part of a batch.
+    - in evaluation mode the output for an image or latent depends on it alone. In training only batch normalization
+      may mix images: several processes that compute a part of a batch each share its means and variances, and the
+      random numbers of dropout they could not share.
+
+    latent_size: length D of a latent vector.
+    raw_channels: channels of the raw output, which a likelihood may want more of than images have
+    Raises: Refused for images of another size than `size`.
     """
 
+    size: ClassVar[tuple[int, int] | None] = None  # (H, W) of the images that it is for; None: any
     encoder: nn.Module  # images (B, C, H, W) in [0, 1] to features (B, F)
     decoder: nn.Module  # latents (B, D) to raw outputs (B, C', H, W) = (B, *raw_shape), any real numbers
     features: int  # F
+    latent_shape: tuple[int, int, int] | None = None  # (C, H, W) of latents on a grid; None: they are mere vectors
 
     def __init__(self, *, shape: tuple[int, int, int], latent_size: int, raw_channels: int) -> None:
         super().__init__()
+        if self.size and self.size != shape[1:]:
+            (height, width), name = self.size, type(self).__name__
+            raise Refused(
+                f"{name} is for images of {height}x{width} pixels, and these have {shape[1]}x{shape[2]}: take "
+                f"backbone=conv or resnet, which are for any, or images of {height}x{width} pixels"
+            )
         self.shape = shape
         self.raw_shape = (raw_channels, *shape[1:])
         self.latent_size = latent_size
+
+    @classmethod
+    def grid(cls, *, shape: tuple[int, int, int], settings: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Height and width of the grid of latents; None: latents have no grid. See SpatialBackbone."""
+        return None
+
+    def head(self, inputs: int) -> nn.Module:
+        """The layer from features (B, F) to the `inputs` numbers of the posterior, (B, inputs)."""
+        return nn.Linear(self.features, inputs)
 
     def rows_at_once(self, most: int) -> int:
         """How many latents to decode at once: `most`, or fewer if a likelihood wants several numbers per pixel."""
@@ -43,6 +69,11 @@ class Backbone(nn.Module, ABC):
     def decode(self, z: Tensor) -> Tensor:
         raw: Tensor = self.decoder(z)
         return raw
+
+
+def batch_normalizations(network: nn.Module) -> list[_BatchNorm]:
+    """The layers that normalize by means and variances over the batch, in training."""
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
 
 
 def normalize_spectrally(network: nn.Module) -> None:

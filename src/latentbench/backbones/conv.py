@@ -1,6 +1,8 @@
 """Convolutional networks for images of any size."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 
 from torch import nn
 
@@ -29,20 +31,11 @@ class ConvBackbone(Backbone):
         channels = check_widths("backbone.channels", channels)
         check_whole_number("backbone.hidden", hidden, minimum=1)
         self.features = hidden
-        image_channels, *size = shape
-        sizes = [tuple(size)]
-        down: list[nn.Module] = []
-        for before, after in zip([image_channels, *channels], channels, strict=False):
-            down += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
-            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        down, sizes = downsampling(shape[0], channels), halved_sizes(shape[1:], len(channels))
         smallest = (channels[-1], *sizes[-1])
-        flat = smallest[0] * smallest[1] * smallest[2]
+        flat = prod(smallest)
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU())
-
-        up: list[nn.Module] = []
-        narrowing = [*reversed(channels), channels[0]]
-        for before, after, target in zip(narrowing, narrowing[1:], reversed(sizes[:-1]), strict=False):
-            up += [nn.Upsample(size=target), nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        up = upsampling(channels, sizes)
         self.decoder = nn.Sequential(
             nn.Linear(latent_size, hidden),
             nn.ReLU(),
@@ -52,3 +45,28 @@ class ConvBackbone(Backbone):
             *up,
             nn.Conv2d(channels[0], self.raw_shape[0], 3, padding=1),
         )
+
+
+def halved_sizes(size: tuple[int, int], times: int) -> list[tuple[int, int]]:
+    """Height and width before the first halving, and after each, rounded up."""
+    sizes = [size]
+    for _ in range(times):
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return sizes
+
+
+def downsampling(image_channels: int, channels: list[int]) -> list[nn.Module]:
+    """Strided convolutions, each of which halves height and width."""
+    down: list[nn.Module] = []
+    for before, after in pairwise([image_channels, *channels]):
+        down += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+    return down
+
+
+def upsampling(channels: list[int], sizes: list[tuple[int, int]]) -> list[nn.Module]:
+    """Resizing and convolutions, from channels[-1] maps of the last size to channels[0] maps of the first."""
+    up: list[nn.Module] = []
+    for (before, after), target in zip(pairwise([*reversed(channels), channels[0]]), reversed(sizes[:-1]), strict=True):
+        up += [nn.Upsample(size=target), nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+    return up

@@ -1,10 +1,13 @@
 """Residual networks for images of any size."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 
 from torch import Tensor, nn
 
 from latentbench.backbones.base import Backbone
+from latentbench.backbones.conv import halved_sizes
 from latentbench.errors import check_whole_number, check_widths
 
 CHANNELS_PER_GROUP = 16
@@ -34,27 +37,18 @@ class ResNetBackbone(Backbone):
         check_whole_number("backbone.hidden", hidden, minimum=1)
         check_whole_number("backbone.blocks", blocks, minimum=1)
         self.features = hidden
-        image_channels, *size = shape
-        sizes = [tuple(size)]
-        down: list[nn.Module] = []
-        for before, after in zip([channels[0], *channels], channels, strict=False):
-            down += [*_blocks(before, after, blocks), nn.AvgPool2d(2, ceil_mode=True)]
-            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        down, sizes = downsampling(channels, blocks), halved_sizes(shape[1:], len(channels))
         smallest = (channels[-1], *sizes[-1])
-        flat = smallest[0] * smallest[1] * smallest[2]
+        flat = prod(smallest)
         self.encoder = nn.Sequential(
-            nn.Conv2d(image_channels, channels[0], 3, padding=1),
+            nn.Conv2d(shape[0], channels[0], 3, padding=1),
             *down,
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(flat, hidden),
             nn.ReLU(),
         )
-
-        up: list[nn.Module] = []
-        narrowing = [*reversed(channels), channels[0]]
-        for before, after, target in zip(narrowing, narrowing[1:], reversed(sizes[:-1]), strict=False):
-            up += [nn.Upsample(size=target), *_blocks(before, after, blocks)]
+        up = upsampling(channels, sizes, blocks)
         self.decoder = nn.Sequential(
             nn.Linear(latent_size, hidden),
             nn.ReLU(),
@@ -64,6 +58,22 @@ class ResNetBackbone(Backbone):
             nn.ReLU(),
             nn.Conv2d(channels[0], self.raw_shape[0], 3, padding=1),
         )
+
+
+def downsampling(channels: list[int], blocks: int) -> list[nn.Module]:
+    """Residual blocks and average pooling, from channels[0] feature maps to channels[-1] smaller ones."""
+    down: list[nn.Module] = []
+    for before, after in pairwise([channels[0], *channels]):
+        down += [*_blocks(before, after, blocks), nn.AvgPool2d(2, ceil_mode=True)]
+    return down
+
+
+def upsampling(channels: list[int], sizes: list[tuple[int, int]], blocks: int) -> list[nn.Module]:
+    """Resizing and residual blocks, from channels[-1] maps of the last size to channels[0] maps of the first."""
+    up: list[nn.Module] = []
+    for (before, after), target in zip(pairwise([*reversed(channels), channels[0]]), reversed(sizes[:-1]), strict=True):
+        up += [nn.Upsample(size=target), *_blocks(before, after, blocks)]
+    return up
 
 
 class ResidualBlock(nn.Module):

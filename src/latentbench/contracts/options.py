@@ -12,13 +12,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf, flag_override
 from torch import Tensor, nn
 
+from latentbench.backbones.base import Backbone
 from latentbench.configuration.catalogue import GROUPS, option_file, own_options
 from latentbench.configuration.compose import compose_config
+from latentbench.configuration.targets import locate
 from latentbench.contracts import CHECKED
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.errors import UserError
-from latentbench.evaluation.build import build, build_model
+from latentbench.evaluation.build import build, build_model, positions
 from latentbench.metrics.inputs import MetricInputs
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import GenerativeModel
@@ -133,6 +135,19 @@ def part_of(group: str, option: str, **parts: Any) -> Any:
     if group == "backbone":
         parts = {"raw_channels": parts["shape"][0]} | parts
     return build(node_of(group, option), **parts)
+
+
+def sizes_for(backbone: str) -> list[tuple[int, int]]:
+    """Height and width of images that a backbone takes."""
+    size = locate(node_of("backbone", backbone)._target_).size
+    return [size] if size else [(8, 8), (28, 28), (32, 32), (17, 23), (128, 128)]
+
+
+def backbone_of(option: str, *, shape: tuple[int, int, int], latent_size: int, **settings: Any) -> Backbone:
+    """A backbone for so many latent dimensions at each position of its grid, if it has one."""
+    places = positions(node_of("backbone", option), shape)
+    made: Backbone = part_of("backbone", option, shape=shape, latent_size=latent_size * places, **settings)
+    return made
 
 
 def brief_sampler(option: str, steps: int = FEW_STEPS) -> Sampler:

@@ -10,7 +10,7 @@ from latentbench.contracts import CHECKED
 PAIRING = "pairing"
 TESTS = {
     "data": ["data_set"],
-    "backbone": ["backbone", "method.py::test_two_batches_of_digits_train_it"],
+    "backbone": ["backbone", "method.py::test_two_batches_train_it_unless_it_says_what_else_to_take"],
     "posterior": ["posterior", PAIRING],
     "prior": ["prior", PAIRING],
     "regularizer": ["regularizer", PAIRING],

@@ -23,9 +23,11 @@ from latentbench.contracts.options import (
     features_for,
     few_digits,
     node_of,
+    noise_images,
     options,
     part_of,
     refusal_of,
+    sizes_for,
 )
 from latentbench.evaluation.build import build_model
 
@@ -128,6 +130,8 @@ def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: st
         assert list(build_model(composed(chosen(group, option)), data).parameters())
     elif group in MODEL_PARTS:
         parts = [f"{name}={picked}" for name, picked in parts_that_fit(group, option).items()]
+        if group == "backbone":
+            data = noise_images((1, *sizes_for(option)[0]), n=2)
         made: Any = getattr(build_model(composed(*parts), data), group)
         assert isinstance(made, the_class(group, option))
     else:

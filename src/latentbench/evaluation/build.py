@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
+from latentbench.backbones.base import Backbone
 from latentbench.configuration import targets
 from latentbench.configuration.catalogue import PARTS, option_files
 from latentbench.configuration.identity import model_arguments
@@ -86,10 +87,11 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
         check_kind(made, CONTRACTS[group])
         return made
 
-    parts = {"prior": part("prior", latent_size=config.latent_size, shape=data.shape)}
+    latent_size = config.latent_size * positions(config.backbone, data.shape)
+    parts = {"prior": part("prior", latent_size=latent_size, shape=data.shape)}
     coordinates = parts["prior"].coordinates
     if "posterior" in needed:
-        parts["posterior"] = part("posterior", latent_size=config.latent_size, coordinates=coordinates)
+        parts["posterior"] = part("posterior", latent_size=latent_size, coordinates=coordinates)
         coordinates = parts["posterior"].coordinates
     raw_channels = data.shape[0]
     if "likelihood" in needed:
@@ -105,6 +107,15 @@ def build_model(config: DictConfig, data: ImageData | DataFacts) -> GenerativeMo
         parts["dataset_size"] = data.size("train")
     model: GenerativeModel = build(config.model, **parts)
     return model
+
+
+def positions(backbone: DictConfig, shape: tuple[int, int, int]) -> int:
+    """Number of positions of the backbone's grid of latents, each with latent_size dimensions; 1 if it has none."""
+    kind = targets.locate(backbone._target_)
+    if not (isinstance(kind, type) and issubclass(kind, Backbone)):
+        return 1  # check_kind says what is wrong
+    settings: Any = OmegaConf.to_container(backbone, resolve=True)
+    return math.prod(kind.grid(shape=shape, settings=settings) or ())
 
 
 def build_measuring_parts(settings: DictConfig, data: ImageData) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.annealing.base import Annealing
-from latentbench.backbones.base import Backbone
+from latentbench.backbones.base import Backbone, batch_normalizations
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
@@ -54,8 +54,20 @@ class Autoencoder(GenerativeModel):
             raise Refused(
                 f"with beta=0 the learned prior {type(prior).__name__} is never trained: take prior=normal, or beta=1"
             )
+        if prior.needs_posterior_density and batch_normalizations(backbone.encoder):
+            raise Refused(
+                f"{type(prior).__name__} encodes images of its own, and batch normalization in the encoder would mix "
+                "their means and variances with those of the data: take backbone=conv or resnet, or prior=normal"
+            )
         self.backbone = backbone
-        self.head = nn.Linear(backbone.features, posterior.inputs)
+        if backbone.latent_shape is not None:
+            if not posterior.per_coordinate:
+                raise Refused(
+                    f"{type(posterior).__name__} has parameters that belong to no single position of a grid: take "
+                    "posterior=gaussian, or backbone=conv or resnet"
+                )
+            posterior.share_over_positions(math.prod(backbone.latent_shape[1:]))
+        self.head = backbone.head(posterior.inputs)
         self.posterior = posterior
         self.prior = prior
         self.regularizer = regularizer
@@ -221,7 +233,7 @@ class Autoencoder(GenerativeModel):
     @torch.no_grad()
     def has_closed_rate(self) -> bool:
         """Whether KL(q || p) has a closed form."""
-        q = self.posterior_distribution(torch.zeros(1, *self.backbone.shape, device=self.device))
+        q = self.posterior(torch.zeros(1, self.posterior.inputs, device=self.device).to(self.dtype))
         return has_closed_form(q, self.prior_distribution())
 
     def facts(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from latentbench.backbones.base import Backbone
+from latentbench.backbones.base import Backbone, batch_normalizations
 from latentbench.data.base import Chunks, ImageData
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Diverged, check_number
@@ -84,6 +84,11 @@ class GenerativeModel(pl.LightningModule):
 
     def refuses(self, data: ImageData) -> str | None:
         """Why it cannot be trained on this data set, and what to take instead; None if it can."""
+        if batch_normalizations(self.backbone) and data.size("train") % data.batch_size == 1:
+            return (
+                f"batch normalization needs two images, and with data.batch_size={data.batch_size} the last batch has "
+                "one: take another batch size, or backbone=conv or resnet"
+            )
         return None
 
     @abstractmethod

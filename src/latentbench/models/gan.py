@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
-from latentbench.backbones.base import Backbone
+from latentbench.backbones.base import Backbone, batch_normalizations
 from latentbench.data.base import ImageData
 from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
@@ -45,9 +45,9 @@ class GAN(GenerativeModel):
         self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), 0.999)
 
     def refuses(self, data: ImageData) -> str | None:
-        """Draws of binary pixels: it would learn black and white images, and is compared with grey ones."""
+        """Also draws of binary pixels: it would learn black and white images, and is compared with grey ones."""
         if data.binarize != "dynamic":
-            return None
+            return super().refuses(data)
         return (
             "a GAN learns the images that it sees, here draws of black and white pixels, and metrics compare its "
             "images with the grey ones: take data.binarize=none (or threshold)"
@@ -115,7 +115,8 @@ class CriticGAN(GAN, ABC):
     """A GAN whose critic T, a discriminator of bounded slope, takes `critic_steps` steps per step of the generator.
 
     generator: -E_z[T(G(z))]
-    Raises: UserError for less than one step of the critic.
+    Raises: UserError for less than one step of the critic; Refused for batch normalization in the critic, with which
+    it has no slope at a single image (Gulrajani et al. 2017, section 4).
     Source: Gulrajani et al. 2017, algorithm 1. Where we differ: there the generator's step follows `critic_steps` steps
     of the critic; here it follows the first of them, so that even the shortest training has one. Each step of the
     critic uses a new batch of images, so that an epoch costs about as much as that of any other method.
@@ -126,6 +127,11 @@ class CriticGAN(GAN, ABC):
     ) -> None:
         super().__init__(backbone=backbone, prior=prior, learning_rate=learning_rate, beta1=beta1)
         check_whole_number("model.critic_steps", critic_steps, minimum=1)
+        if batch_normalizations(backbone.encoder):
+            raise Refused(
+                "the slope of a critic is bounded at each image by itself, and batch normalization mixes images: take "
+                "backbone=conv or resnet, or model=gan"
+            )
         self.betas = (self.betas[0], check_number("model.beta2", beta2, minimum=0, below=1))
         self.critic_steps = critic_steps
         # A bias would be added to T(x) and T(G(z)) alike. The Wasserstein loss does not depend on it, and Adam would

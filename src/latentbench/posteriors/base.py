@@ -19,6 +19,9 @@ class Posterior(nn.Module, ABC):
     - every real-valued input gives a valid distribution: clamp what could overflow;
     - `log_prob`, if there is one, is in nats.
 
+    If each number of `raw` belongs to one coordinate, declare `per_coordinate`: `raw` has the first number of every
+    coordinate, then the second of every one. Backbones with latents on a grid need it.
+
     latent_size: dimension of the latent space.
     coordinates: length D of a latent vector of the prior. A posterior in R^n has the same; one in another space passes
         the length that this space needs to the constructor of the base class.
@@ -29,6 +32,7 @@ class Posterior(nn.Module, ABC):
     has_moments: ClassVar[bool] = True  # True if q.mean and q.variance exist
     is_factorised: ClassVar[bool] = False  # True if q has factor_log_prob and factor_kl
     classes: int = 0  # classes per group of a code word; 0 if latents are not code words
+    per_coordinate: ClassVar[int] = 0  # numbers of `raw` per latent coordinate; 0: some belong to no single one
     inputs: int  # length of `raw` for one image; the model's last encoder layer has this many outputs
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:
@@ -39,6 +43,12 @@ class Posterior(nn.Module, ABC):
     @abstractmethod
     def forward(self, raw: Tensor) -> Distribution:
         """Return q(z|x) for the encoder's output (B, inputs), any real numbers."""
+
+    def share_over_positions(self, positions: int) -> None:
+        """Called once, before training: latents lie on so many positions of a grid, which are alike. Here, no matter.
+
+        The coordinates of the first position come first, then those of the next. Weights may be shared over positions.
+        """
 
     def point_estimate(self, q: Distribution) -> Tensor:
         """Return the latent that represents each image, (B, D): the mean of q, or another point if the mean is invalid.

@@ -21,6 +21,7 @@ class CategoricalPosterior(Posterior):
     space: ClassVar[Space] = CODES
     has_moments: ClassVar[bool] = False
     is_factorised: ClassVar[bool] = True
+    per_coordinate: ClassVar[int] = 1
 
     def __init__(self, *, latent_size: int, coordinates: int, classes: int, temperature: float) -> None:
         check_whole_number("posterior.classes", classes, minimum=2)

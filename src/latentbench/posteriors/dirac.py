@@ -31,6 +31,7 @@ class DiracPosterior(Posterior):
     """q(z|x) = delta(z - m(x)). Source: Tolstikhin et al. 2018, section 2 (a deterministic encoder)."""
 
     has_density: ClassVar[bool] = False
+    per_coordinate: ClassVar[int] = 1
     has_moments: ClassVar[bool] = False
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:

@@ -18,6 +18,7 @@ class LocationScalePosterior(Posterior):
     """
 
     is_factorised: ClassVar[bool] = True
+    per_coordinate: ClassVar[int] = 2
 
     def __init__(self, *, latent_size: int, coordinates: int) -> None:
         super().__init__(latent_size=latent_size, coordinates=coordinates)

@@ -31,8 +31,8 @@ def model_card(record: Record, *, repo: str, command: str | None, pictures: Mapp
         "\n".join(["---", "library_name: latentbench", "tags:", *(f"- {tag}" for tag in tags), "---"]),
         f"# {repo.rpartition('/')[2]}",
         f"A model trained by latentbench {version}{f' (commit {commit})' * bool(commit)}: {record.n_parameters} "
-        f"parameters, {choices['latent_size']} latent dimensions, beta {format_value(choices['beta'])}, seed "
-        f"{choices['seed']}.",
+        f"parameters, {choices['latent_size']} latent dimensions{_positions(record)}, "
+        f"beta {format_value(choices['beta'])}, seed {choices['seed']}.",
         _code("python", "import latentbench", "", f'run = latentbench.load("hf://{repo}")', "images = run.sample(64)"),
         "This needs `pip install 'latentbench[hub]'`. `load` also takes a folder that has these files.",
         "## Numbers",
@@ -82,6 +82,12 @@ def _data(record: Record) -> str:
     binarize = record.config["data"].get("binarize", "none")
     shape = " x ".join(map(str, facts["shape"]))
     return f"{facts['train_images']} training images of channels x height x width {shape}, binarize: {binarize}"
+
+
+def _positions(record: Record) -> str:
+    """Where the latent dimensions are, if not in one vector."""
+    shape = (record.config.get("resolved") or {}).get("latent_shape")
+    return f" at each of {shape[1]}x{shape[2]} positions" if shape else ""
 
 
 def _parts(record: Record) -> Iterator[str]:

@@ -1,15 +1,17 @@
 """One run on several devices: each process computes the networks for a part of every batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, distributed
 from torch.autograd import Function
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from latentbench.backbones.base import batch_normalizations
 from latentbench.errors import Refused
 from latentbench.models.base import GenerativeModel
 
@@ -22,7 +24,8 @@ class SplitBatch(pl.Callback):
     Everything else each process computes for the whole batch: it has all images, codes and decoder outputs in order,
     and draws the same random numbers. So losses that couple the images of a batch, critics, learned priors and
     rejection sampling are those of a single process, and so are the gradients after averaging over the processes.
-    Does nothing in a single process. Raises: Refused if a network mixes the rows of a batch or draws random numbers.
+    Batch normalization takes its means and variances over the rows of all processes.
+    Does nothing in a single process. Raises: Refused if a network mixes rows in another way or draws random numbers.
     """
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -31,10 +34,10 @@ class SplitBatch(pl.Callback):
         self.networks = [pl_module.backbone.encoder, pl_module.backbone.decoder] if trainer.world_size > 1 else []
         for network in self.networks:
             for layer in network.modules():
-                if isinstance(layer, _NormBase | _DropoutNd):
+                if isinstance(layer, _NormBase | _DropoutNd) and not isinstance(layer, _BatchNorm):
                     name = type(layer).__name__
                     raise Refused(f"{name} gives other outputs on a part of a batch: take trainer=default")
-            network.forward = split_rows(network.forward)
+            network.forward = split_rows(network.forward, batch_normalizations(network))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raises: RuntimeError if the random number generators of the processes differ."""
@@ -55,21 +58,59 @@ class SplitBatch(pl.Callback):
             del network.forward
 
 
-def split_rows(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A function that maps rows (N, ...) -> (N, ...) one by one, its rows divided among all processes."""
+def split_rows(forward: Callable[[Tensor], Tensor], normalizations: Sequence[_BatchNorm]) -> Callable[[Tensor], Tensor]:
+    """A network that maps rows (N, ...) -> (N, ...), its rows divided among all processes.
+
+    normalizations: the layers inside it that mix rows
+    """
 
     def divided(rows: Tensor) -> Tensor:
         if len(rows) < distributed.get_world_size():  # some processes would have no row: each computes all
             return forward(rows)
-        gathered: Tensor = GatherRows.apply(forward(SplitRows.apply(rows)), len(rows))  # type: ignore[no-untyped-call]
+        for layer in normalizations:
+            layer.forward = partial(normalize_all_rows, layer)  # type: ignore[method-assign]
+        try:
+            part = forward(SplitRows.apply(rows))  # type: ignore[no-untyped-call]
+        finally:
+            for layer in normalizations:
+                del layer.forward
+        gathered: Tensor = GatherRows.apply(part, len(rows))  # type: ignore[no-untyped-call]
         return gathered
 
     return divided
 
 
+def normalize_all_rows(layer: _BatchNorm, part: Tensor) -> Tensor:
+    """Batch normalization of this process's rows (M, C, ...), in training with the moments of all processes' rows.
+
+    The running means and variances are those of a single process, too.
+    """
+    if not layer.training:
+        by_itself: Tensor = type(layer).forward(layer, part)
+        return by_itself
+    x = part.to(torch.promote_types(part.dtype, torch.float32))
+    others = [axis for axis in range(x.dim()) if axis != 1]
+    sums: Tensor = SumOverProcesses.apply(torch.cat([x.sum(others), x.new_full((1,), x[:, 0].numel())]))  # type: ignore[no-untyped-call]
+    n = sums[-1].detach()
+    along = [1, -1, *[1] * (x.dim() - 2)]
+    centred = x - (sums[:-1] / n).view(along)
+    variance: Tensor = SumOverProcesses.apply(centred.square().sum(others)) / n  # type: ignore[no-untyped-call]
+    if layer.running_mean is not None and layer.running_var is not None and layer.num_batches_tracked is not None:
+        with torch.no_grad():
+            layer.num_batches_tracked.add_(1)
+            share = 1 / layer.num_batches_tracked if layer.momentum is None else layer.momentum
+            layer.running_mean.lerp_((sums[:-1] / n).to(layer.running_mean.dtype), share)
+            layer.running_var.lerp_((variance * n / (n - 1)).to(layer.running_var.dtype), share)
+    y = centred * (variance + layer.eps).rsqrt().view(along)
+    if layer.affine:
+        y = y * layer.weight.view(along) + layer.bias.view(along)
+    return y.to(part.dtype)
+
+
 # Outside of the networks every process has the gradient of the loss. Inside, a process has n times the gradient of its
 # rows' contribution: the mean over n processes, which Lightning takes of the weights' gradients, is then the sum over
-# all rows. Each of the two functions is the derivative of the other up to this factor, to any order.
+# all rows. Each of the first two functions is the derivative of the other up to this factor, and the third of itself,
+# to any order.
 
 
 class SplitRows(Function):
@@ -102,3 +143,18 @@ class GatherRows(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         part: Tensor = SplitRows.apply(gradient)  # type: ignore[no-untyped-call]
         return part * distributed.get_world_size(), None
+
+
+class SumOverProcesses(Function):
+    """The sum of a tensor over all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total: Tensor = SumOverProcesses.apply(gradient)  # type: ignore[no-untyped-call]
+        return total
