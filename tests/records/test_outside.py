@@ -173,5 +173,19 @@ def test_weights_of_a_user_count_by_their_content(place: Path) -> None:
     assert found[0] != found[1]
 
 
-def test_runs_of_our_own_options_name_nothing_outside() -> None:
-    assert "outside" not in resolve(job_of(with_own("data", "latentbench.data.idx.IdxImages", root="/"))).config
+def test_published_data_name_nothing_outside_since_their_settings_have_checksums() -> None:
+    published = with_own("data", "latentbench.data.idx.IdxImages", root="/", sha256={"train": "0"})
+    assert "outside" not in resolve(job_of(published)).config
+
+
+def test_images_of_a_user_count_by_their_content_wherever_they_lie(place: Path) -> None:
+    for root in ("a", "copy_of_a"):
+        write(place / root / "dog" / "1.png", "bits")
+
+    def name(root: str) -> str:
+        return folder_name(with_own("data", "latentbench.data.folder.ImageFolder", root=str(place / root)))
+
+    first = name("a")
+    assert name("copy_of_a") == first
+    write(place / "a" / "dog" / "1.png", "other bits")
+    assert name("a") != first

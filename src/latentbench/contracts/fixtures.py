@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from latentbench.data import image_cache
 from latentbench.features import cache
 from latentbench.records import outside
 
@@ -20,3 +21,4 @@ def nothing_in_the_users_cache(tmp_path_factory: pytest.TempPathFactory, monkeyp
     root = tmp_path_factory.getbasetemp()
     monkeypatch.setattr(cache, "folder", lambda: root / "features")
     monkeypatch.setattr(outside, "folder", lambda: root / "contents")
+    monkeypatch.setattr(image_cache, "folder", lambda: root / "images")

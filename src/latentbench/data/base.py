@@ -4,16 +4,17 @@ import dataclasses
 import hashlib
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from latentbench.data.streaming import Split as Split
+from latentbench.data.streaming import StreamedImages, parts, place
 from latentbench.errors import UserError, check_whole_number
 
-Split = Literal["train", "validation", "test"]
 CHUNK = 100  # training batches between two steps of the trainer
 BINARIZATIONS = ("none", "threshold", "dynamic")
 # Validation and test images are binarized once, with the same random numbers in every run.
@@ -26,7 +27,7 @@ MAX_SHARED = 0.5
 class Splits:
     """The images of each split, their labels, and the factors of variation where these are known."""
 
-    images: dict[Split, Tensor]  # uint8 (N, C, H, W)
+    images: Mapping[Split, Tensor]  # uint8 (N, C, H, W); `MappedImages` if they lie in a file
     labels: dict[Split, Tensor]  # int64 (N,)
     # int64 (N, K): the index, from 0, of each factor's value in each image. Empty if the factors are not known.
     factors: dict[Split, Tensor] = dataclasses.field(default_factory=dict)
@@ -38,14 +39,21 @@ def sort_by_content(splits: Splits, *names: Split) -> Splits:
     Files often hold the images of one writer, class or shape after another. After sorting, the first n images are as
     good a sample as any, and random choices do not depend on the order in the file.
     """
+    orders = {name: order_of_content(parts(splits.images, name)) for name in names}
+    if all(order == sorted(order) for order in orders.values()):
+        return splits  # images in a file are sorted already, and stay there
     images, labels, factors = dict(splits.images), dict(splits.labels), dict(splits.factors)
-    for name in names:
-        digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images[name]]
-        order = torch.tensor(sorted(range(len(digests)), key=digests.__getitem__))
+    for name, order in orders.items():
         for tensors in (images, labels, factors):
             if name in tensors:
-                tensors[name] = tensors[name][order]
+                tensors[name] = tensors[name][torch.tensor(order)]
     return Splits(images=images, labels=labels, factors=factors)
+
+
+def order_of_content(images: Iterable[Tensor]) -> list[int]:
+    """The numbers of images, given in several tensors (N, C, H, W), in the order of their SHA-256."""
+    digests = [hashlib.sha256(image.numpy().tobytes()).digest() for part in images for image in part]
+    return sorted(range(len(digests)), key=digests.__getitem__)
 
 
 def check_splits(splits: Any, *, name: str, factor_names: Sequence[str]) -> Splits:
@@ -66,6 +74,9 @@ def check_splits(splits: Any, *, name: str, factor_names: Sequence[str]) -> Spli
     for split in BINARIZATION_SEED:
         named = {kind: f"{name}.load gives {split} {kind}" for kind in content}
         _check_images(splits.images[split], named["images"], like=splits.images["train"])
+        if all(part.max() <= 1 for part in parts(splits.images, split)):
+            came = f"{named['images']} {_describe(splits.images[split])}, of which no value is above 1"
+            raise UserError(f"{came}: give values from 0 to 255, 255 for white")
         n = len(splits.images[split])
         _check_numbers(splits.labels[split], (n,), named["labels"])
         if "factors" in content:
@@ -87,8 +98,6 @@ def _check_images(images: Any, came: str, *, like: Tensor) -> None:
         raise UserError(f"{came}: {wanted}{last}")
     if images.shape[1:] != like.shape[1:]:
         raise UserError(f"{came}, unlike the train images {_describe(like)}: give images of one shape")
-    if images.max() <= 1:
-        raise UserError(f"{came}, of which no value is above {images.max()}: give values from 0 to 255, 255 for white")
 
 
 def _check_numbers(numbers: Any, shape: tuple[int, ...], came: str) -> None:
@@ -99,7 +108,7 @@ def _check_numbers(numbers: Any, shape: tuple[int, ...], came: str) -> None:
 
 
 def _check_overlap(images: Mapping[Split, Tensor], name: str) -> None:
-    rows = {split: [hash(row.tobytes()) for row in tensor.numpy()] for split, tensor in images.items()}
+    rows = {split: [hash(row.tobytes()) for part in parts(images, split) for row in part.numpy()] for split in images}
     for other, one in itertools.combinations(BINARIZATION_SEED, 2):
         seen = set(rows[other])
         shared = sum(row in seen for row in rows[one])
@@ -192,9 +201,22 @@ class ImageData(pl.LightningDataModule):
         generator = torch.Generator().manual_seed(BINARIZATION_SEED[split])
         return to_float(self.splits.images[split], self.binarize, generator)
 
-    def expected_images(self, split: Split) -> Tensor:
-        """Images (N, C, H, W) averaged over the noise of dynamic binarization, as a decoder's mean image should be."""
-        return to_float(self.splits.images[split], "none" if self.binarize == "dynamic" else self.binarize, None)
+    def chunks(self, split: Split, size: int) -> Iterator[Tensor]:
+        """The same images, `size` at a time, for splits that would not fit into memory as floats."""
+        generator = torch.Generator().manual_seed(BINARIZATION_SEED[split])
+        for start in range(0, self.size(split), size):
+            yield to_float(self.splits.images[split][start : start + size], self.binarize, generator)
+
+    def expected_images(self, split: Split, rows: slice = slice(None)) -> Tensor:
+        """Images (N, C, H, W) averaged over the noise of dynamic binarization, as a decoder's mean image should be.
+
+        rows: those of the split that are wanted
+        """
+        return to_float(self.splits.images[split][rows], "none" if self.binarize == "dynamic" else self.binarize, None)
+
+    def facts(self) -> dict[str, Any]:
+        """What the data set found out about its files, for the record."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """The number of finished epochs, for the checkpoint."""
@@ -221,9 +243,8 @@ class ImageData(pl.LightningDataModule):
 
     def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
         assert self.trainer is not None
-        images = self.splits.images[split].to(self.trainer.strategy.root_device)
         return Batches(
-            images,
+            place(self.splits.images, split, self.trainer.strategy.root_device),
             binarize=self.binarize,
             batch_size=batch_size,
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
@@ -254,14 +275,22 @@ class Chunks:
 
 
 class Batches:
-    """Batches of a uint8 tensor, sliced on its own device, without work per image and without worker processes.
+    """Batches of uint8 images, sliced on their own device, without work per image and without worker processes.
 
-    Shuffled batches depend on the seed and the epoch alone. Every pass over the batches is one epoch.
+    Images that do not fit there are streamed; the batches are the same. Shuffled batches depend on the seed and the
+    epoch alone. Every pass over the batches is one epoch.
     epoch: number of the first pass, for resumed training.
     """
 
     def __init__(
-        self, images: Tensor, *, binarize: str, batch_size: int, seed: int, shuffle: bool, epoch: int = 0
+        self,
+        images: Tensor | StreamedImages,
+        *,
+        binarize: str,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        epoch: int = 0,
     ) -> None:
         self.images = images
         self.binarize = binarize
@@ -279,9 +308,17 @@ class Batches:
         self.epoch += 1
         n = len(self.images)
         order = torch.randperm(n, generator=generator, device=self.images.device) if self.shuffle else None
-        for start in range(0, n, self.batch_size):
+        for images in self._cut(order):
+            yield to_float(images, self.binarize, generator)
+
+    def _cut(self, order: Tensor | None) -> Iterator[Tensor]:
+        if isinstance(self.images, StreamedImages):
+            order = torch.arange(len(self.images)) if order is None else order.cpu()
+            yield from self.images.cut(order.split(self.batch_size))
+            return
+        for start in range(0, len(self.images), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            yield to_float(self.images[batch if order is None else order[batch]], self.binarize, generator)
+            yield self.images[batch if order is None else order[batch]]
 
 
 def to_float(images: Tensor, binarize: str, generator: torch.Generator | None) -> Tensor:

@@ -16,7 +16,7 @@ from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
 from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describe_quantities
-from latentbench.metrics.inputs import INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
+from latentbench.metrics.inputs import CHUNK, INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
 from latentbench.models.base import GenerativeModel
 from latentbench.records.keys import CLASSIFIER, REAL, TEST, VALIDATION, View
@@ -138,7 +138,7 @@ def make_metric_inputs(
     images, skipped, no_latents = {}, {}, model.cannot("encode", binary=data.is_binary)
     latents = None
     if with_other_sets:
-        images[REAL] = data.expected_images("validation")[:n].to(device)
+        images[REAL] = data.expected_images("validation", slice(n)).to(device)
     if no_latents and with_other_sets:
         skipped[RECONSTRUCTION] = skipped[INTERPOLATION] = no_latents
     elif not no_latents:
@@ -152,7 +152,9 @@ def make_metric_inputs(
         no_latents = not_finite(codes, "codes")
         if not no_latents and any(sampler.needs_latents for sampler in samplers.values()):
             with seeded(seed, "training latents"):
-                latents = in_chunks(lambda x: model.posterior_distribution(x.to(device)).sample(), data.images("train"))
+                latents = torch.cat(
+                    [model.posterior_distribution(x.to(device)).sample() for x in data.chunks("train", CHUNK)]
+                )
             no_latents = not_finite(latents, "latents")
     for name, sampler in samplers.items():
         if sampler.needs_latents and no_latents:
@@ -175,7 +177,7 @@ def make_metric_inputs(
         features=features,
         images=images,
         skipped=skipped,
-        reference=data.expected_images("test")[:n].to(device),
+        reference=data.expected_images("test", slice(n)).to(device),
         held_out=data.images("test").to(device),
     )
 

@@ -16,7 +16,7 @@ from latentbench.errors import UserError, check_whole_number
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
 from latentbench.evaluation.evaluate import evaluate, seeded
 from latentbench.evaluation.image_input import as_images
-from latentbench.metrics.inputs import in_chunks
+from latentbench.metrics.inputs import CHUNK, in_chunks
 from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.records.measuring import Evaluation, Request, Settings, merged_settings, without_source
@@ -106,8 +106,8 @@ class StoredRun:
         if drawer.needs_latents:
             self._require("encode")
             with seeded(seed, "training latents"):
-                images = self.data.images("train").to(self.model.device)
-                latents = in_chunks(lambda x: self.model.posterior_distribution(x).sample(), images)
+                device, chunks = self.model.device, self.data.chunks("train", CHUNK)
+                latents = torch.cat([self.model.posterior_distribution(x.to(device)).sample() for x in chunks])
         with seeded(seed, f"sampler {sampler}"):
             prior = self.model.prior_distribution()
             drawer.fit(prior=prior, latents=latents, seed=seed)
@@ -171,7 +171,7 @@ class StoredRun:
     def latents(self, split: Split = "test") -> Tensor:
         """The codes (N, D) of a split of the run's data."""
         self._require("encode")
-        return in_chunks(self.model.encode, self.data.images(split).to(self.model.device))
+        return torch.cat([self.model.encode(x.to(self.model.device)) for x in self.data.chunks(split, CHUNK)])
 
     def measure(self, cells: Request, requested: Settings, *, device: torch.device) -> Evaluation:
         """Measure some cells with the settings of the record and the requested ones."""

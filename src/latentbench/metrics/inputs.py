@@ -79,7 +79,8 @@ class MetricInputs:
         skipped = {name: reason for name, reason in self.skipped.items() if name not in OTHERS}
         if REAL in self.images:
             # The last ones, since metrics that compare with training images take the first.
-            real = self.data.expected_images("train")[n:][-n:].to(device)
+            size = self.data.size("train")
+            real = self.data.expected_images("train", slice(max(n, size - n), size)).to(device)
             if len(real) == n:
                 images[REAL] = real
             else:
@@ -90,7 +91,7 @@ class MetricInputs:
             features=self.features,
             images=images,
             skipped=skipped,
-            reference=self.data.expected_images("validation")[:n].to(device),
+            reference=self.data.expected_images("validation", slice(n)).to(device),
             held_out=self.data.images("validation").to(device),
             split="validation",
         )

@@ -97,8 +97,8 @@ class NearestNeighbourRatio(ImageMetric):
 
     def prepare_reference(self, inputs: MetricInputs) -> None:
         """As many training images as test images. Their order is random, so that the first are a random sample."""
-        training = inputs.data.expected_images("train")
-        size, training = len(training), training[: len(inputs.reference)]
+        size = inputs.data.size("train")
+        training = inputs.data.expected_images("train", slice(len(inputs.reference)))
         self.caveat = (
             f"compared with {len(training)} of {size} training images, as many as there are held-out images: copies of "
             f"the others are not seen, and a model that only copies scores about {1 - len(training) / size:.2f}"

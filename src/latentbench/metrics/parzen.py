@@ -77,7 +77,7 @@ class ParzenWindow(ImageMetric):
 
     def prepare_reference(self, inputs: MetricInputs) -> None:
         self.test = inputs.reference.flatten(1)
-        expected = inputs.data.expected_images(inputs.real_split)[: self.validation_images]
+        expected = inputs.data.expected_images(inputs.real_split, slice(self.validation_images))
         self.validation = expected.to(inputs.reference.device).flatten(1)
 
     def update(self, images: Tensor) -> None:

@@ -25,6 +25,7 @@ from latentbench.records.record import write_atomically
 
 WITH_VERSION = ("latentbench", "torch", "pytorch_lightning")  # packages that records and checkpoints name by version
 OUTSIDE_GROUPS = (*TRAINING_GROUPS, "trainer")  # that take part in training
+CHECKSUMS = {"sha256", "md5"}  # keys of settings by which files are known
 CLOCK_TICK = 2.0  # seconds; two changes of a file within it may have the same time on some file systems
 
 Remembered = dict[str, tuple[list[int], str]]  # file -> its size and times, and the SHA-256 of its content
@@ -42,7 +43,8 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) 
     """A digest of the code and the files from outside the package, by group; a group without any has none.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
-    `root`, and every other path that exists, a folder with all files below it.
+    `root`, and every other path that exists, a folder with all files below it. The root of published data, whose
+    settings have checksums, does not count.
     """
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
@@ -50,8 +52,9 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) 
     for group in groups:
         settings = list(_texts(content.get(group)))
         sources = [source_digest(value.rpartition(".")[0]) for key, value in settings if key == "_target_"]
-        # Our own data sets check what is below their root by checksums.
-        files = [(key, value) for key, value in settings if any(sources) or key != "root"]
+        # Of published data the settings name the checksums, and the root is where the files may lie.
+        is_published = not any(sources) and bool(CHECKSUMS & set(_keys(content.get(group))))
+        files = [(key, value) for key, value in settings if key != "root" or not is_published]
         contents = [content_digest(path) for key, value in files if (path := _existing_path(key, value))]
         if any(sources) or contents:
             digests[group] = hashlib.sha256(json.dumps([sources, contents]).encode()).hexdigest()[:16]
@@ -65,6 +68,14 @@ def _texts(node: Any) -> Iterator[tuple[str, str]]:
             if isinstance(value, str):
                 yield str(key), value
             yield from _texts(value)
+
+
+def _keys(node: Any) -> Iterator[str]:
+    """Every key in a nested container."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield str(key)
+            yield from _keys(value)
 
 
 def _existing_path(key: str, value: str) -> Path | None:
@@ -130,7 +141,7 @@ def content_digest(path: Path) -> str:
     """
     before, now = _recall(path), {}
     try:
-        for file in sorted([path] if path.is_file() else _files_below(path)):
+        for file in sorted([path] if path.is_file() else files_below(path)):
             stat = file.stat()
             state, name = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns], os.path.relpath(file, path)
             known_state, digest = before.get(name, ([], ""))
@@ -145,7 +156,7 @@ def content_digest(path: Path) -> str:
     return hashlib.sha256(json.dumps([(name, digest) for name, (_, digest) in now.items()]).encode()).hexdigest()
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     seen = set()  # a link may lead back to a folder above it
     for parent, folders, files in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(parent))

@@ -37,7 +37,12 @@ def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
 
 def save_trained_run(run: ResolvedRun, model: GenerativeModel, data: ImageData, seconds: dict[str, float]) -> None:
     """Save config, weights and a record without numbers, which comes last: it implies that the others exist."""
-    facts: dict[str, Any] = {"shape": list(data.shape), "train_images": data.size("train"), **model.budget()}
+    facts: dict[str, Any] = {
+        "shape": list(data.shape),
+        "train_images": data.size("train"),
+        **data.facts(),
+        **model.budget(),
+    }
     if model.backbone.latent_shape:
         facts["latent_shape"] = list(model.backbone.latent_shape)
     if run.weight_caveat:
