@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_folders import arrays_data, noise
+from own_images import arrays_data, noise, npy
 
 from latentbench.contracts.options import SPLITS
 from latentbench.errors import UserError
@@ -17,11 +17,6 @@ COLOUR, GREY = noise(30, 6, 5, 3), noise(30, 6, 5)
 def npz(folder: Path, **arrays: np.ndarray) -> Path:
     np.savez_compressed(folder / "x.npz", **arrays)
     return folder / "x.npz"
-
-
-def npy(folder: Path, array: np.ndarray) -> Path:
-    np.save(folder / "x.npy", array)
-    return folder / "x.npy"
 
 
 def all_images(data: Any) -> list[bytes]:

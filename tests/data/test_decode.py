@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from image_folders import encoded, noise
+from own_images import encoded, noise
 from PIL import Image
 
 from latentbench.data.decode import crop_box, decode

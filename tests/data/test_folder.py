@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from image_folders import encoded, folder_data, noise, some_files, write_files
+from own_images import encoded, folder_data, noise, some_files, write_files
 
 from latentbench.contracts.options import SPLITS, part_of
 from latentbench.data import image_cache

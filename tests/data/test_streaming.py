@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from image_folders import arrays_data, noise
-from test_arrays import npy
+from own_images import arrays_data, noise, npy
 
 from latentbench.contracts.options import SPLITS, GivenImages, shown_to_trainer
 from latentbench.data import streaming

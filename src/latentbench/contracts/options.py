@@ -1,5 +1,6 @@
 """The options that contracts are checked on, and small things built of them."""
 
+import contextlib
 import copy
 import functools
 import socket
@@ -17,6 +18,7 @@ from latentbench.configuration.catalogue import GROUPS, option_file, own_options
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.targets import locate
 from latentbench.contracts import CHECKED
+from latentbench.contracts.own_files import own_files, reads_own_files
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.digits import Digits
 from latentbench.errors import UserError
@@ -195,7 +197,15 @@ def noise_images(shape: tuple[int, int, int], n: int = 40) -> ImageData:
 
 @functools.cache
 def _loaded(option: str, *overrides: str) -> ImageData | str:
-    data: ImageData = build(composed(f"data={option}", *overrides).data, seed=0)
+    node = composed(f"data={option}", *overrides).data
+    forms = [{"root": str(root), "name": "digits"} for root in own_files()] if reads_own_files(node) else [{}]
+    for form in forms[:-1]:
+        with contextlib.suppress(UserError):
+            return _set_up(build(node, seed=0, **form), option)
+    return _set_up(build(node, seed=0, **forms[-1]), option)
+
+
+def _set_up(data: ImageData, option: str) -> ImageData | str:
     with mock.patch.object(socket, "getaddrinfo", side_effect=OSError("no downloads in tests")):
         try:
             data.setup()

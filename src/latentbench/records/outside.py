@@ -53,7 +53,7 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) 
         settings = list(_texts(content.get(group)))
         sources = [source_digest(value.rpartition(".")[0]) for key, value in settings if key == "_target_"]
         # Of published data the settings name the checksums, and the root is where the files may lie.
-        is_published = not any(sources) and bool(CHECKSUMS & set(_keys(content.get(group))))
+        is_published = not any(sources) and bool(CHECKSUMS & set(keys_of(content.get(group))))
         files = [(key, value) for key, value in settings if key != "root" or not is_published]
         contents = [content_digest(path) for key, value in files if (path := _existing_path(key, value))]
         if any(sources) or contents:
@@ -70,12 +70,12 @@ def _texts(node: Any) -> Iterator[tuple[str, str]]:
             yield from _texts(value)
 
 
-def _keys(node: Any) -> Iterator[str]:
+def keys_of(node: Any) -> Iterator[str]:
     """Every key in a nested container."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield str(key)
-            yield from _keys(value)
+            yield from keys_of(value)
 
 
 def _existing_path(key: str, value: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Small folders of images, written by the test."""
+"""Small folders and arrays of images, written by the test."""
 
 import io
 from pathlib import Path
@@ -36,6 +36,11 @@ def write_files(root: Path, files: dict[str, bytes]) -> Path:
 def some_files(prefix: str = "", n: int = 30, side: int = 8, first: int = 0) -> dict[str, bytes]:
     """PNG files of colour noise, each of its own."""
     return {f"{prefix}{i:03}.png": encoded(noise(side, side, 3, seed=first + i)) for i in range(n)}
+
+
+def npy(folder: Path, array: np.ndarray) -> Path:
+    np.save(folder / "x.npy", array)
+    return folder / "x.npy"
 
 
 def folder_data(root: Path, **settings: Any) -> ImageData:
