@@ -145,6 +145,17 @@ def test_broken_files_are_named_and_counted_and_refused_above_a_share(
         ).setup()
 
 
+def test_a_damaged_file_in_an_archive_is_a_broken_file(tmp_path: Path) -> None:
+    files = some_files(n=29)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, content in {"damaged.png": b"0123456789", **files}.items():
+            archive.writestr(name, content)
+    (tmp_path / "x.zip").write_bytes((tmp_path / "x.zip").read_bytes().replace(b"0123456789", b"0123456788"))
+    data = folder_data(tmp_path / "x.zip", max_broken=0.05)
+    assert sum(sizes(data)) == 29
+    assert "CRC" in data.facts()["broken_files"]["damaged.png"]
+
+
 def truncated_zip(folder: Path) -> Path:
     path = zipped(write_files(folder / "pics", some_files()), folder / "pics.zip")
     path.write_bytes(path.read_bytes()[:-100])

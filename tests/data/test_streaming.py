@@ -14,8 +14,8 @@ from latentbench.data.streaming import MappedImages, StreamedImages, parts
 
 @pytest.fixture
 def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ImageData:
-    """Images in a file, which is mapped anew every few of them."""
-    monkeypatch.setattr(streaming, "MAPPED_BYTES", 10 * 3 * 6 * 5)
+    """Images in a file, of which a part is a few images."""
+    monkeypatch.setattr(streaming, "PART_BYTES", 10 * 3 * 6 * 5)
     return shown_to_trainer(arrays_data(npy(tmp_path, noise(130, 6, 5, 3)), binarize="dynamic"))
 
 
@@ -40,7 +40,8 @@ def test_batches_of_a_file_are_those_of_memory(mapped: ImageData) -> None:
 
 
 def test_batches_read_ahead_for_a_gpu_are_the_same(mapped: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = StreamedImages(lambda: mapped.splits.images["train"], torch.device("cpu"))
+    images = mapped.train_batches().images
+    assert isinstance(images, StreamedImages)
     order = torch.randperm(len(images)).split(4)
     expected = list(images.cut(order))
     monkeypatch.setattr(

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from latentbench.data.streaming import StreamedImages, parts, place
 from latentbench.errors import UserError, check_whole_number
 
 CHUNK = 100  # training batches between two steps of the trainer
+VALIDATION_PIXELS = 2**20  # in a batch: some likelihoods take a hundred bytes for each
 BINARIZATIONS = ("none", "threshold", "dynamic")
 # Validation and test images are binarized once, with the same random numbers in every run.
 BINARIZATION_SEED: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
@@ -238,8 +240,8 @@ class ImageData(pl.LightningDataModule):
         return self._batches("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> "Batches":
-        """Validation batches in a fixed order."""
-        return self._batches("validation", 1000, shuffle=False)
+        """Validation batches in a fixed order, of 1000 images or of fewer large ones."""
+        return self._batches("validation", min(1000, max(1, VALIDATION_PIXELS // math.prod(self.shape))), shuffle=False)
 
     def _batches(self, split: Split, batch_size: int, *, shuffle: bool) -> "Batches":
         assert self.trainer is not None

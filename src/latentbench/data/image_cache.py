@@ -43,6 +43,8 @@ def cached_images(key: str, make: Callable[[Path], dict[str, Any]]) -> Cached:
     Raises: UserError if the cache cannot be written or its disk is full.
     """
     target = folder() / key
+    if found := _read(target):
+        return found
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with UnixFileLock(target.with_suffix(".lock"), preserve_lock_file=True):

@@ -2,10 +2,12 @@
 
 import itertools
 import math
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +16,7 @@ import torch
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
-# Pages of a file that a mapping has touched count as memory of the process until it is gone. A page brings up to
-# fifteen others along, so that this many bytes of images take up to a few times as much.
-MAPPED_BYTES = 2**26
+PART_BYTES = 2**24  # of images that are looked at one after another
 SHARE_OF_DEVICE = 0.5  # images stay on a GPU if they take no more of its free memory
 AHEAD = 4  # batches that are read before a GPU needs them
 
@@ -25,7 +25,8 @@ class MappedImages(Mapping[Split, Tensor]):
     """The images of each split, uint8 (N, C, H, W), in one file, split after split.
 
     Whenever a split is asked for, the file is mapped into memory anew: what was read of it is free again as soon as the
-    tensor is gone. Nothing can be written into the tensors.
+    tensor is gone. Nothing can be written into the tensors. Images here and there are for `read`: each of them would
+    bring a large piece of a mapped file into memory.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], sizes: Mapping[Split, int]) -> None:
@@ -37,9 +38,20 @@ class MappedImages(Mapping[Split, Tensor]):
             torch.from_numpy(np.frombuffer(b"0", np.uint8))
 
     def __getitem__(self, split: Split) -> Tensor:
-        before = sum(self.sizes[other] for other in itertools.takewhile(lambda other: other != split, self.sizes))
         rows = (self.sizes[split], *self.shape)
-        return torch.from_numpy(np.memmap(self.path, np.uint8, "r", before * math.prod(self.shape), rows))
+        return torch.from_numpy(np.memmap(self.path, np.uint8, "r", self._start(split), rows))
+
+    def read(self, split: Split, index: Tensor, out: Tensor) -> None:
+        """Read the images of an index (B,) into a tensor (B, C, H, W). Raises: OSError if the file ends before."""
+        start, size = self._start(split), math.prod(self.shape)
+        with self.path.open("rb", buffering=0) as file:
+            for number, image in zip(index.tolist(), out.numpy(), strict=True):
+                if os.preadv(file.fileno(), [image], start + number * size) != size:
+                    raise OSError(f"{self.path} has been cut")
+
+    def _start(self, split: Split) -> int:
+        before = itertools.takewhile(lambda other: other != split, self.sizes)
+        return sum(self.sizes[other] for other in before) * math.prod(self.shape)
 
     def __iter__(self) -> Iterator[Split]:
         return iter(self.sizes)
@@ -51,26 +63,26 @@ class MappedImages(Mapping[Split, Tensor]):
 def parts(images: Mapping[Split, Tensor], split: Split) -> Iterator[Tensor]:
     """The images of a split, some after others, of which no more than a few are in memory if they are mapped."""
     n = len(images[split])
-    size = max(1, MAPPED_BYTES // max(1, images[split][:1].numel()))
+    size = max(1, PART_BYTES // max(1, images[split][:1].numel()))
     for start in range(0, n, size):
         yield images[split][start : start + size]
 
 
 class StreamedImages:
-    """Images (N, C, H, W) that stay in memory or in their file; each batch is read by index and sent to a device.
+    """Images that stay in memory or in their file: each batch is read by index and sent to a device.
 
     To a GPU batches go from pinned memory, and the next ones are read meanwhile.
-    source: gives all images; asked again when what was read of a mapped file is to be freed
+    read: puts the images of an index (B,) into a tensor (B, C, H, W)
+    shape: (N, C, H, W) of all images
     """
 
-    def __init__(self, source: Callable[[], Tensor], device: torch.device) -> None:
-        self.source = source
+    def __init__(self, read: Callable[[Tensor, Tensor], object], shape: tuple[int, ...], device: torch.device) -> None:
+        self.read = read
+        self.shape = shape
         self.device = device
-        self._images = source()
-        self._read = 0  # bytes since the images were mapped
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self.shape[0]
 
     def cut(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of each index (B,), on the device."""
@@ -93,13 +105,11 @@ class StreamedImages:
                 yield rows.result().to(self.device, non_blocking=True)
 
     def _buffer(self, index: Tensor, *, pin_memory: bool) -> Tensor:
-        return torch.empty((len(index), *self._images.shape[1:]), dtype=torch.uint8, pin_memory=pin_memory)
+        return torch.empty((len(index), *self.shape[1:]), dtype=torch.uint8, pin_memory=pin_memory)
 
     def _rows(self, index: Tensor, out: Tensor) -> Tensor:
-        if self._read > MAPPED_BYTES:
-            self._images, self._read = self.source(), 0
-        self._read += out.numel()
-        return torch.index_select(self._images, 0, index, out=out)
+        self.read(index, out)
+        return out
 
 
 def place(images: Mapping[Split, Tensor], split: Split, device: torch.device) -> Tensor | StreamedImages:
@@ -113,7 +123,8 @@ def place(images: Mapping[Split, Tensor], split: Split, device: torch.device) ->
     else:
         streams = isinstance(images, MappedImages)
     if streams:
-        return StreamedImages(lambda: images[split], device)
+        read = partial(images.read, split) if isinstance(images, MappedImages) else partial(_select, whole)
+        return StreamedImages(read, tuple(whole.shape), device)
     if not isinstance(images, MappedImages):
         return whole.to(device)
     resident, start = torch.empty(whole.shape, dtype=torch.uint8, device=device), 0
@@ -121,3 +132,7 @@ def place(images: Mapping[Split, Tensor], split: Split, device: torch.device) ->
         resident[start : start + len(part)] = part.to(device)
         start += len(part)
     return resident
+
+
+def _select(images: Tensor, index: Tensor, out: Tensor) -> None:
+    torch.index_select(images, 0, index, out=out)

@@ -198,7 +198,7 @@ def figure_images(inputs: MetricInputs, seed: int, *, with_views: bool) -> dict[
     """Arrays for figures: the first images of every set, the originals of the reconstructions, and the latent views."""
     sets: dict[str, Tensor] = dict(inputs.images)
     if RECONSTRUCTION in sets:
-        sets[ORIGINAL] = inputs.data.images("validation")
+        sets[ORIGINAL] = next(inputs.data.chunks("validation", FIGURE_IMAGES))
     views = {}
     if with_views:
         with seeded(seed, "pictures of latents"):
