@@ -1,10 +1,12 @@
 """IDX files: where they are looked for, what is done where they are not, and what is never trusted."""
 
+import errno
 import gzip
 import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pooch
 import pytest
 
-from latentbench.data import idx
+from latentbench.data import download, idx, published
 from latentbench.data.idx import IdxImages
 from latentbench.errors import UserError
 
@@ -71,14 +73,17 @@ SPOILT = {
 }
 
 
-def tiny(root: Path | None = None, mirrors: list[str] | None = None) -> IdxImages:
+OF_CONTENT = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+
+
+def tiny(root: Path | None = None, mirrors: list[str] | None = None, sha256: dict[str, str] = OF_CONTENT) -> IdxImages:
     """The data set of the files above."""
     return IdxImages(
         name="tiny",
         folder=FOLDER,
         root=None if root is None else str(root),
         mirrors=[DEAD] if mirrors is None else mirrors,
-        sha256={name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()},
+        sha256=sha256,
         binarize="none",
         batch_size=2,
         seed=0,
@@ -107,7 +112,7 @@ def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     """Roots of this test alone: none of them is there yet."""
     roots = {kind: tmp_path / kind for kind in ("given", "variable", "debian", "cache")}
     monkeypatch.setattr(idx, "N_VALIDATION", N_VALIDATION)
-    monkeypatch.setattr(idx, "DEBIAN", roots["debian"])
+    monkeypatch.setattr(published, "DEBIAN", roots["debian"])
     monkeypatch.setattr(pooch, "os_cache", lambda name: roots["cache"])
     monkeypatch.setenv("LATENTBENCH_DATA", str(roots["variable"]))
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
@@ -121,11 +126,13 @@ class Mirror(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files: dict[str, bytes], *, cut: bool = False) -> None:
+    def __init__(self, files: dict[str, bytes], *, cut: bool = False, ranges: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
-        self.cut = cut  # half of every file, and the connection is lost
+        self.cut = cut  # half of what is asked for, and the connection is lost
+        self.ranges = ranges  # it can be asked for the rest of a file
         self.asked: list[str] = []
+        self.sent = 0
         threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     @property
@@ -140,11 +147,15 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.removeprefix("/files/")
         self.server.asked.append(name)
         content = self.server.files.get(name)
-        self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(content or b"")))
+        whole, start = content or b"", 0
+        if self.server.ranges and "Range" in self.headers:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        status = 206 if start else 200
+        self.send_response(404 if content is None else 416 if start >= len(whole) > 0 else status)
+        self.send_header("Content-Length", str(len(whole[start:])))
         self.end_headers()
-        whole = content or b""
-        self.wfile.write(whole[: len(whole) // 2] if self.server.cut else whole)
+        sent = whole[start:]
+        self.server.sent += self.wfile.write(sent[: (len(sent) + 1) // 2] if self.server.cut else sent)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -155,8 +166,8 @@ def mirror() -> Iterator[Any]:
     """Makes mirrors that are closed in the end."""
     made: list[Mirror] = []
 
-    def make(files: dict[str, bytes], *, cut: bool = False) -> Mirror:
-        made.append(Mirror(files, cut=cut))
+    def make(files: dict[str, bytes], *, cut: bool = False, ranges: bool = False) -> Mirror:
+        made.append(Mirror(files, cut=cut, ranges=ranges))
         return made[-1]
 
     yield make
@@ -357,9 +368,63 @@ def test_a_root_that_cannot_be_written_is_said(nothing_installed: dict[str, Path
     assert str(root) in str(caught.value)
 
 
-def test_a_download_speaks_to_the_user_and_not_to_a_programmer(
-    mirror: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_connection_is_taken_up_where_it_was_by_the_same_mirror(mirror: Any) -> None:
+    server = mirror(FILES, cut=True, ranges=True)
+    assert_right(tiny(mirrors=[server.url]))
+    assert server.sent == sum(map(len, FILES.values())), "no byte is sent twice"
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_partial_download_of_an_earlier_command_is_gone_on_with(
+    ranges: bool, nothing_installed: dict[str, Path], mirror: Any
 ) -> None:
-    monkeypatch.setattr(pooch.get_logger(), "handlers", [caplog.handler])
-    tiny(mirrors=[mirror(FILES).url]).setup()
-    assert "known_hash" not in caplog.text
+    with pytest.raises(UserError, match=NAMES[0]):
+        tiny(mirrors=[mirror(FILES, cut=True).url]).setup()
+    folder = nothing_installed["cache"] / FOLDER
+    assert [path.name for path in folder.iterdir()] == [f".{NAMES[0]}.part"]
+    server = mirror(FILES, ranges=ranges)
+    assert_right(tiny(mirrors=[server.url]))
+    kept = (len(FILES[NAMES[0]]) + 1) // 2 if ranges else 0
+    assert server.sent == sum(map(len, FILES.values())) - kept
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("part", [FILES[NAMES[0]], b"of another file", FILES[NAMES[0]] + b"too long"])
+def test_whatever_lies_there_as_a_partial_download_the_file_comes_out_right(
+    part: bytes, nothing_installed: dict[str, Path], mirror: Any
+) -> None:
+    folder = nothing_installed["cache"] / FOLDER
+    folder.mkdir(parents=True)
+    (folder / f".{NAMES[0]}.part").write_bytes(part)
+    assert_right(tiny(mirrors=[mirror(FILES, ranges=True).url]))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+
+
+def test_several_processes_may_download_at_a_time(nothing_installed: dict[str, Path], mirror: Any) -> None:
+    server = mirror(FILES, ranges=True)
+    with ThreadPoolExecutor(4) as pool:
+        for data in pool.map(lambda _: tiny(mirrors=[server.url]), range(4)):
+            assert_right(data)
+    folder = nothing_installed["cache"] / FOLDER
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+
+
+def test_a_full_disk_is_said_and_what_came_is_kept(mirror: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download.os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\): choose another data.root"):
+        tiny(mirrors=[mirror(FILES).url]).setup()
+
+
+@pytest.mark.parametrize("how", ["as published", "compressed in another way"])
+def test_the_checksum_may_be_of_the_compressed_file(how: str, nothing_installed: dict[str, Path]) -> None:
+    again = gzip.compress(CONTENT["train-images-idx3-ubyte"], compresslevel=1, mtime=12345)
+    put(nothing_installed["variable"], **({} if how == "as published" else {"first": again}))
+    data = tiny(sha256={name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()})
+    if how == "as published":
+        assert_right(data)
+    else:
+        with pytest.raises(UserError, match=f"{NAMES[0]} is not the published file"):
+            data.setup()

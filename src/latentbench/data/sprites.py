@@ -5,12 +5,11 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from latentbench.data.base import ImageData, Split, Splits
+from latentbench.data.base import ImageData, Splits
+from latentbench.data.splitting import three_parts
 from latentbench.errors import UserError, check_whole_number
 
 SIDE = 0.3  # side of the square at scale 1, in image widths
@@ -18,7 +17,6 @@ MIN_SCALE = 0.5
 MARGIN = 0.25  # from the border to the outermost centres, in image widths: larger than the radius of any shape
 TURN = math.pi / 2  # range of the orientations
 CELLS = 8  # width of a pixel, in cells of the canvas that a shape is painted on
-HELD_OUT = 0.2  # share of all images in the validation split, and in the test split
 
 
 class Sprites(ImageData):
@@ -74,14 +72,11 @@ def _load(size: int, scales: int, orientations: int, positions: int) -> Splits:
             "positions apart: choose fewer of them, or larger images"
         )
     shape = factors[:, 0]
-    n = round(HELD_OUT * len(images))
-    rest, test = train_test_split(np.arange(len(images)), test_size=n, stratify=shape, random_state=0)
-    train, validation = train_test_split(rest, test_size=n, stratify=shape[rest], random_state=0)
-    indices: dict[Split, np.ndarray] = {"train": train, "validation": validation, "test": test}
+    parts = three_parts(shape)
     return Splits(
-        images={split: images[chosen] for split, chosen in indices.items()},
-        labels={split: shape[chosen] for split, chosen in indices.items()},
-        factors={split: factors[chosen] for split, chosen in indices.items()},
+        images={split: images[chosen] for split, chosen in parts.items()},
+        labels={split: shape[chosen] for split, chosen in parts.items()},
+        factors={split: factors[chosen] for split, chosen in parts.items()},
     )
 
 

@@ -1,0 +1,58 @@
+"""dSprites, in an archive of NumPy."""
+
+import functools
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from latentbench.data.base import Splits
+from latentbench.data.published import PublishedImages, check_file
+from latentbench.data.splitting import gather, three_parts
+
+CHUNK = 10_000  # images
+
+
+class DSprites(PublishedImages):
+    """All 737,280 white sprites on black, 64x64 pixels, split 442,368 / 147,456 / 147,456, stratified by shape.
+
+    There is no official split. Every combination of 3 shapes, 6 scales, 40 orientations and 32 x 32 positions is there
+    once. The label of an image is its shape. The color of the files, always white, is left out. Of the archive, the
+    arrays of images and of factors are read, and never the pickled description.
+    Source: Matthey et al. 2017, dSprites: disentanglement testing sprites dataset.
+    """
+
+    factor_names: ClassVar[tuple[str, ...]] = ("shape", "scale", "orientation", "x", "y")
+
+    def read(self, paths: Mapping[str, Path]) -> Splits:
+        """Read the splits. Raises: UserError if the file is not the published one."""
+        (name, path), *_ = paths.items()
+        return _read(path, self.checksums[name])
+
+
+@functools.lru_cache(maxsize=1)  # the runs of a sweep in one process read their data once
+def _read(path: Path, checksum: str) -> Splits:
+    check_file(path, checksum)
+    with np.load(path, allow_pickle=False) as arrays:
+        factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the color
+    shape = factors[:, 0]
+    indices = three_parts(shape)
+    return Splits(
+        images=gather(indices, _images(path)),
+        labels={split: shape[chosen] for split, chosen in indices.items()},
+        factors={split: factors[chosen] for split, chosen in indices.items()},
+    )
+
+
+def _images(path: Path) -> Iterator[np.ndarray]:
+    """Chunks of images (B, 1, 64, 64) of 0 and 255; the file has (N, 64, 64) of 0 and 1."""
+    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
+        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+        (n, *size), _, _ = read_header[np.lib.format.read_magic(file)[0]](file)
+        for start in range(0, n, CHUNK):
+            count = min(CHUNK, n - start)
+            pixels = np.frombuffer(file.read(count * int(np.prod(size))), np.uint8)
+            yield pixels.reshape(count, 1, *size) * np.uint8(255)
