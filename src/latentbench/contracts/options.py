@@ -212,6 +212,8 @@ def _set_up(data: ImageData, option: str) -> ImageData | str:
         except UserError as error:
             if "LATENTBENCH_DATA" in str(error):
                 return f"data={option} is not on this machine, and tests download nothing: set LATENTBENCH_DATA"
+            if "latentbench[" in str(error) or "data.path is not set" in str(error):
+                return str(error)
             raise
     return data
 

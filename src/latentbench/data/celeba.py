@@ -1,7 +1,6 @@
 """CelebA: aligned faces, in the archive of the authors with their partition file."""
 
 import functools
-import io
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from latentbench.data.base import Split, Splits
+from latentbench.data.decode import decode
 from latentbench.data.published import PublishedImages, check_file
 from latentbench.data.splitting import gather
 from latentbench.errors import check_whole_number
@@ -85,15 +84,7 @@ def _images(archive: Path, names: list[str], crop: int, size: int) -> Iterator[n
     """Chunks of images (B, 3, size, size)."""
     with zipfile.ZipFile(archive) as files, tqdm(total=len(names), disable=not sys.stderr.isatty()) as bar:
         for start in range(0, len(names), CHUNK):
-            chunk = [
-                _square(files.read(f"img_align_celeba/{name}"), crop, size) for name in names[start : start + CHUNK]
-            ]
+            some = (files.read(f"img_align_celeba/{name}") for name in names[start : start + CHUNK])
+            chunk = [decode(face, size=(size, size), crop=crop, channels=3, background="white") for face in some]
             bar.update(len(chunk))
-            yield np.stack(chunk).transpose(0, 3, 1, 2)
-
-
-def _square(content: bytes, crop: int, size: int) -> np.ndarray:
-    with Image.open(io.BytesIO(content)) as image:
-        left, top = (image.width - crop) // 2, (image.height - crop) // 2
-        face = image.convert("RGB").crop((left, top, left + crop, top + crop))
-        return np.asarray(face.resize((size, size), Image.Resampling.BICUBIC))
+            yield np.stack(chunk)

@@ -20,7 +20,7 @@ class DSprites(PublishedImages):
     """All 737,280 white sprites on black, 64x64 pixels, split 442,368 / 147,456 / 147,456, stratified by shape.
 
     There is no official split. Every combination of 3 shapes, 6 scales, 40 orientations and 32 x 32 positions is there
-    once. The label of an image is its shape. The color of the files, always white, is left out. Of the archive, the
+    once. The label of an image is its shape. The colour of the files, always white, is left out. Of the archive, the
     arrays of images and of factors are read, and never the pickled description.
     Source: Matthey et al. 2017, dSprites: disentanglement testing sprites dataset.
     """
@@ -37,7 +37,7 @@ class DSprites(PublishedImages):
 def _read(path: Path, checksum: str) -> Splits:
     check_file(path, checksum)
     with np.load(path, allow_pickle=False) as arrays:
-        factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the color
+        factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the colour
     shape = factors[:, 0]
     indices = three_parts(shape)
     return Splits(

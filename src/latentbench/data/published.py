@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from latentbench.records.user_cache import user_cache
 DEBIAN = Path("/usr/share/datasets")
 
 
-class PublishedImages(ImageData):
+class PublishedImages(ImageData, ABC):
     """A data set in official files, which are `<root>/<folder>/<name>`.
 
     If `root` is null, they are looked for in $LATENTBENCH_DATA, in Debian's folder of data sets and in the cache. If

@@ -25,7 +25,7 @@ from latentbench.records.record import write_atomically
 
 WITH_VERSION = ("latentbench", "torch", "pytorch_lightning")  # packages that records and checkpoints name by version
 OUTSIDE_GROUPS = (*TRAINING_GROUPS, "trainer")  # that take part in training
-CHECKSUMS = {"sha256", "md5"}  # keys of settings by which files are known
+CHECKSUMS = {"sha256", "md5", "checksums"}  # keys of settings by which files are known
 CLOCK_TICK = 2.0  # seconds; two changes of a file within it may have the same time on some file systems
 
 Remembered = dict[str, tuple[list[int], str]]  # file -> its size and times, and the SHA-256 of its content
@@ -43,7 +43,7 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) 
     """A digest of the code and the files from outside the package, by group; a group without any has none.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
-    `root`, and every other path that exists, a folder with all files below it. The root of published data, whose
+    `root`, `path`, and every other path that exists, a folder with all files below it. The root of published data, whose
     settings have checksums, does not count.
     """
     content = OmegaConf.to_container(config, resolve=True)
@@ -80,7 +80,7 @@ def keys_of(node: Any) -> Iterator[str]:
 
 def _existing_path(key: str, value: str) -> Path | None:
     path = os.path.expanduser(value)
-    return Path(path) if (key == "root" or "/" in value) and os.path.exists(path) else None
+    return Path(path) if (key in ("root", "path") or "/" in value) and os.path.exists(path) else None
 
 
 @functools.cache  # a process keeps the code that it started with
