@@ -106,12 +106,13 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_content_of_a_folder_is_part_of_the_run(tmp_path: Path) -> None:
+def test_the_content_of_a_folder_is_part_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     node = node_of("data", "huggingface").copy()
     digests = []
     for seed in range(2):
-        saved(photographs(10)).save_to_disk(tmp_path / str(seed))
-        node.path = str(tmp_path / str(seed))
+        saved(photographs(10)).save_to_disk(f"pets_{seed}")
+        node.path = f"pets_{seed}"
         digests.append(outside_digests(OmegaConf.create({"data": node}), ["data"])["data"])
     assert digests[0] != digests[1]
 

@@ -24,8 +24,8 @@ class StaticMnist(PublishedImages):
 
     The pixels were drawn once, with the grey values of MNIST as their means. There are no labels: all are 0. A line of
     a file is an image, as 784 digits 0 or 1 with a space between them.
-    Source: Larochelle & Murray 2011, The neural autoregressive distribution estimator; the means of drawing are those
-    of Salakhutdinov & Murray 2008.
+    Source: the binarization of Salakhutdinov & Murray 2008, On the quantitative analysis of deep belief networks, as
+    Larochelle published it.
     """
 
     def read(self, paths: Mapping[str, Path]) -> Splits:
