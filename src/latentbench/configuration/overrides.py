@@ -14,7 +14,8 @@ from latentbench.errors import UserError
 # Groups of which a run may have no option. Of the parts a model needs some, which `build_model` checks.
 OPTIONAL_GROUPS = ("method", "sweep", *PARTS, "sampler", "metric")
 PRESET_GROUPS = ("method", "sweep")  # their YAMLs set keys of the whole config
-PATHS = ("output_dir", "to", "data.root", "features.inception.weights", "launcher.folder")
+WEIGHTS = tuple(f"features.{option}.weights" for option in ("inception", "dinov2", "clip"))
+PATHS = ("output_dir", "to", "data.root", *WEIGHTS, "launcher.folder")
 TEXTS = ("study", "logger.project", "logger.entity", "launcher.partition", *PATHS)
 HYDRA_SYNTAX = re.compile(r"[\"'\\\[\]{}()]")
 NUMBER = re.compile(r"[+-]?\.?\d")

@@ -15,6 +15,8 @@ from tqdm import tqdm
 from latentbench.data.base import ImageData
 from latentbench.evaluation.latent_views import latent_views, to_uint8
 from latentbench.features.base import Features
+from latentbench.features.classifier import ClassifierFeatures
+from latentbench.features.random_convolutions import RandomConvolutions
 from latentbench.metrics.base import FeatureMetric, ImageMetric, Metric, describe_quantities
 from latentbench.metrics.inputs import CHUNK, INTERPOLATION, RECONSTRUCTION, MetricInputs, in_chunks, not_finite
 from latentbench.metrics.measurements import Measurements
@@ -77,6 +79,8 @@ def evaluate(
         try:
             with seeded(seed, f"metric {name}"):
                 measured = metric.to(device).measure(metric_inputs)
+            if isinstance(metric, FeatureMetric) and view.features == CLASSIFIER:
+                measured.warn(caveat_of(metric_inputs.features, data))
         except Exception as error:
             log.exception("metric %s failed; the others are measured", name)
             failed[name, view] = " ".join(f"{type(error).__name__}: {error}".split())
@@ -108,6 +112,17 @@ def evaluate(
         failed=failed,
         facts=facts,
         images=figure_images(inputs, seed, with_views=with_views),
+    )
+
+
+def caveat_of(features: Features, data: ImageData) -> str:
+    """What a reader of a key that names no features must know if they are not those of the data set's classifier."""
+    if isinstance(features, ClassifierFeatures):
+        return ""
+    kind = "random convolutions" if isinstance(features, RandomConvolutions) else "features"
+    return (
+        f"in {kind} ({features.name}), since {data.name} has no classifier: compare only numbers with this caveat, or "
+        "train a classifier with latentbench-features and measure again"
     )
 
 

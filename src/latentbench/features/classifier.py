@@ -1,4 +1,4 @@
-"""Features of small classifiers, whose weights are part of the package."""
+"""Features of small classifiers, whose weights are part of the package or trained by the user."""
 
 from pathlib import Path
 
@@ -8,17 +8,20 @@ from torch import Tensor, nn
 
 from latentbench.errors import UserError
 from latentbench.features.base import Features
+from latentbench.records.classifiers import AUTO, SHIPPED, weights_file
 
-WEIGHTS = Path(__file__).parent / "weights"
 N_FEATURES = 64
-N_CLASSES = 10
+WIDTHS = (32, 64, 96, 128)  # channels of the residual network
+SIDE = 32  # pixels; the residual network first shrinks larger images to about this
 
 
 class ClassifierFeatures(Features):
     """The 64 activations before the last layer of a convolutional classifier trained on the data set's training split.
 
-    `python -m latentbench.features.train data=mnist` trains the weights again. Their test accuracy is in the metadata
-    of the file.
+    weights: the name of a classifier, shipped or trained by `latentbench-features`; null or `auto`: the shipped one of
+        the data set. Before a run is measured, `auto` is resolved: see latentbench.records.classifiers.
+
+    Test accuracy and the command that trains the weights again are in the metadata of the file.
     Raises: UserError if there are no weights of this name, or they are for images of another shape.
     Source: Heusel et al. 2017 (a Frechet distance between classifier features). They use Inception, which was trained
     on photographs. Our classifier was trained on images of the same data set.
@@ -26,20 +29,25 @@ class ClassifierFeatures(Features):
 
     def __init__(self, *, weights: str | None, data_name: str, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        stem = weights or data_name
-        path = WEIGHTS / f"{stem}.safetensors"
-        if not path.is_file():
-            available = ", ".join(sorted(p.stem for p in WEIGHTS.glob("*.safetensors")))
-            raise UserError(f"features.classifier.weights={stem}: no such weights, choose one of {available}")
-        trained_shape, data_shape = metadata(stem)["shape"], "x".join(map(str, shape))
-        if trained_shape != data_shape:
+        stem = data_name if weights in (None, AUTO) else str(weights)
+        path = weights_file(stem)
+        if path is None:
+            available = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors")))
             raise UserError(
-                f"features.classifier.weights={stem} are for images of {trained_shape}, not {data_shape}: "
-                "take features=random or pixels"
+                f"features.classifier.weights={stem}: no such weights, choose one of {available}, or train a "
+                "classifier with latentbench-features, or take features=auto"
             )
-        self.name = f"classifier_{stem}"
+        about, data_shape = metadata(path), "x".join(map(str, shape))
+        if about["shape"] != data_shape:
+            raise UserError(
+                f"features.classifier.weights={stem} are for images of {about['shape']}, not {data_shape}: "
+                "take features=random or pixels, or give the data another name (data.name) and train its classifier "
+                "with latentbench-features"
+            )
+        # A note says what the weights were trained on, if it is not exactly the data set of their name.
+        self.name = f"classifier_{stem}" + (f" ({about['note']})" if "note" in about else "")
         self.size = N_FEATURES
-        self.network = network(shape)
+        self.network = network(shape, classes=int(about.get("classes", 10)))  # files of grey sets do not say how many
         self.network.load_state_dict(load_file(path))
         self.requires_grad_(False).eval()
 
@@ -49,8 +57,13 @@ class ClassifierFeatures(Features):
         return features
 
 
-def network(shape: tuple[int, int, int]) -> nn.Sequential:
+def network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:
     """The classifier. Its last layer gives the class logits, the layer before it the features."""
+    return plain_network(shape, classes=classes) if shape[0] == 1 else residual_network(shape, classes=classes)
+
+
+def plain_network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:
+    """Three convolutions, for grey drawings."""
     channels, height, width = shape
     for _ in range(2):
         height, width = (height + 1) // 2, (width + 1) // 2
@@ -65,11 +78,52 @@ def network(shape: tuple[int, int, int]) -> nn.Sequential:
         nn.Dropout(0.5),
         nn.Linear(48 * height * width, N_FEATURES),
         nn.ReLU(),
-        nn.Linear(N_FEATURES, N_CLASSES),
+        nn.Linear(N_FEATURES, classes),
     )
 
 
-def metadata(stem: str) -> dict[str, str]:
-    """The metadata of the weights file: shape, test_accuracy, command."""
-    with safe_open(WEIGHTS / f"{stem}.safetensors", framework="pt") as file:
+def residual_network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:
+    """Eight convolutions with batch normalization, for photographs. Its features do not depend on the image's size."""
+    channels, height, width = shape
+    shrink = max(1, min(height, width) // SIDE)
+    a, b, c, d = WIDTHS
+    return nn.Sequential(
+        convolution(channels, a, stride=shrink),
+        convolution(a, b, stride=2),
+        Residual(b),
+        convolution(b, c, stride=2),
+        Residual(c),
+        convolution(c, d),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(d, N_FEATURES),
+        nn.ReLU(),
+        nn.Linear(N_FEATURES, classes),
+    )
+
+
+def convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Sequential:
+    """A convolution whose windows overlap, batch normalization, ReLU."""
+    kernel = max(3, stride + stride // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class Residual(nn.Module):
+    """x plus two convolutions of it (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(convolution(channels, channels), convolution(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (N, C, H, W), as x."""
+        added: Tensor = x + self.layers(x)
+        return added
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file of weights: shape, test_accuracy, command and others."""
+    with safe_open(path, framework="pt") as file:
         return dict(file.metadata())

@@ -1,10 +1,8 @@
 """The features of the standard FID: an Inception network trained on ImageNet."""
 
 import hashlib
-import os
 import pickle
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from latentbench.errors import UserError
 from latentbench.features.base import Features
-from latentbench.records.user_cache import user_cache
+from latentbench.features.files import find
 
 FILE_NAME = "weights-inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE_NAME}"
@@ -42,7 +40,7 @@ class InceptionFeatures(Features):
         if shape[0] not in (1, 3):
             raise UserError(f"features=inception takes images of 1 or 3 channels, not {shape[0]}")
         self.network = network()
-        path = _find(weights)
+        path = find(weights, FILE_NAME, option="features=inception", source=URL)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if weights is None and digest != SHA256:
             raise UserError(f"{path} is not the published file (its SHA-256 differs): delete it or fetch it again")
@@ -104,23 +102,3 @@ def network() -> nn.Sequential:
         "flat": nn.Flatten(),
     }
     return nn.Sequential(OrderedDict(parts))
-
-
-def _find(weights: str | None) -> Path:
-    if weights is not None:
-        path = Path(os.path.expanduser(weights))
-        if not path.is_file():
-            raise UserError(f"features.inception.weights={weights}: there is no such file")
-        return path
-    variable = os.environ.get("LATENTBENCH_DATA")
-    folders = [Path(os.path.expanduser(variable))] if variable else []
-    folders += [cache] if (cache := user_cache()) else []
-    folders.append(Path(torch.hub.get_dir()) / "checkpoints")
-    for folder in folders:
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
-    searched = ", ".join(map(str, folders))
-    raise UserError(
-        f"features=inception: no {FILE_NAME} in {searched}: fetch it from {URL}, or set "
-        "features.inception.weights=<file>"
-    )

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from latentbench.errors import check_whole_number
 from latentbench.features.base import Features
-from latentbench.features.classifier import N_FEATURES, network
+from latentbench.features.classifier import N_FEATURES, plain_network
 
 
 class RandomConvolutions(Features):
-    """64 features of a network with the architecture of the classifiers and fixed random weights.
+    """64 features of a network with the architecture of the grey sets' classifiers and fixed random weights.
 
     They are not trained on any data set, and so favour none. Weights are uniform with variance 2 / fan-in (He et al.
     2015), biases are 0. Weights are not normal, because the last digits of normal samples differ between processors.
@@ -25,7 +25,7 @@ class RandomConvolutions(Features):
         self.name = f"random_{check_whole_number('features.random.seed', seed, minimum=0)}"
         self.size = N_FEATURES
         with torch.device("meta"):  # otherwise, creating the layers would draw from torch's global random numbers
-            layers = network(shape)[:-2]
+            layers = plain_network(shape, classes=1)[:-2]
         self.network = layers.to_empty(device="cpu")
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.network.named_parameters():

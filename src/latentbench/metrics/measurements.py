@@ -55,6 +55,11 @@ class Measurements:
         """Record why an image set has none of these quantities."""
         self.skipped |= {f"{quantity}/{set_name}": reason for quantity in quantities}
 
+    def warn(self, caveat: str) -> None:
+        """Add a caveat, unless it is empty, to every value."""
+        if caveat:
+            self.caveats |= {key: "; ".join(filter(None, [self.caveats.get(key), caveat])) for key in self.values}
+
     def seen(self, view: View) -> "Measurements":
         """The same under the keys of a record, which say how it was measured."""
 

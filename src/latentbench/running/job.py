@@ -13,6 +13,7 @@ from latentbench.configuration.published import weight_of_another_likelihood
 from latentbench.configuration.value_checks import check
 from latentbench.configuration.weight import as_one_number
 from latentbench.errors import UserError
+from latentbench.records.classifiers import choose_classifier
 from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
 from latentbench.records.outside import outside_digests
 from latentbench.records.record import load_or_none
@@ -89,17 +90,21 @@ class ResolvedRun(NamedTuple):
 def resolve(job: Job) -> ResolvedRun:
     """Drop the parts that the model does not use: a GAN has no likelihood, even if a sweep sets one for other methods.
 
+    `features=auto` becomes the features that it means for the run's data.
+
     What takes part from outside the package is named by digests under `outside`, and so counts for the id.
     Raises: UserError if a value is invalid.
     """
     config, options = job.config, job.options
     if job.stored:
+        choose_classifier(config, options["data"])
         return ResolvedRun(config, options, job.stored, is_only_measured=True)
     check(config)
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
     resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, "published")])
+    choose_classifier(resolved, options["data"])
     # All values are one run without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
     if digests := outside_digests(resolved):
