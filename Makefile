@@ -40,11 +40,12 @@ check: setup  ## ruff, mypy --strict on src, the import rule
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# With its dependencies torch-fidelity brings gigabytes that no test needs.
-inception: setup  ## get the network of features=inception alone, so that its tests run
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/inception torch-fidelity==0.4.0
+# With their dependencies torch-fidelity and timm bring gigabytes that no test needs.
+inception: setup  ## get the networks of features=inception, dinov2 and clip alone, so that their tests run
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/inception torch-fidelity==0.4.0 timm==1.0.31
 
-features: setup  ## train the classifiers of the Frechet distance anew (needs MNIST and Fashion-MNIST)
+# That of cifar10 takes half an hour and its own command, which is in the metadata of its file.
+features: setup  ## train the classifiers of grey images anew (needs MNIST and Fashion-MNIST)
 	for data in digits mnist fashion_mnist sprites; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
 
 clean:  ## remove .venv and caches, keep outputs

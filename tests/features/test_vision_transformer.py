@@ -60,9 +60,16 @@ class WithoutTorchvision(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 @pytest.fixture(scope="module")
 def timm() -> Iterator[Any]:
-    """timm, with or without torchvision."""
-    if importlib.util.find_spec("timm") is None:
-        pytest.skip("timm is not installed: pip install --no-deps timm")
+    """timm, with or without torchvision, from where Python looks or from `<environment>/inception`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(sys.prefix) / "inception"))
+        if importlib.util.find_spec("timm") is None:
+            pytest.skip("timm is not installed")
+        yield from imported()
+
+
+def imported() -> Iterator[Any]:
+    """timm; what stands in for torchvision goes afterwards, and timm with it."""
     stand_in = WithoutTorchvision() if importlib.util.find_spec("torchvision") is None else None
     if stand_in:
         sys.meta_path.append(stand_in)

@@ -1,5 +1,7 @@
 """The kernel distance against torchmetrics' KID and loops; its standard error against what it says of chance."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from torch import Tensor, nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics import kernel_distance as module
+from latentbench.metrics.clip_discrepancy import gaussian
 from latentbench.metrics.kernel_distance import KernelDistance, kernel_distance
 
 
@@ -90,3 +94,47 @@ def test_kid_is_that_of_torchmetrics_on_one_subset_of_all_images() -> None:
     assert numbers["kid/prior"] == pytest.approx(theirs.compute()[0].item(), rel=0.02)
     assert numbers["kid/prior"] > 5 * measured.standard_errors["kid/prior"]
     assert numbers["kid/real"] < 0, "the very same images: nearer than another draw would be"
+
+
+def unit(rows: Tensor) -> Tensor:
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 5), (8, 13)])
+def test_cmmd_is_the_formula_by_loops_and_nearly_that_of_its_published_code(n: int, m: int) -> None:
+    x, y = (unit(rows) for rows in sets(n, m, 6, 0.3))
+
+    def k(a: Tensor, b: Tensor) -> float:
+        return math.exp(-float((a - b).square().sum()) / (2 * 10**2))
+
+    within = [np.mean([k(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if i != j]) for z in (x, y)]
+    between = np.mean([k(a, b) for a in x for b in y])
+    found = 1000 * kernel_distance(x, y, gaussian(10))[0].item()
+    assert found == pytest.approx(1000 * float(sum(within) - 2 * between), rel=1e-9)
+    published = 1000 * (np.mean([[k(a, b) for a in x] for b in x]) + np.mean([[k(a, b) for a in y] for b in y]))
+    published -= 2000 * between
+    assert 0 < published - found < 1000 * (1 - math.exp(-2 / 10**2)) * (1 / n + 1 / m), "by the docstring at most"
+
+
+class UnitPixels(PixelFeatures):
+    """Features of length 1."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return unit(super().forward(images))
+
+
+def test_cmmd_is_measured_of_embeddings_of_length_1_alone() -> None:
+    data = few_digits(100)
+    real, made = data.images("test"), data.images("train").roll(2, 3)
+    metric = part_of("metric", "cmmd")
+    features = UnitPixels(data_name="digits", shape=data.shape)
+    measured = metric.measure(inputs(real, features=features, images={"prior": made, "real": real}))
+    known, error = kernel_distance(unit(made.flatten(1)), unit(real.flatten(1)), gaussian(10))
+    assert measured.values["cmmd/prior"] == pytest.approx(1000 * known.item(), rel=1e-4)
+    assert measured.standard_errors["cmmd/prior"] == pytest.approx(1000 * error.item(), rel=1e-4)
+    assert measured.values["cmmd/prior"] > 5 * measured.standard_errors["cmmd/prior"]
+    assert measured.values["cmmd/real"] < 0, "the very same images"
+    others = PixelFeatures(data_name="digits", shape=data.shape)
+    skipped = part_of("metric", "cmmd").measure(inputs(real, features=others, images={"prior": made}))
+    assert not skipped.values
+    assert "take features=clip" in skipped.skipped["cmmd/prior"]

@@ -10,21 +10,23 @@ from latentbench.errors import UserError
 from latentbench.features.base import Features
 from latentbench.records.classifiers import AUTO, SHIPPED, weights_file
 
-N_FEATURES = 64
+N_FEATURES = 64  # of the plain network
 WIDTHS = (32, 64, 96, 128)  # channels of the residual network
 SIDE = 32  # pixels; the residual network first shrinks larger images to about this
 
 
 class ClassifierFeatures(Features):
-    """The 64 activations before the last layer of a convolutional classifier trained on the data set's training split.
+    """Activations of a convolutional classifier trained on the data set's training split.
 
+    Of grey images these are the 64 before the last layer, of others the 128 means of the last feature maps. These tell
+    images of one class apart better than what comes after them.
     weights: the name of a classifier, shipped or trained by `latentbench-features`; null or `auto`: the shipped one of
         the data set. Before a run is measured, `auto` is resolved: see latentbench.records.classifiers.
 
     Test accuracy and the command that trains the weights again are in the metadata of the file.
     Raises: UserError if there are no weights of this name, or they are for images of another shape.
-    Source: Heusel et al. 2017 (a Frechet distance between classifier features). They use Inception, which was trained
-    on photographs. Our classifier was trained on images of the same data set.
+    Source: Heusel et al. 2017 (a Frechet distance between classifier features). They use the means of the last feature
+    maps of Inception, which was trained on photographs. Our classifier was trained on images of the same data set.
     """
 
     def __init__(self, *, weights: str | None, data_name: str, shape: tuple[int, int, int]) -> None:
@@ -46,19 +48,19 @@ class ClassifierFeatures(Features):
             )
         # A note says what the weights were trained on, if it is not exactly the data set of their name.
         self.name = f"classifier_{stem}" + (f" ({about['note']})" if "note" in about else "")
-        self.size = N_FEATURES
+        self.size, self.n_after = (N_FEATURES, 1) if shape[0] == 1 else (WIDTHS[-1], 3)  # layers after the features
         self.network = network(shape, classes=int(about.get("classes", 10)))  # files of grey sets do not say how many
         self.network.load_state_dict(load_file(path))
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 64), all at least 0."""
-        features: Tensor = self.network[:-1](images)
+        """Features (N, 64) or (N, 128), all at least 0."""
+        features: Tensor = self.network[: -self.n_after](images)
         return features
 
 
 def network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:
-    """The classifier. Its last layer gives the class logits, the layer before it the features."""
+    """The classifier. Its last layer gives the class logits."""
     return plain_network(shape, classes=classes) if shape[0] == 1 else residual_network(shape, classes=classes)
 
 
