@@ -145,8 +145,8 @@ def skipped(summary: Summary) -> list[str]:
 
 
 def caveats(summary: Summary) -> list[str]:
-    """A line per column with caveats: the rows that have one, and the first caveat's text."""
-    notes = []
+    """A line per caveat and the rows that have it: the columns, and the first caveat's text."""
+    columns: dict[tuple[str, str], list[str]] = {}
     for column in summary.columns:
         texts: dict[str, str] = {}
         for row in summary.rows:
@@ -154,8 +154,8 @@ def caveats(summary: Summary) -> list[str]:
                 if column.key in run.caveats:
                     texts.setdefault(row.label, run.caveats[column.key])
         if texts:
-            notes.append(f"caveat: {column.key} of {_join_rows(texts, summary.rows)}: {next(iter(texts.values()))}")
-    return notes
+            columns.setdefault((_join_rows(texts, summary.rows), next(iter(texts.values()))), []).append(column.key)
+    return [f"caveat: {', '.join(keys)} of {rows}: {text}" for (rows, text), keys in columns.items()]
 
 
 def budgets(summary: Summary) -> list[str]:
