@@ -45,7 +45,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_trained_run(resolved, build_seeded_model(resolved.config, data), data, {})
     record = load(resolved.folder / FILE_NAME)
     facts = {"metrics": {"fid": {"units": "", "higher_is_better": False}}}
-    measuring = {name: OmegaConf.to_container(config[name], resolve=True) for name in ("metric", "sampler", "features")}
+    groups = ("metric", "sampler", "features")
+    measuring = {name: OmegaConf.to_container(resolved.config[name], resolve=True) for name in groups}
     dataclasses.replace(
         record,
         status="finished",

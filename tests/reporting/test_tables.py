@@ -457,6 +457,14 @@ def test_a_caveat_of_a_column_is_noted_with_its_rows() -> None:
     assert re.fullmatch(r"caveat: nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
 
 
+def test_columns_with_one_caveat_in_the_same_rows_are_noted_together() -> None:
+    numbers = {"fid/prior": 1.0, "kid/prior": 1.0, "kid/gmm": 1.0}
+    caveats = {"fid/prior": "random", "kid/prior": "random", "kid/gmm": "few"}
+    notes = summarize([a_record("vae", 0, numbers, caveats=caveats)], rows=["method"], columns=list(numbers)).notes
+    found = [note for note in notes if note.startswith("caveat")]
+    assert found == ["caveat: fid/prior, kid/prior of vae: random", "caveat: kid/gmm of vae: few"]
+
+
 @pytest.mark.parametrize(
     ("fid", "error", "is_told"), [(79.0, 50.0, True), (81.0, 50.0, False), (81.0, 7.0, True), (1e3, 8.5, False)]
 )

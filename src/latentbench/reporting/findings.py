@@ -24,7 +24,7 @@ MAIN_TITLES = {
 }
 # Question -> the quantities that answer it; their ratios to real images answer it, too.
 QUESTIONS = {
-    "How good are the images?": ("fid", "fid_infinity", "kid", "parzen", "parzen_bandwidth"),
+    "How good are the images?": ("fid", "fid_infinity", "kid", "cmmd", "parzen", "parzen_bandwidth"),
     "How many samples look real, and how much of the variety of real images do they cover?": (
         "precision", "density", "recall", "coverage",
     ),
