@@ -43,8 +43,8 @@ def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) 
     """A digest of the code and the files from outside the package, by group; a group without any has none.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
-    `root`, `path`, and every other path that exists, a folder with all files below it. The root of published data, whose
-    settings have checksums, does not count.
+    `root`, `path`, and every other path that exists, a folder with all files below it. The root of published data,
+    whose settings have checksums, does not count.
     """
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
