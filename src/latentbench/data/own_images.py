@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Entry:
     split: Split | None
 
 
-class OwnImages(ImageData):
+class OwnImages(ImageData, ABC):
     """Images of which no split, no size and no checksum was published.
 
     Splits that the files do not name are drawn: an image's place is the SHA-256 of `split_seed` and its name, and so
