@@ -8,15 +8,16 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 import torch
+from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.functional.regression import mean_squared_error as their_mean_squared_error
 
-from latentbench.contracts.options import data_set, few_digits, inputs, untrained
+from latentbench.contracts.options import data_set, few_digits, inputs, part_of, untrained
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.reconstruction import Reconstruction, mean_squared_error, peak_signal_to_noise_ratio
-from latentbench.metrics.sharpness import Sharpness, laplacian_variance, normalize_contrast
+from latentbench.metrics.sharpness import Sharpness, laplacian_variance, luminance, normalize_contrast
 from latentbench.metrics.structural_similarity import structural_similarity
 
 
@@ -162,6 +163,60 @@ def test_ratios_are_to_the_test_images() -> None:
         assert numbers[f"{name}_ratio/prior"] == pytest.approx(numbers[f"{name}/prior"] / numbers[f"{name}/real"])
 
 
+def dappled(n: int, channels: int, height: int, width: int) -> Tensor:
+    """Noise in which the channels have other contrasts, and rows and columns other frequencies."""
+    contrast = torch.linspace(0.2, 1, channels)[:, None, None]
+    return (
+        torch.from_numpy(scipy.ndimage.gaussian_filter(torch.rand(n, channels, height, width), (0, 0, 0.3, 0.6)))
+        * contrast
+    )
+
+
+def test_luminance_is_pillows_grey_and_that_of_grey_images_is_the_image() -> None:
+    levels = torch.randint(0, 256, (20, 3, 5, 7), dtype=torch.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")) for image in levels])
+    np.testing.assert_allclose(255 * luminance(levels / 255)[:, 0], grey, atol=0.51)  # Pillow's is rounded
+    one = torch.rand(5, 1, 4, 4)
+    assert torch.equal(luminance(one), one)
+    two = torch.rand(5, 2, 4, 4)
+    torch.testing.assert_close(luminance(two), (two[:, :1] + two[:, 1:]) / 2)
+
+
+@pytest.mark.parametrize("weights", [(0.299, 0.587, 0.114), (0.25, 0.25, 0.25, 0.25)])
+def test_sharpness_of_images_in_colour_is_that_of_their_luminance(weights: tuple[float, ...]) -> None:
+    real, made = (dappled(6, len(weights), 9, 12) for _ in range(2))
+    numbers = Sharpness().measure(inputs(real, images={"prior": made})).values
+    of_made, of_real = (np.einsum("nchw,c->nhw", images.double().numpy(), weights) for images in (made, real))
+    sharp, normalized = [], []
+    for greys in (of_made, of_real):
+        variances = np.array([scipy.ndimage.laplace(grey)[1:-1, 1:-1].var() for grey in greys])
+        sharp.append(variances.mean())
+        normalized.append((variances / greys.var((1, 2))).mean())
+    for name, (known, real_known) in {"sharpness": sharp, "normalized_sharpness": normalized}.items():
+        assert numbers[f"{name}/prior"] == pytest.approx(known, rel=1e-3)
+        assert numbers[f"{name}_ratio/prior"] == pytest.approx(known / real_known, rel=1e-3)
+
+
+def test_a_pattern_of_colours_that_are_equally_light_is_not_sharp() -> None:
+    one, other = torch.tensor([0.4, 0.5, 0.4]), torch.tensor([0.4 + 0.114, 0.5, 0.4 - 0.299])
+    is_one = (torch.arange(8)[:, None] + torch.arange(8)) % 2 == 0
+    board = torch.where(is_one, one[:, None, None], other[:, None, None])[None]
+    assert Sharpness().per_image(board)["sharpness"].item() == pytest.approx(0, abs=1e-6)
+    assert laplacian_variance(board).item() > 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (3, 2, 9)])
+def test_images_without_a_neighbourhood_of_3x3_pixels_are_skipped_with_that_reason(shape: tuple[int, int, int]) -> None:
+    images = torch.rand(5, *shape)
+    for option in ("sharpness", "noise"):
+        metric = part_of("metric", option)
+        measured = metric.measure(inputs(images, images={"prior": images, "real": images}))
+        assert not measured.values
+        assert set(measured.skipped) == {f"{name}/{of}" for name in metric.quantities for of in ("prior", "real")}
+        (reason,) = set(measured.skipped.values())
+        assert reason == f"images of {shape[1]}x{shape[2]} pixels have no neighbourhood of 3x3 pixels"
+
+
 # Reconstructions
 
 
@@ -185,14 +240,20 @@ def test_structural_similarity_is_torchmetrics(channels: int, size: int) -> None
         torch.testing.assert_close(structural_similarity(x, y).float(), theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_structural_similarity_of_small_images_is_of_a_window_that_fits() -> None:
-    x = few_digits().images("test")
-    line = np.exp(-0.5 * (np.arange(-3, 4) / 1.5) ** 2)
-    window = np.outer(line, line) / line.sum() ** 2
+@pytest.mark.parametrize(
+    ("shape", "taps"), [((1, 8, 8), (7, 7)), ((3, 17, 23), (11, 11)), ((2, 5, 14), (5, 11)), ((1, 1, 5), (1, 5))]
+)
+def test_structural_similarity_is_of_a_window_that_fits_and_the_mean_over_channels(
+    shape: tuple[int, int, int], taps: tuple[int, int]
+) -> None:
+    x = few_digits().images("test") if shape == (1, 8, 8) else dappled(6, *shape)
+    down, across = (np.exp(-0.5 * ((np.arange(n) - n // 2) / 1.5) ** 2) for n in taps)
+    window = np.outer(down, across) / (down.sum() * across.sum())
+    inner = [slice(n // 2, size - n // 2) for n, size in zip(taps, shape[1:], strict=True)]
     y = noisy(x, 0.1)
 
     def windowed(images: np.ndarray) -> np.ndarray:
-        return np.array([[scipy.ndimage.correlate(i, window)[3:-3, 3:-3] for i in c] for c in images])
+        return np.array([[scipy.ndimage.correlate(i, window)[*inner] for i in c] for c in images])
 
     a, b = x.double().numpy(), y.double().numpy()
     m, k = windowed(a), windowed(b)

@@ -71,6 +71,10 @@ class ImageMetric(Metric):
     other_sets: ClassVar[tuple[str, ...]] = (REAL, RECONSTRUCTION, INTERPOLATION)
     values_kind: ClassVar[str] = "pixels"  # names the values of `values_of` in messages
 
+    def refuses(self, inputs: MetricInputs) -> str | None:
+        """Why images of this kind cannot be measured; None if they can."""
+        return None
+
     @abstractmethod
     def prepare_reference(self, inputs: MetricInputs) -> None:
         """Compute what every set is compared with. Called once, before the sets are measured."""
@@ -85,11 +89,13 @@ class ImageMetric(Metric):
 
     @torch.no_grad()
     def measure(self, inputs: MetricInputs) -> Measurements:
-        self.prepare_reference(inputs)
+        refusal = self.refuses(inputs)
+        if not refusal:
+            self.prepare_reference(inputs)
         measurements = Measurements()
         for set_name in [*inputs.samplers, *(name for name in self.other_sets if name in inputs.images)]:
             values = self.values_of(inputs, set_name)
-            if reason := not_finite(values, self.values_kind):
+            if reason := refusal or not_finite(values, self.values_kind):
                 measurements.skip(self.quantities, set_name, reason)
                 continue
             self.reset()

@@ -45,6 +45,12 @@ class ImageStatistic(ImageMetric):
         return estimates
 
 
+def too_small_to_filter(inputs: MetricInputs) -> str | None:
+    """Why images have no response to a 3x3 mask; None if they have one."""
+    height, width = inputs.reference.shape[2:]
+    return None if min(height, width) >= 3 else f"images of {height}x{width} pixels have no neighbourhood of 3x3 pixels"
+
+
 def filter_images(images: Tensor, mask: list[list[float]]) -> Tensor:
     """Response of images (N, C, H, W) to a 3x3 mask, away from the border: (N, C, (H - 2) (W - 2))."""
     n, channels, height, width = images.shape

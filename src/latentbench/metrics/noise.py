@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from latentbench.metrics.image_statistic import ImageStatistic, filter_images
+from latentbench.metrics.image_statistic import ImageStatistic, filter_images, too_small_to_filter
+from latentbench.metrics.inputs import MetricInputs
 from latentbench.metrics.measurements import Quantity
 
 MASK = [[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]
@@ -37,6 +38,10 @@ class Noise(ImageStatistic):
         "noise": Quantity("pixel range", higher_is_better=None),
         "noise_ratio": Quantity("of real", higher_is_better=None),
     }
+
+    def refuses(self, inputs: MetricInputs) -> str | None:
+        """Needs at least 3x3 pixels."""
+        return too_small_to_filter(inputs)
 
     def per_image(self, images: Tensor) -> dict[str, Tensor]:
         return {"noise": noise_level(images)}
