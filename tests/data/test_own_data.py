@@ -20,7 +20,7 @@ def given(change: Callable[[Tensor], Any] = lambda images: images, **more: Any) 
     return GivenImages(Splits(**fields), name="given")
 
 
-WANTED = r"give uint8 \(N, C, H, W\) on the CPU, with C = 1 or 3"
+WANTED = r"give uint8 \(N, C, H, W\) on the CPU"
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,9 @@ WANTED = r"give uint8 \(N, C, H, W\) on the CPU, with C = 1 or 3"
             lambda x: x.permute(0, 2, 3, 1),
             rf"\(10, 8, 8, 1\) on cpu: {WANTED}; these have the channels last",
         ),
-        (lambda x: x.expand(-1, 4, -1, -1), rf"\(10, 4, 8, 8\) on cpu: {WANTED}$"),
-        (lambda x: x[:0], r"\(0, 1, 8, 8\) on cpu: give at least one image"),
+        (lambda x: x.expand(-1, 4, -1, -1).permute(0, 2, 3, 1), r"\(10, 8, 8, 4\) on cpu: .* have the channels last"),
+        (lambda x: x[:0], r"\(0, 1, 8, 8\) on cpu: give at least one image, of at least one pixel"),
+        (lambda x: x[..., :0], r"\(10, 1, 8, 0\) on cpu: give at least one image, of at least one pixel"),
         (lambda x: (x > 128).byte(), r"no value is above 1: give values from 0 to 255, 255 for white"),
         (lambda x: x.fill_(7), r"10 of 10 validation images are train images, too: give splits that do not overlap"),
     ],
@@ -44,6 +45,11 @@ WANTED = r"give uint8 \(N, C, H, W\) on the CPU, with C = 1 or 3"
 def test_images_that_are_not_as_the_contract_says_are_refused(change: Callable[[Tensor], Any], line: str) -> None:
     with pytest.raises(UserError, match=rf"GivenImages.*{line}"):
         given(change).setup()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 8, 8), (4, 12, 12), (4, 7, 3), (7, 2, 9), (3, 64, 48)])
+def test_images_of_any_size_and_number_of_channels_are_taken(shape: tuple[int, int, int]) -> None:
+    assert given(lambda x: torch.randint(2, 256, (len(x), *shape), dtype=torch.uint8)).shape == shape
 
 
 def by_split(*tensors: Tensor) -> dict[Split, Tensor]:

@@ -47,6 +47,14 @@ def test_pictures_in_colour_and_read_only_arrays_are_taken() -> None:
     assert torch.equal(as_images(np.asarray(picture).transpose(2, 0, 1), (3, 6, 5)), expected)
 
 
+def test_a_picture_gives_a_run_of_other_channels_those_that_it_has() -> None:
+    pixels = torch.randint(0, 256, (6, 5, 4), dtype=torch.uint8)
+    picture = Image.fromarray(pixels.numpy())
+    assert torch.equal(as_images(picture, (4, 6, 5)), pixels.permute(2, 0, 1)[None].float() / 255)
+    with pytest.raises(ValueError, match=r"needs images of 2x6x5 .*, not \(1, 4, 6, 5\)"):
+        as_images(picture, (2, 6, 5))
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -20,7 +20,7 @@ class Backbone(nn.Module, ABC):
     To add one, subclass Backbone and set `encoder`, `decoder` and `features` in the constructor. `head` makes the layer
     from the features to the parameters of the posterior; the likelihood turns raw outputs into pixels. Subclass
     SpatialBackbone instead for latents on a grid. Requirements:
-    - any image shape works, at least from 8x8 pixels on, unless `size` says which, and so does any latent_size;
+    - any image shape works, unless `size` says which, and so does any latent_size;
     - encoder and decoder share no parameters;
     - in evaluation mode the output for an image or latent depends on it alone. In training only batch normalization
       may mix images: several processes that compute a part of a batch each share its means and variances, and the

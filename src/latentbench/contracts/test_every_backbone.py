@@ -14,6 +14,7 @@ SHAPES = [
     for backbone in options("backbone")
     for channels, size in itertools.product((1, 3), sizes_for(backbone))
 ]
+SHAPES += [(backbone, (4, *sizes_for(backbone)[0])) for backbone in options("backbone")]
 IN_COLOUR = [(backbone, shape) for backbone, shape in SHAPES if shape[0] == 3]
 
 

@@ -1,9 +1,12 @@
 """Features are small, fixed, and say truthfully how good they are."""
 
+import re
+
 import pytest
 import torch
 
 from latentbench.contracts.options import data_set, features_for, options, part_of
+from latentbench.errors import UserError
 from latentbench.features.classifier import metadata, network
 from latentbench.features.train import accuracy
 from latentbench.records.classifiers import SHIPPED, weights_file
@@ -41,6 +44,23 @@ def test_features_of_one_name_give_the_same_numbers_of_an_image_whatever_data_th
     images = torch.rand(5, 1, 28, 28)
     one, other = (features_for(option, name, (1, 28, 28)) for name in ("mnist", "fashion_mnist"))
     assert torch.equal(one(images), other(images)) == (one.name == other.name)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (3, 17, 23), (4, 12, 12), (7, 2, 9)])
+@pytest.mark.parametrize("option", options("features"))
+def test_it_gives_numbers_of_images_of_any_shape_or_says_which_it_takes(
+    option: str, shape: tuple[int, int, int]
+) -> None:
+    try:
+        features = features_for(option, "mnist", shape)
+    except UserError as refusal:
+        reason = str(refusal)
+        assert re.search(r"^features.* images of [^\n]*$", reason)
+        return
+    made = features(torch.rand(20, *shape))
+    assert made.shape == (20, features.size)
+    assert made.isfinite().all()
+    assert len(made.unique(dim=0)) == 20
 
 
 def test_no_two_options_have_features_of_one_name() -> None:

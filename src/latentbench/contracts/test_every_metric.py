@@ -9,10 +9,21 @@ import pytest
 import torch
 
 from latentbench.configuration.catalogue import own_options
-from latentbench.contracts.options import brief_metric, brief_sampler, composed, few_digits, options, part_of, untrained
+from latentbench.contracts.options import (
+    brief_metric,
+    brief_sampler,
+    composed,
+    few_digits,
+    noise_images,
+    options,
+    part_of,
+    untrained,
+)
+from latentbench.data.base import ImageData
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.base import ModelMetric
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
+from latentbench.metrics.known_factors import FactorMetric
 from latentbench.metrics.measurements import Quantity
 from latentbench.records.measuring import Evaluation
 
@@ -32,13 +43,19 @@ def quantities_of(option: str) -> dict[str, Quantity]:
 def measured(
     method: str, likelihood: str, binarize: str, metrics: Sequence[str], samplers: Sequence[str]
 ) -> Evaluation:
+    """What an untrained model of digits gives."""
+    return measured_on(few_digits(binarize=binarize), "classifier", method, likelihood, metrics, samplers)
+
+
+def measured_on(
+    data: ImageData, features: str, method: str, likelihood: str, metrics: Sequence[str], samplers: Sequence[str]
+) -> Evaluation:
     """What an untrained model gives."""
-    data = few_digits(binarize=binarize)
     return evaluate(
         model=untrained(data, f"method={method}", f"likelihood={likelihood}"),
         data=data,
         samplers={name: brief_sampler(name, steps=5) for name in samplers},
-        features={"classifier": part_of("features", "classifier", data_name="digits", shape=data.shape)},
+        features={features: part_of("features", features, data_name=data.name, shape=data.shape)},
         metrics={name: brief_metric(name) for name in metrics},
         seed=0,
         device=torch.device("cpu"),
@@ -101,6 +118,21 @@ def test_every_quantity_of_every_set_is_a_finite_number_or_has_a_reason(method: 
     # Each quantity of sets is there, or has a reason, for every sampler.
     of_sets = {key.split("/")[0] for key in keys if key.split("/")[1] in samplers}
     assert {f"{name}/{sampler}" for name, sampler in itertools.product(of_sets, samplers)} <= set(keys)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5), (2, 8, 8), (3, 9, 4)])
+def test_every_quantity_of_images_of_any_shape_is_a_finite_number_or_has_a_reason(shape: tuple[int, int, int]) -> None:
+    metrics = options("metric")
+    made = measured_on(noise_images(shape, n=20), "random", "vae", "gaussian", metrics, ["prior"])
+    assert not made.failed
+    assert {key.split("/")[0] for key in [*made.metrics, *made.skipped]} == {
+        name for option in metrics for name in quantities_of(option)
+    }
+    unmeasured = {
+        option for option in metrics if not quantities_of(option).keys() & {k.split("/")[0] for k in made.metrics}
+    }
+    of_factors = {option for option in metrics if isinstance(brief_metric(option), FactorMetric)}
+    assert unmeasured <= of_factors | ({"sharpness", "noise"} if min(shape[1:]) < 3 else set())
 
 
 @functools.cache

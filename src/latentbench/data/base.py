@@ -23,6 +23,9 @@ BINARIZATIONS = ("none", "threshold", "dynamic")
 BINARIZATION_SEED: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
 # Splits may share some images, since a data set may contain an image twice. If they share more than half, it is a slip.
 MAX_SHARED = 0.5
+# Channels of a picture: grey or red-green-blue, with or without opacity. If there are more channels than this, and no
+# more columns, the channels are last by mistake.
+PICTURE_CHANNELS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +93,13 @@ def check_splits(splits: Any, *, name: str, factor_names: Sequence[str]) -> Spli
 
 
 def _check_images(images: Any, came: str, *, like: Tensor) -> None:
-    came, wanted = f"{came} {_describe(images)}", "give uint8 (N, C, H, W) on the CPU, with C = 1 or 3"
+    came, wanted = f"{came} {_describe(images)}", "give uint8 (N, C, H, W) on the CPU"
     if not _is(images, torch.uint8) or images.dim() != 4:
         raise UserError(f"{came}: {wanted} and grey values from 0 to 255")
-    if len(images) == 0:
-        raise UserError(f"{came}: give at least one image")
-    if images.shape[1] not in (1, 3):
-        last = "; these have the channels last: images.permute(0, 3, 1, 2)" if images.shape[3] in (1, 3) else ""
-        raise UserError(f"{came}: {wanted}{last}")
+    if images.numel() == 0:
+        raise UserError(f"{came}: give at least one image, of at least one pixel")
+    if images.shape[1] > PICTURE_CHANNELS >= images.shape[3]:
+        raise UserError(f"{came}: {wanted}; these have the channels last: images.permute(0, 3, 1, 2)")
     if images.shape[1:] != like.shape[1:]:
         raise UserError(f"{came}, unlike the train images {_describe(like)}: give images of one shape")
 
@@ -135,7 +137,9 @@ class ImageData(pl.LightningDataModule):
     """A data set with the splits train, validation and test, as batches of images (B, C, H, W) in [0, 1].
 
     To add one, subclass ImageData and implement `load`. Requirements:
-    - the splits are as `Splits` says, with 1 or 3 channels and values up to 255;
+    - the splits are as `Splits` says, with values up to 255. Images have any number of channels and any size, but more
+      than 4 columns if they have more than 4 channels. Three channels are red, green and blue. Those of other numbers
+      are shown in grey, as the mean over channels;
     - the splits are the same in every run, do not overlap, and do not depend on `seed`;
     - the official test split, if there is one, is the test split. It is never used for training or tuning;
     - if the factors of variation are known, every split has them, and `factor_names` names them.

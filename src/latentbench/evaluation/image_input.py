@@ -7,6 +7,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+MODES = {1: "L", 3: "RGB"}  # of pictures, by channels; for other channels, a picture has to have them itself
+
 
 def as_images(images: Any, shape: tuple[int, ...]) -> Tensor:
     """Images (N, C, H, W) as floats in [0, 1].
@@ -52,5 +54,5 @@ def _pixels(image: Image, channels: int) -> Tensor:
     """uint8 (C, H, W)."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"a picture of mode {image.mode} has more than 8 bits per pixel: give floats in [0, 1]")
-    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
+    pixels = np.array(image.convert(mode) if (mode := MODES.get(channels)) else image)
     return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1).copy())
