@@ -9,6 +9,7 @@ import pytest
 from omegaconf import open_dict
 
 from latentbench.contracts.options import composed, few_digits
+from latentbench.data.base import ImageData
 from latentbench.data.digits import Digits
 from latentbench.running.job import Job, Outcome, resolve
 from latentbench.running.run import run_job
@@ -19,9 +20,15 @@ TINY = ("backbone.hidden=[8]", "latent_size=2", "trainer.max_epochs=1", "logger=
 @contextmanager
 def digits_are_few() -> Iterator[None]:
     """data=digits has 40 images in every split."""
-    few = few_digits().splits
+    with digits_are(few_digits()):
+        yield
+
+
+@contextmanager
+def digits_are(data: ImageData) -> Iterator[None]:
+    """data=digits has the images of other data."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Digits, "load", lambda _: few)
+        patch.setattr(Digits, "load", lambda _: data.splits)
         yield
 
 

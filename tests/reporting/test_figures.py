@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from example_records import a_record, keep, noise
+from latentbench.reporting.image_grids import enlarge, pictures, to_png
 from latentbench.reporting.plots import Axis, Figure, Line, Panel, Point, SampleRow, plot, sample_grid, save
 from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import make_figures, summarize
@@ -228,3 +229,38 @@ def test_figures_are_written_whole_and_the_same_each_time(tmp_path: Path) -> Non
     save(plot([panel], x=X, y=Y), tmp_path / "plot.v1")
     assert [path.read_bytes() for path in paths] == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+SHAPES = [(3, 64, 48), (4, 12, 12), (2, 8, 8), (1, 5, 9), (1, 1, 64), (7, 64, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_grids_show_images_of_any_shape_and_say_what_is_not_in_colour(shape: tuple[int, int, int]) -> None:
+    channels, height, width = shape
+    images = np.random.default_rng(0).integers(0, 256, (10, *shape), dtype=np.uint8)
+    expected = images if channels in (1, 3) else images.mean(1, keepdims=True).round().astype(np.uint8)
+    made = pictures({"prior": images}, lines=4)["prior"]
+    assert made.caption.endswith(f"; in grey, the mean of {channels} channels") == (channels not in (1, 3))
+    np.testing.assert_array_equal(made.pixels[:height, :width, :-1], expected[0].transpose(1, 2, 0))
+    assert Image.open(io.BytesIO(to_png(enlarge(made)))).mode == ("RGBA" if channels == 3 else "LA")
+    figure = sample_grid([SampleRow("vae", {"prior": images})], {"prior": "samples"}, per_block=8)
+    (strip,) = shown(figure)
+    np.testing.assert_array_equal(strip[:, :width].reshape(height, width, -1), expected[0].transpose(1, 2, 0))
+    assert pixels(figure).std() > 5
+
+
+def test_lines_of_the_grid_are_as_high_as_their_images_and_those_of_square_images_as_ever() -> None:
+    def height(*shape: int) -> float:
+        image = np.zeros((8, *shape), dtype=np.uint8)
+        row = SampleRow("vae", {"prior": image})
+        return sample_grid([row], {"prior": "samples"}, per_block=8).get_size_inches()[1]
+
+    assert height(1, 8, 8) == height(3, 32, 32) == height(4, 64, 64) == 0.25 + 0.27 + 0.04 + 0.05
+    assert height(1, 5, 9) < height(1, 8, 8) < height(3, 64, 48) < height(1, 64, 1) < 2
+
+
+def test_the_figure_says_that_images_are_shown_in_grey(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 8, 8), dtype=np.uint8)
+    keep(tmp_path, record := a_record("vae", 0), real=images, prior=images)
+    figure = drawn(summarize([record], rows=["method"]), tmp_path)[0]["samples"]
+    assert "real images (mean of 4 channels)" in texts(figure)

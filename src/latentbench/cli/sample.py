@@ -17,7 +17,7 @@ n        number of images
 sampler  how the latents are drawn: an option of the group `sampler` (latentbench --help); all but `prior` are fitted
          to the latents of the training images
 seed     of the random numbers
-out      the PNG to write
+out      the PNG to write; images with other than 1 or 3 channels are shown in grey, the mean of their channels
 """
 DEFAULTS = {"n": "64", "sampler": "prior", "seed": "0", "out": "samples.png"}
 

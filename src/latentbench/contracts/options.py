@@ -142,7 +142,7 @@ def part_of(group: str, option: str, **parts: Any) -> Any:
 def sizes_for(backbone: str) -> list[tuple[int, int]]:
     """Height and width of images that a backbone takes."""
     size = locate(node_of("backbone", backbone)._target_).size
-    return [size] if size else [(1, 5), (8, 8), (28, 28), (32, 32), (17, 23), (128, 128)]
+    return [size] if size else [(8, 8), (1, 5), (28, 28), (32, 32), (17, 23), (128, 128)]
 
 
 def backbone_of(option: str, *, shape: tuple[int, int, int], latent_size: int, **settings: Any) -> Backbone:

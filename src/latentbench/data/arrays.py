@@ -42,7 +42,7 @@ class ImageArrays(OwnImages):
     """Images in an .npz with named arrays, or in an .npy, which are read in blocks, and without pickle.
 
     Pixels are uint8, booleans, or floats in [0, 1], which are rounded to 256 levels. The axes are N H W, N H W C or
-    N C H W with one or three channels. An image's name, by which it is drawn, is its number.
+    N C H W, with one or three channels unless `layout` is set. An image's name, by which it is drawn, is its number.
 
     images: the name of each split's array in the .npz; null: train or x_train, and so on. A split without an array is
         drawn from the training images. An .npz with one array of images has all of them there.
@@ -153,12 +153,13 @@ class ImageArrays(OwnImages):
             layout
             for layout in LAYOUTS
             if len(layout) == len(header.shape)
-            and ("c" not in layout or header.shape[layout.index("c")] in CHANNELS)
+            and ("c" not in layout or self.layout or header.shape[layout.index("c")] in CHANNELS)
             and self.layout in (None, layout)
         ]
         if not possible:
             wanted = self.layout or "N H W, N H W C or N C H W"
-            raise UserError(f"{came}: give {wanted}, with one or three channels")
+            channels = "" if self.layout else " with one or three channels, or set data.layout for others"
+            raise UserError(f"{came}: give {wanted}{channels}")
         if len(possible) > 1:
             raise UserError(f"{came}, which may be {' or '.join(possible)}: set data.layout to one of these")
         return possible[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from latentbench.records.record import Record
 from latentbench.records.run_folder import load_images
 from latentbench.records.store import images_of
-from latentbench.reporting.plots import Images, scatter
+from latentbench.reporting.plots import Images, as_shown, scatter
 
 PER_LINE = 8  # images
 NOT_SAMPLES = ("real", "original", "reconstruction", "interpolation", "traversal")  # all other image sets are samples
@@ -94,7 +95,11 @@ def split_lines(images: Images) -> list[Images]:
 
 def image_grid(lines: Sequence[Images], caption: str) -> Picture:
     """Lines of images below each other, with transparent gaps."""
+    given = lines[0].shape[1]
+    lines = [as_shown(images) for images in lines]
     channels, height, width = lines[0].shape[1:]
+    if channels != given:
+        caption += f"; in grey, the mean of {given} channels"
     gap = max(1, round(0.06 * width))
     columns = max(map(len, lines))
     shape = (len(lines) * (height + gap) - gap, columns * (width + gap) - gap, channels + 1)
@@ -104,7 +109,7 @@ def image_grid(lines: Sequence[Images], caption: str) -> Picture:
             y, x = line * (height + gap), column * (width + gap)
             canvas[y : y + height, x : x + width, :channels] = image.transpose(1, 2, 0)
             canvas[y : y + height, x : x + width, channels] = 255
-    zoom = max(1, 28 // width)
+    zoom = max(1, 28 // math.isqrt(height * width))
     return Picture(pixels=canvas, width=shape[1] * zoom, height=shape[0] * zoom, caption=caption)
 
 

@@ -22,6 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 FONT = 8  # points, the size of a paper's captions
 NAMES_PER_COLUMN = 14  # in a legend as high as its panel
+GRID_PIXELS = 75  # across an image of the sample grid in a PNG; of wider images pixels would be left out at random
 Images = NDArray[np.uint8]  # (N, C, H, W)
 
 
@@ -81,24 +82,37 @@ def sample_grid(rows: Sequence[SampleRow], headings: Mapping[str, str], *, per_b
     left = 0.15 + 0.062 * max(len(row.label) for row in rows)
     block_width = per_block * size
     width = left + len(headings) * (block_width + gap)
-    height = top + len(rows) * (size + 0.04) + 0.05
+    line_height = size * max(map(_aspect, rows))
+    height = top + len(rows) * (line_height + 0.04) + 0.05
     figure = Figure(figsize=(width, height))
     for column, (key, heading) in enumerate(headings.items()):
         x = left + column * (block_width + gap)
         figure.text((x + block_width / 2) / width, 1 - 0.6 * top / height, heading, ha="center", fontsize=FONT)
         for line, row in enumerate(rows):
-            y = height - top - (line + 1) * (size + 0.04)
+            y = height - top - (line + 1) * (line_height + 0.04)
             if key in row.images:
-                axes = figure.add_axes((x / width, y / height, block_width / width, size / height))
+                axes = figure.add_axes((x / width, y / height, block_width / width, line_height / height))
                 _strip(axes, row.images[key][:per_block], per_block)
     for line, row in enumerate(rows):
-        y = height - top - (line + 1) * (size + 0.04) + size / 2
+        y = height - top - (line + 1) * (line_height + 0.04) + line_height / 2
         figure.text((left - 0.08) / width, y / height, row.label, ha="right", va="center", fontsize=FONT)
     return figure
 
 
+def _aspect(row: SampleRow) -> float:
+    """Height of the row's images over their width, within what leaves room for a label and for other rows."""
+    height, width = next(iter(row.images.values())).shape[2:] if row.images else (1, 1)
+    return float(min(max(height / width, 0.6), 4.0))
+
+
+def as_shown(images: Images) -> Images:
+    """Images with 1 or 3 channels; of other numbers of channels, the mean over channels as grey."""
+    return images if images.shape[1] in (1, 3) else images.mean(1, keepdims=True).round().astype(np.uint8)
+
+
 def _strip(axes: Axes, images: Images, columns: int) -> None:
     """Draw images side by side, with white gaps; if there are fewer than `columns`, the rest stays white."""
+    images = as_shown(images)
     channels, height, width = images.shape[1:]
     margin = max(1, round(0.06 * width))
     canvas = np.full((height, columns * (width + margin), channels), 255, dtype=np.uint8)
@@ -106,7 +120,8 @@ def _strip(axes: Axes, images: Images, columns: int) -> None:
         start = index * (width + margin)
         canvas[:, start : start + width] = image.transpose(1, 2, 0)
     pixels = canvas[..., 0] if channels == 1 else canvas
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal", origin="upper")
+    interpolation = "nearest" if width <= GRID_PIXELS else "antialiased"
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=interpolation, aspect="equal", origin="upper")
     axes.set_anchor("W")
     axes.set_axis_off()
 

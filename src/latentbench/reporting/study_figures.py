@@ -10,7 +10,7 @@ from latentbench.records.record import Record
 from latentbench.reporting import plots
 from latentbench.reporting.columns import describe_column
 from latentbench.reporting.image_grids import load_arrays, only_images
-from latentbench.reporting.plots import Images, SampleRow
+from latentbench.reporting.plots import Images, SampleRow, as_shown
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Scale, Summary, format_value
 
@@ -83,7 +83,9 @@ def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> t
             references = dict.fromkeys(image_sets, real) | {RECONSTRUCTION: originals}
             available = {key for images in images_of_row.values() for key in images}
             top_row = {key: images for key, images in references.items() if images is not None and key in available}
-            rows.append(SampleRow(f"real images, {scale.name}" if scale.name else "real images", top_row))
+            label = f"real images, {scale.name}" if scale.name else "real images"
+            channels = f" (mean of {real.shape[1]} channels)" if as_shown(real).shape[1] != real.shape[1] else ""
+            rows.append(SampleRow(label + channels, top_row))
             rows += [SampleRow(name, images) for name, images in images_of_row.items()]
     return rows, notes
 
