@@ -78,7 +78,10 @@ def with_nan(array: np.ndarray) -> np.ndarray:
         (COLOUR.astype("f4"), r"have floats from 0 to 255: give floats in \[0, 1\], or uint8"),
         (COLOUR.astype(np.int64), r"type int64: give uint8, or floats in \[0, 1\]"),
         (COLOUR[:, :3].copy(), r"\(30, 3, 5, 3\), which may be nhwc or nchw: set data\.layout"),
-        (noise(30, 6, 5, 4), r"\(30, 6, 5, 4\): give N H W, N H W C or N C H W, with one or three"),
+        (
+            noise(30, 6, 5, 4),
+            r"\(30, 6, 5, 4\): give N H W, N H W C or N C H W with one or three channels, or set data\.layout",
+        ),
         (noise(30, 64), r"\(30, 64\): give N H W"),
         (np.asfortranarray(COLOUR), "is in Fortran's order: save np.ascontiguousarray of it"),
         (np.array([{}] * 30, dtype=object), "holds Python objects, which are never loaded"),
@@ -96,6 +99,11 @@ def test_axes_that_cannot_be_told_apart_are_asked_for(tmp_path: Path) -> None:
     path = npy(tmp_path, COLOUR[:, :3].copy())
     assert arrays_data(path, layout="nhwc").shape == (3, 3, 5)
     assert arrays_data(path, layout="nchw").shape == (3, 5, 3)
+
+
+def test_a_layout_that_is_set_may_have_any_number_of_channels(tmp_path: Path) -> None:
+    assert arrays_data(npy(tmp_path, noise(30, 6, 5, 4)), layout="nhwc").shape == (4, 6, 5)
+    assert arrays_data(npy(tmp_path, noise(30, 2, 6, 5)), layout="nchw").shape == (2, 6, 5)
 
 
 def test_a_file_that_is_cut_and_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
