@@ -22,7 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 FONT = 8  # points, the size of a paper's captions
 NAMES_PER_COLUMN = 14  # in a legend as high as its panel
-GRID_PIXELS = 75  # across an image of the sample grid in a PNG; of wider images pixels would be left out at random
+GRID_PIXELS = 75  # across an image of the sample grid in a PNG; wider ones are smoothed, since they lose pixels
 Images = NDArray[np.uint8]  # (N, C, H, W)
 
 
