@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import autoencoder, data_set, some_images
+from latentbench.contracts.options import autoencoder, composed, data_set, some_images
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.models.autoencoder import Autoencoder
+from latentbench.running.train import build_recipe
 
 LATENT_SIZE = 8
 STEPS = 1600
@@ -33,6 +34,7 @@ def images() -> Tensor:
 def trained(images: Tensor) -> Autoencoder:
     """latentbench backbone=linear, in full batches and with a learning rate that falls to 0."""
     model = autoencoder(data_set("digits"), latent_size=LATENT_SIZE, backbone="linear")
+    model.recipe = build_recipe(composed())
     (optimizer,) = model.configure_optimizers()
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / STEPS)

@@ -11,7 +11,7 @@ from latentbench.contracts.options import composed, few_digits
 from latentbench.data import base
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
-from latentbench.models.adam import Adam
+from latentbench.optimizers.adam import LeanAdam
 from latentbench.running.train import fit
 
 
@@ -50,7 +50,7 @@ def test_a_share_of_the_batches_is_refused_since_it_would_be_one_of_the_chunks(t
 def test_adam_has_the_bits_of_torchs_also_without_some_gradients_and_after_loading() -> None:
     torch.manual_seed(0)
     weights = [torch.randn(size, requires_grad=True) for size in ((7, 5), (33,), (256, 64))]
-    ours = Adam(weights, lr=0.01, betas=(0.5, 0.9))
+    ours = LeanAdam(weights, lr=0.01, betas=(0.5, 0.9))
     copies = [weight.detach().clone().requires_grad_() for weight in weights]
     theirs = torch.optim.Adam(copies, lr=0.01, betas=(0.5, 0.9), fused=True)
     for step in range(12):
@@ -62,7 +62,7 @@ def test_adam_has_the_bits_of_torchs_also_without_some_gradients_and_after_loadi
         assert all(torch.equal(one, other) for one, other in zip(weights, copies, strict=True)), step
         if step == 8:
             state = copy.deepcopy(ours.state_dict())
-            ours = Adam(weights, lr=0.01, betas=(0.5, 0.9))
+            ours = LeanAdam(weights, lr=0.01, betas=(0.5, 0.9))
             ours.load_state_dict(state)
     for one, other in zip(ours.state_dict()["state"].values(), theirs.state_dict()["state"].values(), strict=True):
         assert one.keys() == other.keys()

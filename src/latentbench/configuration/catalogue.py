@@ -23,7 +23,9 @@ PAIRED = ("posterior", "prior", "regularizer")
 TRAINING_GROUPS = ("method", "data", "model", *PARTS)
 # The groups that only affect how a trained model is measured.
 MEASURING_GROUPS = ("sampler", "features", "metric")
-GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer", "logger", "launcher", "sweep")
+# The groups that say how the weights are trained, whatever the model.
+FIT_GROUPS = ("optimizer", "schedule", "trainer")
+GROUPS = (*TRAINING_GROUPS, *MEASURING_GROUPS, *FIT_GROUPS, "logger", "launcher", "sweep")
 MULTI_OPTION_GROUPS = MEASURING_GROUPS  # a run may choose several options of these groups
 SPLITS = ("test", "validation")  # the images that metrics may be measured against
 # What a method has unless its YAML says otherwise.

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from latentbench.configuration.catalogue import (
     CONF_DIR,
+    FIT_GROUPS,
     MEASURING_GROUPS,
     MULTI_OPTION_GROUPS,
     TRAINING_GROUPS,
@@ -22,7 +23,7 @@ def default_settings(choices: Mapping[str, Any], preset: Mapping[str, Any]) -> S
     config = _read(CONF_DIR / "config.yaml")
     options = {group: option for entry in config["defaults"] if entry != "_self_" for group, option in entry.items()}
     content = OmegaConf.create({key: value for key, value in config.items() if key != "defaults"})
-    for group in (*TRAINING_GROUPS, *MEASURING_GROUPS, "trainer"):
+    for group in (*TRAINING_GROUPS, *MEASURING_GROUPS, *FIT_GROUPS):
         if group in MULTI_OPTION_GROUPS:
             for option in choices.get(group) or []:
                 content.merge_with({group: _option(group, option)})

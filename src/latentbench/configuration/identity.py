@@ -29,6 +29,49 @@ WITHOUT_EFFECT = (
     "data.mirrors",
 )
 
+# Settings that came later, with the values that all runs had before. At these values they are not part of a run's
+# identity, so that ids stay. Records from before do not name them.
+LATER_CHOICES = {"optimizer": "adam", "schedule": "constant"}
+LATER: dict[str, Any] = {
+    "optimizer": {
+        "_target_": "latentbench.optimizers.adam.Adam",
+        "betas": None,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    },
+    "schedule": {"_target_": "latentbench.schedules.constant.Constant"},
+    "trainer.gradient_clip": None,
+    "trainer.accumulate": 1,
+    "trainer.ema": None,
+    "trainer.patience": None,
+    "trainer.keep": "last",
+}
+
+
+def without_later(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config without the settings that came later and have the value that runs had before."""
+    kept = dict(content)
+    for path, value in LATER.items():
+        group, _, key = path.partition(".")
+        holder = kept.get(group)
+        if not key and holder == value:
+            del kept[group]
+        elif key and isinstance(holder, Mapping) and key in holder and holder[key] == value:
+            kept[group] = {name: each for name, each in holder.items() if name != key}
+    return kept
+
+
+def with_later(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a record with the settings that came later, where it does not name them."""
+    filled = dict(content)
+    for path, value in LATER.items():
+        group, _, key = path.partition(".")
+        if not key and "trainer" in filled:  # as every whole config has
+            filled.setdefault(group, value)
+        elif key and isinstance(holder := filled.get(group), Mapping):
+            filled[group] = {key: value, **holder}
+    return filled
+
 
 def choices(config: DictConfig, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The option chosen in every group, and the value of every scalar.
@@ -55,7 +98,7 @@ def identity(config: DictConfig) -> dict[str, Any]:
         for parent in parents:
             holder = holder.get(parent) or {}
         holder.pop(leaf, None)
-    return {str(key): value for key, value in content.items()}
+    return without_later({str(key): value for key, value in content.items()})
 
 
 def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:

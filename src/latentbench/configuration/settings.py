@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from latentbench.configuration.catalogue import GROUPS, MEASURING_GROUPS, MULTI_OPTION_GROUPS, SCALARS
-from latentbench.configuration.identity import WITHOUT_EFFECT, method_name
+from latentbench.configuration.identity import LATER_CHOICES, WITHOUT_EFFECT, method_name, with_later
 
 CLASS = "_target_"  # last part of a key whose value is a class path
 
@@ -21,6 +21,8 @@ Settings = dict[str, Any]
 def settings(choices: Mapping[str, Any], config: Mapping[str, Any]) -> Settings:
     """Everything that can change a run's result: its choices, then the keys of its config, joined by dots."""
     order = [*GROUPS, *SCALARS]
+    choices = {**(LATER_CHOICES if "trainer" in choices else {}), **choices}
+    config = with_later(config)
     # The choice of features comes into the config with the numbers that they made.
     used = [key for key in choices if key not in MEASURING_GROUPS or key in config]
     chosen = sorted(used, key=lambda key: order.index(key) if key in order else len(order))

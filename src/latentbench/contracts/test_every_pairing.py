@@ -24,6 +24,7 @@ from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import Ability
+from latentbench.running.train import build_recipe
 
 DATA = few_digits()
 SIZE = 3
@@ -124,6 +125,7 @@ def assert_trains(model: Autoencoder, x: Tensor) -> None:
     weights = dict(model.named_parameters())
     critics = {f"regularizer.{name}" for name, _ in model.regularizer.named_parameters()}
     before = {name: weight.detach().clone() for name, weight in weights.items()}
+    model.recipe = build_recipe(composed())
     main, *of_critic = model.configure_optimizers()
     owners = [[id(weight) for group in one.param_groups for weight in group["params"]] for one in (main, *of_critic)]
     assert sorted(itertools.chain(*owners)) == sorted(map(id, weights.values())), "one optimizer for each parameter"

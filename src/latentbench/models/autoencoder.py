@@ -13,8 +13,8 @@ from latentbench.backbones.base import Backbone, batch_normalizations
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
 from latentbench.errors import Refused
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
-from latentbench.models.adam import Adam
 from latentbench.models.base import Ability, GenerativeModel
+from latentbench.models.recipe import PlayerWeights
 from latentbench.objectives.base import Objective
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
@@ -167,13 +167,13 @@ class Autoencoder(GenerativeModel):
         terms, _ = self.terms(batch)
         self.accumulate_terms("validation", terms, len(batch))
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for the critic's parameters, if there are any, and Adam for all others."""
+    def weights_of_players(self) -> list[PlayerWeights]:
+        """The critic's parameters, if there are any, are the second player's; all others the first's."""
         critic = list(self.regularizer.parameters())
         critic_ids = {id(parameter) for parameter in critic}
         main = [parameter for parameter in self.parameters() if id(parameter) not in critic_ids]
         groups = [(main, self.learning_rate), (critic, self.critic_learning_rate)]
-        return [Adam(parameters, lr=rate) for parameters, rate in groups if parameters]
+        return [PlayerWeights(list(weights), rate) for weights, rate in groups if weights]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """An autoencoder can always encode. The other abilities depend on its posterior, prior and likelihood."""

@@ -13,8 +13,8 @@ from latentbench.data.base import ImageData
 from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_number, check_whole_number
-from latentbench.models.adam import Adam
 from latentbench.models.base import Ability, GenerativeModel
+from latentbench.models.recipe import PlayerWeights
 from latentbench.priors.base import Prior
 
 
@@ -93,11 +93,11 @@ class GAN(GenerativeModel):
         self.minimize(generator_loss, player="generator")
         return {"generator_loss": generator_loss, "discriminator_loss": discriminator_loss}
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for the generator with the prior, and Adam for the discriminator."""
+    def weights_of_players(self) -> list[PlayerWeights]:
+        """The generator with the prior, and the discriminator."""
         generator = [*self.backbone.decoder.parameters(), *self.prior.parameters()]
         discriminator = [*self.backbone.encoder.parameters(), *self.verdict.parameters()]
-        return [Adam(network, lr=self.learning_rate, betas=self.betas) for network in (generator, discriminator)]
+        return [PlayerWeights(list(each), self.learning_rate, self.betas) for each in (generator, discriminator)]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """A GAN can only be sampled from."""

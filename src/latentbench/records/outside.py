@@ -19,12 +19,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import TRAINING_GROUPS
+from latentbench.configuration.catalogue import FIT_GROUPS, TRAINING_GROUPS
 from latentbench.errors import UserError
 from latentbench.records.record import write_atomically
 
 WITH_VERSION = ("latentbench", "torch", "pytorch_lightning")  # packages that records and checkpoints name by version
-OUTSIDE_GROUPS = (*TRAINING_GROUPS, "trainer")  # that take part in training
+OUTSIDE_GROUPS = (*TRAINING_GROUPS, *FIT_GROUPS)  # that take part in training
 CHECKSUMS = {"sha256", "md5", "checksums"}  # keys of settings by which files are known
 CLOCK_TICK = 2.0  # seconds; two changes of a file within it may have the same time on some file systems
 

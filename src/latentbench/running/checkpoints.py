@@ -53,7 +53,8 @@ class PeriodicCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save if a checkpoint is due. A crash leaves either the previous or the new checkpoint."""
-        is_due = time.monotonic() - self.last_save >= self.seconds or trainer.current_epoch + 1 == trainer.max_epochs
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        is_due = is_last or time.monotonic() - self.last_save >= self.seconds
         if not trainer.strategy.broadcast(is_due):  # the first process's clock decides for all
             return
         part = _partial_path(self.path)

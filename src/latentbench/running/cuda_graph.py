@@ -1,6 +1,7 @@
 """Training on a GPU by CUDA graphs: the kernels of a step are recorded once, and then launched all together."""
 
 import contextlib
+import itertools
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import latentbench
 from latentbench.errors import UserError
 from latentbench.models.base import GenerativeModel
+from latentbench.models.recipe import Recipe
 
 WARM_UP = 3  # ordinary steps of each kind before it is recorded: the first makes what later ones keep
 # Operations whose result the processor waits for, or that copy numbers of the processor to the device.
@@ -55,14 +57,13 @@ class GraphSteps(pl.Callback):
         assert isinstance(pl_module, GenerativeModel)
         if not self.mode or (self.mode != REHEARSE and trainer.strategy.root_device.type != "cuda"):
             return
-        if trainer.world_size > 1:
-            pl_module.done.cuda_graph = "no: several devices share each batch"
-        elif trainer.precision == "16-mixed":
-            pl_module.done.cuda_graph = "no: trainer.precision=16-mixed looks at the gradients of each step"
+        if reason := reason_against(trainer, pl_module.recipe):
+            pl_module.done.cuda_graph = f"no: {reason}"
         else:
-            for optimizer in trainer.optimizers:
-                for group in optimizer.param_groups:
-                    group["capturable"] = True
+            for group in itertools.chain(*(optimizer.param_groups for optimizer in trainer.optimizers)):
+                group["capturable"] = True
+                if not pl_module.recipe.schedule.is_constant:  # a graph reads the learning rate where the last one was
+                    group["lr"] = torch.as_tensor(group["lr"], device=group["params"][0].device)
             pl_module.done.cuda_graph = "yes"
             recorder = Rehearsal() if self.mode == REHEARSE else CudaGraph()
             pl_module.learn = Steps(pl_module, recorder)  # type: ignore[method-assign]
@@ -72,6 +73,19 @@ class GraphSteps(pl.Callback):
         assert isinstance(pl_module, GenerativeModel)
         pl_module.__dict__.pop("learn", None)
         pl_module.done.scheduled_number = None
+
+
+def reason_against(trainer: pl.Trainer, recipe: Recipe) -> str | None:
+    """Why the steps of a training stay ordinary ones, whatever the parts of its model."""
+    if trainer.world_size > 1:
+        return "several devices share each batch"
+    if trainer.precision == "16-mixed":
+        return "trainer.precision=16-mixed looks at the gradients of each step"
+    if not recipe.optimizer.is_capturable:
+        return f"the processor takes part in a step of {type(recipe.optimizer).__name__}"
+    if recipe.accumulate > 1:
+        return "trainer.accumulate counts batches on the processor"
+    return None
 
 
 class CudaGraph:

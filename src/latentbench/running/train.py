@@ -8,19 +8,26 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build, build_data, build_seeded_model
+from latentbench.evaluation.part_checks import check_kind
 from latentbench.models.base import GenerativeModel
+from latentbench.models.recipe import Recipe
+from latentbench.optimizers.base import Optimizer
 from latentbench.records.provenance import code_digest
 from latentbench.running.checkpoints import PeriodicCheckpoint, find_checkpoint
 from latentbench.running.cuda_graph import GraphSteps
 from latentbench.running.data_parallel import STRATEGY, SplitBatch
 from latentbench.running.job import Job, resolve
 from latentbench.running.progress import EpochBar
+from latentbench.schedules.base import Schedule
+
+RECIPE_KEYS = ("gradient_clip", "ema", "accumulate", "patience", "keep")  # of `trainer`, and not Lightning's
 
 
 def fit(
@@ -38,7 +45,9 @@ def fit(
     devices: numbers of the devices to use; None leaves the choice to Lightning
     Raises: UserError if the trainer's settings cannot be used.
     """
+    model.recipe = build_recipe(config)
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
+    check_recipe(model, trainer)
     # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -54,7 +63,29 @@ def fit(
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     finally:
         torch.set_flush_denormal(False)
+    model.take_measured_weights()
     return trainer
+
+
+def build_recipe(config: DictConfig) -> Recipe:
+    """How weights are trained. Raises: UserError for a setting that cannot be used."""
+    parts = {"optimizer": build(config.optimizer), "schedule": build(config.schedule)}
+    check_kind(parts["optimizer"], Optimizer)
+    check_kind(parts["schedule"], Schedule)
+    return Recipe(**parts, **{key: config.trainer[key] for key in RECIPE_KEYS})
+
+
+def check_recipe(model: GenerativeModel, trainer: pl.Trainer) -> None:
+    """Raises: UserError if the recipe asks for what the model or the trainer does not have."""
+    recipe = model.recipe
+    validates = is_overridden("validation_step", model) and trainer.limit_val_batches
+    if (setting := recipe.reads_validation) and not validates:
+        raise UserError(f"{setting} follows the validation loss, and {type(model).__name__} has none: leave it out")
+    if trainer.precision == "16-mixed" and (recipe.accumulate > 1 or recipe.gradient_clip is not None):
+        raise UserError(
+            "trainer.precision=16-mixed scales gradients, which trainer.gradient_clip and trainer.accumulate do not "
+            "know: take bf16-mixed"
+        )
 
 
 def build_trainer(
@@ -69,7 +100,7 @@ def build_trainer(
     uses_ddp = config.trainer.get("strategy") == STRATEGY
     checkpoints = PeriodicCheckpoint(run_dir, seconds=config.checkpoint_seconds, code=code_digest())
     trainer: pl.Trainer = build(
-        config.trainer,
+        OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key not in RECIPE_KEYS]),
         logger=logger or False,
         callbacks=[EpochBar(), SplitBatch(), GraphSteps(config.cuda_graph), checkpoints],
         default_root_dir=str(run_dir),

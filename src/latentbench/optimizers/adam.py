@@ -1,15 +1,38 @@
-"""Adam without the bookkeeping of its step, which takes as long as a layer of a small network."""
+"""Adam."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from latentbench.errors import check_number
+from latentbench.optimizers.base import Betas, Optimizer, check_betas
 
-class Adam(torch.optim.Adam):
-    """torch's fused Adam, with the same bits. From the second step on, its kernel is called on lists made once.
+
+class Adam(Optimizer):
+    """Adaptive moment estimation; weight_decay adds weight_decay * w to the gradient of a weight w.
 
     Source: Kingma & Ba 2015, algorithm 1.
+    """
+
+    is_capturable = True
+
+    def __init__(self, *, betas: Sequence[float] | None, eps: float, weight_decay: float) -> None:
+        self.betas = check_betas(betas)
+        self.eps = check_number("optimizer.eps", eps, above=0)
+        self.weight_decay = check_number("optimizer.weight_decay", weight_decay, minimum=0)
+
+    def make(self, weights: list[Tensor], *, learning_rate: float, betas: Betas) -> torch.optim.Optimizer:
+        return LeanAdam(
+            weights, lr=learning_rate, betas=self.betas or betas, eps=self.eps, weight_decay=self.weight_decay
+        )
+
+
+class LeanAdam(torch.optim.Adam):
+    """torch's fused Adam without the bookkeeping of its step, which takes as long as a layer of a small network.
+
+    It has the same bits. From the second step on, its kernel is called on lists made once.
     """
 
     def __init__(self, parameters: Any, **settings: Any) -> None:

@@ -1,0 +1,1 @@
+"""How gradients change weights. One file per option."""

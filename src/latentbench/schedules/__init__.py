@@ -1,0 +1,1 @@
+"""How the learning rates change during the training. One file per option."""

@@ -1,0 +1,14 @@
+"""Constant learning rates."""
+
+from collections.abc import Sequence
+
+from latentbench.schedules.base import Schedule
+
+
+class Constant(Schedule):
+    """1 during the whole training."""
+
+    is_constant = True
+
+    def factor(self, progress: float, losses: Sequence[float]) -> float:
+        return 1.0
