@@ -56,6 +56,14 @@ WRONG = {
     "a misspelt key": ("latentsize=3", ["latentsize", NOT_A_KEY, "latent_size"]),
     "a key unlike any": ("nonsense=3", ["nonsense", NOT_A_KEY, "latent_size", "method", "seed"]),
     "a misspelt key of a part": ("trainer.max_epoch=3", ["trainer.max_epoch", NOT_A_KEY, "max_epochs"]),
+    "a key that latentbench sets itself": (
+        "+trainer.callbacks=[EarlyStopping]",
+        ["trainer.callbacks", NOT_A_KEY, "accumulate", "patience"],
+    ),
+    "a key of a trainer whose steps are not ours": (
+        "+trainer.accumulate_grad_batches=2",
+        ["trainer.accumulate_grad_batches", NOT_A_KEY],
+    ),
     "seconds in words": ("checkpoint_seconds=often", ["checkpoint_seconds=often", "number of seconds, 0 or more"]),
     "an empty range": ("-m seed=range(0,0)", ["the grid is empty"]),
     "a misspelt key of a metric": (

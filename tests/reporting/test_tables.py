@@ -83,6 +83,17 @@ def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
     assert row(summary, **{"trainer.max_epochs": 50})["fid/prior.mean"] == 11.0
 
 
+def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
+    def trained(method: str, seed: int, falling: float | None) -> Record:
+        facts = {"falling": falling, "converged": falling is not None and falling < 0.1}
+        return a_record(method, seed, config={"resolved": {} if falling is None else {"convergence": facts}})
+
+    runs = [trained("vae", 0, 2.5), trained("vae", 1, 0.01), trained("ae", 0, 0.01), trained("beta_vae", 0, None)]
+    (note,) = [note for note in summarize(runs, rows=["method"]).notes if "converged" in note]
+    assert note.startswith("not converged: vae, beta=1 (2.5): the validation loss still fell")
+    assert not [note for note in summarize(runs[2:], rows=["method"]).notes if "converged" in note]
+
+
 def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:
     records = [a_record(seed=0), a_record(seed=1, config={"prior": {"components": 10}})]
     summary = summarize(records, rows=["method"])

@@ -25,6 +25,7 @@ from latentbench.contracts.options import composed
 from latentbench.data.base import Batches
 from latentbench.data.digits import Digits
 from latentbench.evaluation import build
+from latentbench.models.base import GenerativeModel
 from latentbench.records.keys import is_floor
 from latentbench.running import job, run
 from wandb_runs import summary, the_folder
@@ -215,6 +216,24 @@ def test_the_resolved_config_runs_again_as_the_same_run(vae: Path) -> None:
     assert record["config"]["trainer"]["max_epochs"] == 1
 
 
+def test_the_record_says_what_ran_and_whether_the_training_had_converged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = [3.0, 2.0, 2.5, 2.5, 1.0]
+    end = GenerativeModel._end_epoch
+    monkeypatch.setattr(GenerativeModel, "_end_epoch", lambda self, _: end(self, losses[self.current_epoch]))
+    command = (*QUICK, "trainer.max_epochs=5", "trainer.patience=2", "trainer.keep=best", "trainer.ema=0.9")
+    assert latentbench(*command).code == 0
+    record = the_record(tmp_path / "outputs")
+    facts = record["config"]["resolved"]
+    assert facts["ran"] == {"epochs": 4, "precision": "32-true", "devices": 1}
+    assert facts["convergence"] == {"validation_loss": 2.5, "falling": 0.0, "fallen": 1.0, "converged": True}
+    folder = folder_of(record, tmp_path / "outputs")
+    measured, last = (load_file(folder / f"{name}.safetensors") for name in ("model", "last"))
+    assert measured.keys() == last.keys()
+    assert not any(torch.equal(measured[name], last[name]) for name in measured)
+
+
 def test_the_images_lie_beside_the_record(vae: Path) -> None:
     folder = folder_of(the_record(vae), vae)
     with np.load(folder / "images.npz") as archive:
@@ -288,7 +307,8 @@ def test_a_gan_has_no_likelihood_posterior_and_regularizer_whatever_is_given(giv
         "beta=0.5", "seed=1", "latent_size=9", "trainer.max_epochs=51", "data.binarize=dynamic", "data.batch_size=64",
         "model.learning_rate=1e-4", "backbone.hidden=[400]", "backbone=linear", "prior=laplace", "posterior=dirac",
         "regularizer=mmd", "likelihood=bernoulli", "likelihood=gaussian", "trainer.precision=64-true", "data=mnist",
-        "method=gan",
+        "method=gan", "optimizer=sgd", "optimizer.weight_decay=0.1", "schedule=step", "trainer.gradient_clip=1",
+        "trainer.accumulate=2", "trainer.ema=0.9", "trainer.patience=3", "trainer.keep=best",
     ],
 )  # fmt: skip
 def test_what_can_change_the_model_makes_another_run(override: str) -> None:
@@ -301,11 +321,19 @@ def test_what_can_change_the_model_makes_another_run(override: str) -> None:
         "output_dir=elsewhere", "logger=none", "logger.project=mine", "study=mine", "force=true", "question=why",
         "table.rows=[beta]", "beta=1", "beta=1.0", "beta=1e0", "method=vae", "prior=normal", "seed=0",
         "sampler=[prior]", "metric=[fid]", "metric.nll.samples=10", "features.classifier.weights=mnist",
-        "measure_against=validation",
+        "measure_against=validation", "optimizer=adam", "optimizer.eps=1e-8", "schedule=constant",
+        "trainer.gradient_clip=null", "trainer.accumulate=1", "trainer.keep=last",
     ],
 )  # fmt: skip
 def test_what_cannot_change_the_model_makes_the_same_run(override: str) -> None:
     assert name_of(override) == name_of()
+
+
+def test_ids_stay_when_settings_are_added() -> None:
+    """As in records from before there were optimizers and schedules to choose."""
+    assert name_of() == "vae-digits-d8-b1-s0-9004eb12"
+    assert name_of("method=gan") == "gan-digits-d8-s0-4879deb1"
+    assert name_of("method=aae", "data=mnist", "seed=3") == "aae-mnist-d8-b2-s3-1497c89d"
 
 
 @pytest.mark.parametrize("override", ["data.root=/elsewhere", "data.mirrors=[http://127.0.0.1:9/]"])

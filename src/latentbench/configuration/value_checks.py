@@ -9,11 +9,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.configuration.catalogue import option_files
+from latentbench.configuration.messages import explain_unknown_key
 from latentbench.configuration.weight import work_out
 from latentbench.errors import UserError
 
 # Whole numbers: smallest and largest valid value.
 BOUNDS = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
+
+LIGHTNING = "pytorch_lightning.Trainer"
+# Settings of Lightning's trainer that are not in conf/trainer, and have the effect that they have there.
+FURTHER_TRAINER_KEYS = ("limit_train_batches", "limit_val_batches", "num_nodes", "benchmark", "detect_anomaly")
 
 
 def check(config: DictConfig) -> None:
@@ -23,6 +29,7 @@ def check(config: DictConfig) -> None:
         if type(value) is not int or value < minimum or (maximum is not None and value > maximum):
             limit = "" if maximum is None else f" and {maximum} or less"
             raise UserError(f"{name}={value}: {name} must be a whole number, {minimum} or more{limit}")
+    _check_trainer(config.trainer)
     work_out(config.beta, pixels=1, latents=1)
     if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
         raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
@@ -37,6 +44,16 @@ def check(config: DictConfig) -> None:
         raise UserError(
             f"study={config.study}: a study's name is a folder's name: letters, digits, '_', '-' and '.', no '.' first"
         )
+
+
+def _check_trainer(trainer: DictConfig) -> None:
+    """Raises: UserError for a key that latentbench sets itself, or that has no effect on its own training steps."""
+    if trainer._target_ != LIGHTNING:  # somebody else's, whose constructor refuses what it does not know
+        return
+    known = {str(key) for path in option_files("trainer") for key in OmegaConf.load(path)} | {*FURTHER_TRAINER_KEYS}
+    for key in trainer:
+        if key not in known:
+            raise UserError(explain_unknown_key(f"trainer.{key!s}"))
 
 
 def _floats(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:

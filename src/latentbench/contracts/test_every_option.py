@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from latentbench.contracts.options import (
     sizes_for,
 )
 from latentbench.evaluation.build import build_model
+from latentbench.running.train import build_trainer
 
 MODEL_PARTS = ("model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing")
 # Base classes whose constructor is not an option's own.
@@ -125,7 +127,7 @@ def parts_that_fit(group: str, option: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("group", "option"), WITH_TARGET)
-def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: str) -> None:
+def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: str, tmp_path: Path) -> None:
     data = few_digits()
     if group == "model":
         assert list(build_model(composed(chosen(group, option)), data).parameters())
@@ -134,6 +136,9 @@ def test_it_builds_with_what_its_yaml_and_the_run_give_it(group: str, option: st
         if group == "backbone":
             data = noise_images((1, *sizes_for(option)[0]), n=2)
         made: Any = getattr(build_model(composed(*parts), data), group)
+        assert isinstance(made, the_class(group, option))
+    elif group == "trainer":
+        made = build_trainer(composed(chosen(group, option)), tmp_path, logger=None, devices=None)
         assert isinstance(made, the_class(group, option))
     else:
         given = {"seed": 0} if group == "data" else {}

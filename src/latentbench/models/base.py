@@ -185,7 +185,8 @@ class GenerativeModel(pl.LightningModule):
         optimizers: Any = self.optimizers(use_pl_optimizer=self._is_scaled)
         in_order = optimizers if isinstance(optimizers, list) else [optimizers]
         self._optimizers = dict(zip(self.players, in_order, strict=False))
-        self.trainer.should_stop = self.recipe.has_ended(self.done.validation_losses)  # before an interruption
+        if self.recipe.has_ended(self.done.validation_losses):  # before an interruption
+            self.trainer.should_stop = True
 
     def training_step(self, chunk: Iterable[Tensor], batch_idx: int) -> None:
         """Learn from every batch of a chunk."""
@@ -255,7 +256,8 @@ class GenerativeModel(pl.LightningModule):
         losses.append(validation_loss)
         if self.recipe.keep == "best" and best_epoch(losses) == len(losses) - 1:
             self._best = self._averaged_state()
-        self.trainer.should_stop = self.recipe.has_ended(losses)
+        if self.recipe.has_ended(losses):
+            self.trainer.should_stop = True
 
     def _averaged_state(self) -> dict[str, Tensor]:
         """A copy of the weights, averaged where they are, on the CPU."""

@@ -1,7 +1,8 @@
 """The files of a run's folder, and the config among them, from which the run can be built again.
 
 config.yaml        the resolved config; `choices`: the option of every group; `resolved`: facts of the data
-model.safetensors  the trained weights
+model.safetensors  the trained weights, which are measured
+last.safetensors   the weights after the last step, if others are measured (trainer.ema, trainer.keep=best)
 record.json        what was measured: latentbench.records.record
 images.npz         images and latents for figures
 """
@@ -23,6 +24,7 @@ from latentbench.records.schema_3 import name_features
 
 CONFIG_NAME = "config.yaml"
 WEIGHTS_NAME = "model.safetensors"
+LAST_WEIGHTS_NAME = "last.safetensors"
 IMAGES_NAME = "images.npz"
 REQUIRED_KEYS = (
     "model", "backbone", "prior", "data", "latent_size", "seed", "trainer", "choices", "resolved.shape",

@@ -169,7 +169,8 @@ def budgets(summary: Summary) -> list[str]:
             facts = run.config.get("resolved") or {}
             if "steps" not in facts:
                 continue
-            epochs = (run.config.get("trainer") or {}).get("max_epochs") or 0
+            asked = (run.config.get("trainer") or {}).get("max_epochs") or 0
+            epochs = facts.get("ran", {}).get("epochs", asked)
             images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
             parameters.append(run.n_parameters or 0)
             seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
@@ -191,6 +192,23 @@ def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
     usual = max(labels, key=lambda value: len(labels[value]))
     others = [f"{value} of {_join_rows(of_value, rows)}" for value, of_value in labels.items() if value != usual]
     return ", ".join([usual, *others])
+
+
+def not_converged(summary: Summary) -> list[str]:
+    """The rows with a run whose validation loss was still falling when its training ended, and by how much."""
+    falling: dict[str, float] = {}
+    for row in summary.rows:
+        for run in row.finished:
+            fact = (run.config.get("resolved") or {}).get("convergence")
+            if fact and not fact["converged"]:
+                falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
+    if not falling:
+        return []
+    listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
+    return [
+        f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
+        "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these rows"
+    ]
 
 
 def weights_of_other_likelihoods(summary: Summary) -> list[str]:

@@ -52,9 +52,10 @@ def summarize(
     summary.notes.extend(
         notes.features_and_counts(records) + notes.few_images(summary) + notes.ranks(rank_counts)
         + notes.baseline_tests(summary, tests) + notes.bounds(summary) + disagreements(summary) + notes.budgets(summary)
-        + notes.weights_of_other_likelihoods(summary) + notes.collapsed(summary) + notes.incomplete(summary)
-        + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary) + column_notes
-        + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records) + notes.unequal_floors(summary)
+        + notes.weights_of_other_likelihoods(summary) + notes.not_converged(summary) + notes.collapsed(summary)
+        + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary)
+        + column_notes + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records)
+        + notes.unequal_floors(summary)
     )  # fmt: skip
     return summary
 

@@ -2,11 +2,15 @@
 
 import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save
+from torch import Tensor
 
 from latentbench import __version__
 from latentbench.configuration.catalogue import MEASURING_GROUPS, preset
@@ -14,9 +18,10 @@ from latentbench.data.base import ImageData
 from latentbench.errors import Refused, UserError
 from latentbench.loggers.base import RunInfo
 from latentbench.models.base import GenerativeModel
+from latentbench.models.recipe import convergence
 from latentbench.records.provenance import environment, git_commit, processor
 from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
-from latentbench.records.run_folder import WEIGHTS_NAME, save_config
+from latentbench.records.run_folder import LAST_WEIGHTS_NAME, WEIGHTS_NAME, save_config
 from latentbench.running.job import ResolvedRun
 
 MKL_PATH = "MKL_ENABLE_INSTRUCTIONS"  # the variable with which a user chooses MKL's code path
@@ -35,14 +40,20 @@ def run_info(run: ResolvedRun, *, resumed: bool) -> RunInfo:
     )
 
 
-def save_trained_run(run: ResolvedRun, model: GenerativeModel, data: ImageData, seconds: dict[str, float]) -> None:
+def save_trained_run(
+    run: ResolvedRun, model: GenerativeModel, data: ImageData, trainer: pl.Trainer, seconds: dict[str, float]
+) -> None:
     """Save config, weights and a record without numbers, which comes last: it implies that the others exist."""
     facts: dict[str, Any] = {
         "shape": list(data.shape),
         "train_images": data.size("train"),
         **data.facts(),
         **model.budget(),
+        # What ran, whatever was asked for: fewer epochs, `auto` devices, a precision that the device does not have.
+        "ran": {"epochs": trainer.current_epoch, "precision": trainer.precision, "devices": trainer.world_size},
     }
+    if found := convergence(model.done.validation_losses):
+        facts["convergence"] = found
     if model.backbone.latent_shape:
         facts["latent_shape"] = list(model.backbone.latent_shape)
     if run.weight_caveat:
@@ -51,9 +62,15 @@ def save_trained_run(run: ResolvedRun, model: GenerativeModel, data: ImageData, 
     record = _record(run, "trained", facts=facts, n_parameters=n_parameters, seconds=seconds)
     (run.folder / FILE_NAME).unlink(missing_ok=True)  # of a model that this one replaces
     save_config(run.folder, _container(run) | {"choices": run.choices, "resolved": facts})
-    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_atomically(run.folder / WEIGHTS_NAME, save(weights))
+    (run.folder / LAST_WEIGHTS_NAME).unlink(missing_ok=True)
+    if model.last_weights is not None:
+        save_weights(run.folder / LAST_WEIGHTS_NAME, model.last_weights)
+    save_weights(run.folder / WEIGHTS_NAME, model.state_dict())
     record.save(run.folder)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    write_atomically(path, save({name: tensor.contiguous().cpu() for name, tensor in state.items()}))
 
 
 def failed_record(run: ResolvedRun, error: Exception, seconds: dict[str, float]) -> Record:

@@ -123,10 +123,10 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
         model = build_seeded_model(run.config, data)
         clock.lap("setup")
 
-        fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
+        trainer = fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
         clock.lap("fit")
 
-        save_trained_run(run, model, data, clock.seconds)
+        save_trained_run(run, model, data, trainer, clock.seconds)
         remove_checkpoint(run.folder)
     except Exception as error:
         record = failed_record(run, error, clock.seconds)

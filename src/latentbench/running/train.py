@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
+from latentbench.configuration.identity import LATER
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build, build_data, build_seeded_model
@@ -40,8 +41,9 @@ def fit(
     checkpoint: Path | None = None,
     devices: Sequence[int] | None = None,
 ) -> pl.Trainer:
-    """Train for `trainer.max_epochs` epochs in total, starting from the checkpoint if one is given.
+    """Train for up to `trainer.max_epochs` epochs in total, starting from the checkpoint if one is given.
 
+    In the end the model has the weights that are to be measured.
     devices: numbers of the devices to use; None leaves the choice to Lightning
     Raises: UserError if the trainer's settings cannot be used.
     """
@@ -72,7 +74,8 @@ def build_recipe(config: DictConfig) -> Recipe:
     parts = {"optimizer": build(config.optimizer), "schedule": build(config.schedule)}
     check_kind(parts["optimizer"], Optimizer)
     check_kind(parts["schedule"], Schedule)
-    return Recipe(**parts, **{key: config.trainer[key] for key in RECIPE_KEYS})
+    # A trainer of somebody else may not know these keys.
+    return Recipe(**parts, **{key: config.trainer.get(key, LATER[f"trainer.{key}"]) for key in RECIPE_KEYS})
 
 
 def check_recipe(model: GenerativeModel, trainer: pl.Trainer) -> None:

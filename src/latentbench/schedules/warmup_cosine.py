@@ -11,7 +11,7 @@ class WarmupCosine(Schedule):
     """start + (1 - start) t / warmup; from then on end + (1 - end) (1 + cos(pi s)) / 2.
 
     s = (t - warmup) / (1 - warmup), and t is the share of the training that is done.
-    Source: Loshchilov & Hutter 2017, equation 5, without restarts; the warm-up is that of Goyal et al. 2017, section 2.2.
+    Source: Loshchilov & Hutter 2017, equation 5, without restarts; warm-up: Goyal et al. 2017, section 2.2.
     """
 
     def __init__(self, *, warmup: float, start: float, end: float) -> None:
