@@ -85,6 +85,7 @@ def tiny(root: Path | None = None, mirrors: list[str] | None = None, sha256: dic
         mirrors=[DEAD] if mirrors is None else mirrors,
         sha256=sha256,
         binarize="none",
+        flip=False,
         batch_size=2,
         seed=0,
     )

@@ -124,6 +124,19 @@ def test_the_model_is_there_without_the_data(copied: Path, monkeypatch: pytest.M
         run.latents("test")
 
 
+def test_a_run_from_before_settings_were_added_opens(copied: Path) -> None:
+    path = copied / "config.yaml"
+    config = OmegaConf.load(path)
+    for group in ("optimizer", "schedule"):
+        del config[group]
+    for key in ("gradient_clip", "accumulate", "ema", "patience", "keep"):
+        del config.trainer[key]
+    del config.data.flip
+    path.write_text(OmegaConf.to_yaml(config))
+    run = StoredRun.open(copied)
+    assert run.sample(2).shape == (2, *run.data.shape)
+
+
 def test_samples_of_the_command_line_are_one_picture_of_the_same_images(vae: StoredRun, tmp_path: Path) -> None:
     out = tmp_path / "new" / "samples.png"
     finished = latentbench_command(str(vae.folder), "n=4", "sampler=gmm", "seed=3", f"out={out}", program=sample.main)

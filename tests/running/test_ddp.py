@@ -38,6 +38,8 @@ IMAGES, EPOCHS, PROCESSES = 41, 2, 2  # of batches of 16 the last has 9 images
 DOUBLE = "trainer.precision=64-true"  # so that rounding hides no error
 DDP = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={PROCESSES}")
 CUT_OFF = ("vae", "svae", "wgan_gp")
+RECIPE = ("trainer.gradient_clip=0.5", "trainer.accumulate=2", "trainer.ema=0.9")
+WITH_RECIPE = ("aae", "wgan_gp")
 NORMALIZED = ("vae", "rae_gp", "gan")  # also trained with batch normalization; rae_gp takes gradients of gradients
 
 
@@ -94,6 +96,10 @@ def in_a_process(rank: int, folder: Path, port: int) -> None:
     for method in NORMALIZED:
         normalized = trained(method, folder / f"{method} normalized", *DDP, DOUBLE, normalized=True)
         torch.save(normalized, folder / f"{method} normalized.{rank}")
+    for method in WITH_RECIPE:
+        torch.save(
+            trained(method, folder / f"{method} recipe", *DDP, DOUBLE, *RECIPE), folder / f"{method} recipe.{rank}"
+        )
     for method in CUT_OFF:
         torch.save(trained(method, folder / f"{method} whole", *DDP), folder / f"{method} whole.{rank}")
         cut_off(method, folder / f"{method} cut off")
@@ -135,6 +141,14 @@ def test_every_method_trains_as_in_one_process(method: str, how: str, several: P
     same(first["losses"], one["losses"], within=1e-6)  # which Lightning keeps in single precision
     assert first["shown"] + other["shown"] == one["shown"], "no image is processed twice"
     assert abs(first["shown"] - other["shown"]) < 0.1 * one["shown"]
+
+
+@pytest.mark.parametrize("method", WITH_RECIPE)
+def test_clipped_gathered_and_averaged_it_trains_as_in_one_process(method: str, several: Path, tmp_path: Path) -> None:
+    first, other = (torch.load(several / f"{method} recipe.{rank}") for rank in range(PROCESSES))
+    one = trained(method, tmp_path, DOUBLE, *RECIPE)
+    same(first["weights"], one["weights"], within=1e-6)  # the share of a step in an average is in single precision
+    same(other["weights"], first["weights"], within=0)
 
 
 @pytest.mark.parametrize("method", CUT_OFF)

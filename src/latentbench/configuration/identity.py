@@ -45,6 +45,7 @@ LATER: dict[str, Any] = {
     "trainer.ema": None,
     "trainer.patience": None,
     "trainer.keep": "last",
+    "data.flip": False,
 }
 
 

@@ -28,7 +28,7 @@ def own_files() -> tuple[Path, ...]:
     """Some digits in the forms in which a user may have images: files in folders of classes, and arrays."""
     folder = Path(tempfile.mkdtemp(prefix="latentbench-contracts-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    splits = Digits(binarize="none", batch_size=1, seed=0).load()
+    splits = Digits(binarize="none", flip=False, batch_size=1, seed=0).load()
     images, labels = (tensors["train"][:IMAGES].numpy() for tensors in (splits.images, splits.labels))
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         path = folder / "files" / str(label) / f"{i}.png"

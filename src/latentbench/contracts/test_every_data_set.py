@@ -32,6 +32,33 @@ def binarized(option: str, binarize: str, seed: int = 0) -> ImageData:
     return shown_to_trainer(made)
 
 
+def train_epochs(data: ImageData, n: int = 2) -> list[Tensor]:
+    """The images of some epochs of training, in their order."""
+    batches = data.train_batches()
+    return [torch.cat(list(batches)) for _ in range(n)]
+
+
+@pytest.mark.parametrize("option", [option for option in options("data") if "flip" in node_of("data", option)])
+def test_half_of_its_training_images_are_mirrored_anew_in_every_epoch(option: str) -> None:
+    data = binarized(option, "none")
+    plain, plain_again = train_epochs(data), train_epochs(binarized(option, "none"))
+    assert all(map(torch.equal, plain, plain_again))
+    data.flip = True
+    mirrored = train_epochs(data)
+    assert all(map(torch.equal, mirrored, train_epochs(data))), "an epoch depends on the seed and its number alone"
+    shares = []
+    for one, other in zip(plain, mirrored, strict=True):
+        is_same, is_other = ((one == wanted).flatten(1).all(1) for wanted in (other, other.flip(-1)))
+        assert (is_same | is_other).all(), "the same images in the same order, some of them mirrored"
+        known = is_same != is_other
+        shares.append(is_other[known])
+    if sum(known.sum() for known in (shares[0], shares[1])) > 200:
+        assert 0.4 < torch.cat(shares).double().mean() < 0.6
+    assert torch.equal(
+        torch.cat(list(data.val_dataloader())), torch.cat(list(binarized(option, "none").val_dataloader()))
+    )
+
+
 def has_greys(data: ImageData) -> bool:
     """Whether its files have more than black and white."""
     return not set(data.splits.images["test"].unique().tolist()).issubset({0, 255})

@@ -63,6 +63,7 @@ class ImageArrays(OwnImages):
         fractions: Mapping[str, float],
         split_seed: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -74,6 +75,7 @@ class ImageArrays(OwnImages):
             limit=limit,
             max_broken=0,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -151,16 +151,21 @@ class ImageData(pl.LightningDataModule):
     binarize: `none` keeps grey values; `threshold` cuts at 1/2; `dynamic` draws each pixel from a Bernoulli
         distribution with the grey value as its mean, anew in every epoch for training images, and once, with a fixed
         seed, for validation and test images (Salakhutdinov & Murray 2008; Burda et al. 2016, section 5).
-    seed: determines the order of training images and their dynamic binarization.
+    flip: whether each training image is mirrored, left to right, with probability 1/2, drawn anew in every epoch; a
+        data set of your own may leave it out
+    seed: determines the order of training images, their dynamic binarization and which are mirrored.
     """
 
     factor_names: ClassVar[tuple[str, ...]] = ()  # names of the K factors of variation; empty if they are not known
 
-    def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int) -> None:
+    def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int, flip: bool = False) -> None:
         super().__init__()
         if binarize not in BINARIZATIONS:
             raise UserError(f"data.binarize={binarize}: choose one of {', '.join(BINARIZATIONS)}")
+        if type(flip) is not bool:
+            raise UserError(f"data.flip={flip}: give true or false")
         self.name = name
+        self.flip = flip
         self.binarize = binarize
         self.batch_size = check_whole_number("data.batch_size", batch_size, minimum=1)
         self.seed = seed
@@ -255,6 +260,7 @@ class ImageData(pl.LightningDataModule):
             batch_size=batch_size,
             seed=self.seed if shuffle else BINARIZATION_SEED[split],
             shuffle=shuffle,
+            flip=self.flip and split == "train",
             epoch=self._epochs,
         )
 
@@ -296,6 +302,7 @@ class Batches:
         batch_size: int,
         seed: int,
         shuffle: bool,
+        flip: bool = False,
         epoch: int = 0,
     ) -> None:
         self.images = images
@@ -303,6 +310,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.shuffle = shuffle
+        self.flip = flip
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -315,6 +323,9 @@ class Batches:
         n = len(self.images)
         order = torch.randperm(n, generator=generator, device=self.images.device) if self.shuffle else None
         for images in self._cut(order):
+            if self.flip:
+                is_mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+                images = torch.where(is_mirrored[:, None, None, None], images.flip(-1), images)
             yield to_float(images, self.binarize, generator)
 
     def _cut(self, order: Tensor | None) -> Iterator[Tensor]:

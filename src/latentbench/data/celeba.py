@@ -43,6 +43,7 @@ class CelebA(PublishedImages):
         mirrors: Sequence[str] | str,
         checksums: Mapping[str, str],
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -53,6 +54,7 @@ class CelebA(PublishedImages):
             mirrors=mirrors,
             checksums=checksums,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

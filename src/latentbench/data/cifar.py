@@ -43,6 +43,7 @@ class Cifar(PublishedImages):
         label_bytes: int,
         validation: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -53,6 +54,7 @@ class Cifar(PublishedImages):
             mirrors=mirrors,
             checksums=checksums,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -16,8 +16,8 @@ class Digits(ImageData):
     Source: Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), as shipped with scikit-learn.
     """
 
-    def __init__(self, *, binarize: str, batch_size: int, seed: int) -> None:
-        super().__init__(name="digits", binarize=binarize, batch_size=batch_size, seed=seed)
+    def __init__(self, *, binarize: str, flip: bool, batch_size: int, seed: int) -> None:
+        super().__init__(name="digits", binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
 
     def load(self) -> Splits:
         return _load()

@@ -37,6 +37,7 @@ class Emnist(PublishedImages):
         checksums: Mapping[str, str],
         validation: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -47,6 +48,7 @@ class Emnist(PublishedImages):
             mirrors=mirrors,
             checksums=checksums,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

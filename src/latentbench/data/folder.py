@@ -62,6 +62,7 @@ class ImageFolder(OwnImages):
         split_seed: int,
         max_broken: float,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -73,6 +74,7 @@ class ImageFolder(OwnImages):
             limit=limit,
             max_broken=max_broken,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -53,10 +53,11 @@ class HuggingFaceImages(ImageData):
         channels: int | None,
         fractions: Mapping[str, float],
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
+        super().__init__(name=name, binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
         self.path, self.config, self.revision = path, config, revision
         self.image, self.label = image, label
         self.resized = None if size is None else check_whole_number("data.size", size, minimum=1)

@@ -38,6 +38,7 @@ class IdxImages(PublishedImages):
         mirrors: Sequence[str] | str,
         sha256: Mapping[str, str],
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -48,6 +49,7 @@ class IdxImages(PublishedImages):
             mirrors=mirrors,
             checksums={f"{file.removesuffix('.gz')}.gz": digest for file, digest in sha256.items()},
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -40,6 +40,7 @@ class Omniglot(PublishedImages):
         checksums: Mapping[str, str],
         validation: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -50,6 +51,7 @@ class Omniglot(PublishedImages):
             mirrors=mirrors,
             checksums=checksums,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -66,10 +66,11 @@ class OwnImages(ImageData, ABC):
         limit: int | None,
         max_broken: float,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
+        super().__init__(name=name, binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
         self.root = root
         if set(fractions) != {"validation", "test"}:
             raise UserError(f"data.fractions={dict(fractions)}: give validation and test")

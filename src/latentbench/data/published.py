@@ -35,10 +35,11 @@ class PublishedImages(ImageData, ABC):
         mirrors: Sequence[str] | str,
         checksums: Mapping[str, str],
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
+        super().__init__(name=name, binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
         self.folder = folder
         self.root = root
         self.mirrors = (mirrors,) if isinstance(mirrors, str) else tuple(mirrors)

@@ -46,10 +46,11 @@ class Sprites(ImageData):
         orientations: int,
         positions: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
-        super().__init__(name=name, binarize=binarize, batch_size=batch_size, seed=seed)
+        super().__init__(name=name, binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
         self.width = check_whole_number("data.size", size, minimum=8)
         self.scales = check_whole_number("data.scales", scales, minimum=2)
         self.orientations = check_whole_number("data.orientations", orientations, minimum=2)

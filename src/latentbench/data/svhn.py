@@ -35,6 +35,7 @@ class Svhn(PublishedImages):
         checksums: Mapping[str, str],
         validation: int,
         binarize: str,
+        flip: bool,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -45,6 +46,7 @@ class Svhn(PublishedImages):
             mirrors=mirrors,
             checksums=checksums,
             binarize=binarize,
+            flip=flip,
             batch_size=batch_size,
             seed=seed,
         )

@@ -22,7 +22,7 @@ AUTO = "auto"  # value of features.classifier.weights
 STAND_IN = "random"  # the features where there is no classifier
 SHIPPED = PACKAGE / "features" / "weights"
 SUFFIX = ".safetensors"
-WITHOUT_EFFECT = ("name", "batch_size", "mirrors")  # settings of data that change no image
+WITHOUT_EFFECT = ("name", "flip", "batch_size", "mirrors")  # settings of data that change no image
 
 
 def weights_file(name: str) -> Path | None:

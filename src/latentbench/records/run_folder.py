@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.configuration.identity import LATER
 from latentbench.errors import UserError
 from latentbench.records.record import write_atomically
 from latentbench.records.schema_3 import name_features
@@ -49,6 +50,8 @@ def load_config(run_dir: Path) -> DictConfig:
     if missing or not isinstance(config, DictConfig):
         raise UserError(f"{path} is not the config of a run of this version: it has no {', '.join(missing)}")
     name_features(config.choices, config)
+    if str(OmegaConf.select(config, "data._target_")).startswith("latentbench.") and "flip" not in config.data:
+        config.data.flip = LATER["data.flip"]  # a setting that came later
     return config
 
 

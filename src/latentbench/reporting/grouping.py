@@ -14,8 +14,8 @@ from latentbench.records.record import Record
 MISSING = "\N{EN DASH}"  # shown for a setting that a run does not have
 # Runs with different settings of data, features or metrics are on different scales: their numbers cannot be compared...
 SCALE_GROUPS = ("data", "features", "metric")
-# ...except that the batch size only affects training, and the list of metrics does not affect their values.
-NOT_SCALE = ("data.batch_size", "metric")
+# ...except that batch size and mirrored images only affect training, and the list of metrics does not affect values.
+NOT_SCALE = ("data.batch_size", "data.flip", "metric")
 # Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
 SHARED_SETTINGS = ("latent_size", "backbone", "trainer", "data.batch_size")
 
