@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = Job(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), chosen, [], True)
     resolved = resolve(job)
     data = few_digits()
-    save_trained_run(resolved, build_seeded_model(resolved.config, data), data, {})
+    trainer: Any = SimpleNamespace(current_epoch=0, precision="32-true", world_size=1)
+    save_trained_run(resolved, build_seeded_model(resolved.config, data), data, trainer, {})
     record = load(resolved.folder / FILE_NAME)
     facts = {"metrics": {"fid": {"units": "", "higher_is_better": False}}}
     groups = ("metric", "sampler", "features")

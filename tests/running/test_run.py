@@ -38,7 +38,7 @@ KEYS = {
 }  # fmt: skip
 CHOICES = {
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing",
-    "sampler", "features", "metric", "trainer", "logger", "launcher", "sweep",
+    "sampler", "features", "metric", "optimizer", "schedule", "trainer", "logger", "launcher", "sweep",
     "seed", "beta", "latent_size", "study", "output_dir", "force",
 }  # fmt: skip
 SMALL = ("backbone.hidden=[16]", "trainer.max_epochs=1", "logger=none")

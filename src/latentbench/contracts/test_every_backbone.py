@@ -9,12 +9,13 @@ from latentbench.backbones.base import batch_normalizations
 from latentbench.contracts.options import backbone_of, options, sizes_for
 from latentbench.errors import Refused
 
+ANY_SIZE = [backbone for backbone in options("backbone") if (8, 8) in sizes_for(backbone)]
 SHAPES = [
     (backbone, (channels, *size))
     for backbone in options("backbone")
-    for channels, size in itertools.product((1, 3), sizes_for(backbone))
+    for channels, size in itertools.product((1, 3) if backbone in ANY_SIZE else (3,), sizes_for(backbone))
 ]
-SHAPES += [(backbone, (4, *sizes_for(backbone)[0])) for backbone in options("backbone")]
+SHAPES += [(backbone, (4, *sizes_for(backbone)[0])) for backbone in ANY_SIZE]
 IN_COLOUR = [(backbone, shape) for backbone, shape in SHAPES if shape[0] == 3]
 
 

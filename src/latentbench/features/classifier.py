@@ -39,8 +39,7 @@ class ClassifierFeatures(Features):
                 f"features.classifier.weights={stem}: no such weights, choose one of {available}, or train a "
                 "classifier with latentbench-features, or take features=auto"
             )
-        self.about = about = metadata(path)
-        data_shape = "x".join(map(str, shape))
+        about, data_shape = metadata(path), "x".join(map(str, shape))
         if about["shape"] != data_shape:
             raise UserError(
                 f"features.classifier.weights={stem} are for images of {about['shape']}, not {data_shape}: "
@@ -50,8 +49,7 @@ class ClassifierFeatures(Features):
         # A note says what the weights were trained on, if it is not exactly the data set of their name.
         self.name = f"classifier_{stem}" + (f" ({about['note']})" if "note" in about else "")
         self.size, self.n_after = (N_FEATURES, 1) if shape[0] == 1 else (WIDTHS[-1], 3)  # layers after the features
-        self.classes = int(about["classes"])
-        self.network = network(shape, classes=self.classes)
+        self.network = network(shape, classes=int(about.get("classes", 10)))  # files of grey sets do not say how many
         self.network.load_state_dict(load_file(path))
         self.requires_grad_(False).eval()
 
@@ -59,11 +57,6 @@ class ClassifierFeatures(Features):
         """Features (N, 64) or (N, 128), all at least 0."""
         features: Tensor = self.network[: -self.n_after](images)
         return features
-
-    def probabilities(self, images: Tensor) -> Tensor:
-        """The probability of every class, (N, K)."""
-        logits: Tensor = self.network(images)
-        return logits.softmax(1)
 
 
 def network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:

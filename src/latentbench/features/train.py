@@ -1,7 +1,6 @@
 """Trains classifiers for their features. `python -m latentbench.features.train data=mnist` makes a shipped one anew."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -112,7 +111,6 @@ def moved(images: Tensor, shift: int) -> Tensor:
 def to_bytes(classifier: torch.nn.Sequential, data: ImageData, command: str) -> tuple[bytes, dict[str, str]]:
     """The content of a file with the classifier's weights, and its metadata.
 
-    In the metadata, `taken` are the numbers of test images of each class (row) that are put into each class (column).
     Kernels and matrices of the residual network are stored in half precision; accuracies are those of what is stored.
     """
     halved = data.shape[0] != 1
@@ -126,28 +124,17 @@ def to_bytes(classifier: torch.nn.Sequential, data: ImageData, command: str) -> 
         "classes": str(classifier[-1].out_features),
         "validation_accuracy": f"{accuracy(classifier, data, 'validation'):.4f}",
         "test_accuracy": f"{accuracy(classifier, data, 'test'):.4f}",
-        "taken": json.dumps(taken(classifier, data).tolist()),
         "command": command,
     }
     return save(state, metadata=about), about
 
 
 @torch.no_grad()
-def predictions(classifier: torch.nn.Module, data: ImageData, split: Split) -> Tensor:
-    """The class that each image of a split is put into."""
-    return torch.cat([classifier(expected(data, batch)).argmax(1) for batch in data.splits.images[split].split(100)])
-
-
 def accuracy(classifier: torch.nn.Module, data: ImageData, split: Split) -> float:
     """The share of a split's images that are put into their class."""
-    return (predictions(classifier, data, split) == data.splits.labels[split]).float().mean().item()
-
-
-def taken(classifier: torch.nn.Sequential, data: ImageData) -> Tensor:
-    """How many test images of each class (a row) are put into each class (a column), (K, K)."""
-    n = int(str(classifier[-1].out_features))
-    pairs = data.splits.labels["test"] * n + predictions(classifier, data, "test")
-    return pairs.bincount(minlength=n * n).reshape(n, n)
+    batches = data.splits.images[split].split(100)
+    predictions = torch.cat([classifier(expected(data, batch)).argmax(1) for batch in batches])
+    return (predictions == data.splits.labels[split]).float().mean().item()
 
 
 def accuracies(about: dict[str, str]) -> str:

@@ -71,8 +71,6 @@ class LeanAdam(torch.optim.Adam):
             maximize=False,
         )
 
-    step.hooked = True  # type: ignore[attr-defined]  # spares torch's wrapper, which serves its profiler and hooks
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's; the lists are made anew."""
         super().load_state_dict(state_dict)
