@@ -192,13 +192,13 @@ class ImageArrays(OwnImages):
             headers = {}
             for name in self._names():
                 with self._open(name) as file:
-                    headers[name] = _read_header(file, name)
+                    headers[name] = read_header(file, name)
             return headers
 
     def _blocks(self, key: str) -> Iterator[np.ndarray]:
         """Some rows of an array after others."""
         with self._readable(), self._open(key) as file:
-            shape, dtype = _read_header(file, key)
+            shape, dtype = read_header(file, key)
             row = math.prod(shape[1:]) * dtype.itemsize
             size = max(1, BLOCK_BYTES // max(1, row))
             for start in range(0, shape[0], size):
@@ -227,7 +227,7 @@ class ImageArrays(OwnImages):
             raise UserError(f"data.root={self.root} is truncated or damaged ({error}): make it again") from error
 
 
-def _read_header(file: IO[bytes], name: str) -> Header:
+def read_header(file: IO[bytes], name: str) -> Header:
     """Raises: UserError if the array holds Python objects, or its axes are in Fortran's order."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0

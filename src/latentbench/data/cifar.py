@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentbench.data.base import Splits
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import with_validation
+from latentbench.data.published import PublishedTrainAndTest, check_file
 from latentbench.errors import check_whole_number
 
 SHAPE = (3, 32, 32)
 
 
-class Cifar(PublishedImages):
+class Cifar(PublishedTrainAndTest):
     """40,000 training, 10,000 validation and 10,000 test photographs of 32x32 pixels in colour.
 
     The validation images are a random part of the official 50,000 training images, stratified by class, and the same in
@@ -53,6 +51,7 @@ class Cifar(PublishedImages):
             root=root,
             mirrors=mirrors,
             checksums=checksums,
+            validation=validation,
             binarize=binarize,
             flip=flip,
             batch_size=batch_size,
@@ -60,15 +59,13 @@ class Cifar(PublishedImages):
         )
         self.train, self.test = tuple(train), tuple(test)
         self.label_bytes = check_whole_number("data.label_bytes", label_bytes, minimum=1)
-        self.validation = check_whole_number("data.validation", validation, minimum=1)
 
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if the archive is not the published one."""
+    def official(self, paths: Mapping[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         (name, path), *_ = paths.items()
         train, test = (
             _read(path, self.checksums[name], members, self.label_bytes) for members in (self.train, self.test)
         )
-        return with_validation(train, test, n=self.validation)
+        return train, test
 
 
 @functools.lru_cache(maxsize=2)  # the runs of a sweep in one process read their data once

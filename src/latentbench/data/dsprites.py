@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from latentbench.data.arrays import read_header
 from latentbench.data.base import Splits
 from latentbench.data.published import PublishedImages, check_file
 from latentbench.data.splitting import gather, three_parts
@@ -50,8 +51,7 @@ def _read(path: Path, checksum: str) -> Splits:
 def _images(path: Path) -> Iterator[np.ndarray]:
     """Chunks of images (B, 1, 64, 64) of 0 and 255; the file has (N, 64, 64) of 0 and 1."""
     with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
-        read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
-        (n, *size), _, _ = read_header[np.lib.format.read_magic(file)[0]](file)
+        n, *size = read_header(file, "imgs.npy").shape
         for start in range(0, n, CHUNK):
             count = min(CHUNK, n - start)
             pixels = np.frombuffer(file.read(count * int(np.prod(size))), np.uint8)

@@ -8,16 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from latentbench.data.base import Splits
 from latentbench.data.idx import parse_idx
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import with_validation
-from latentbench.errors import UserError, check_whole_number
+from latentbench.data.published import PublishedTrainAndTest, check_file
+from latentbench.errors import UserError
 
 SPLITS = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")  # as EMNIST calls its data sets
 
 
-class Emnist(PublishedImages):
+class Emnist(PublishedTrainAndTest):
     """One of EMNIST's data sets: images of 28x28 pixels with 256 grey levels, upright as those of MNIST.
 
     In the files, every image is transposed. Labels are those of the files, so that letters count from 1.
@@ -47,6 +45,7 @@ class Emnist(PublishedImages):
             root=root,
             mirrors=mirrors,
             checksums=checksums,
+            validation=validation,
             binarize=binarize,
             flip=flip,
             batch_size=batch_size,
@@ -55,13 +54,11 @@ class Emnist(PublishedImages):
         if split not in SPLITS:
             raise UserError(f"data.split={split}: choose one of {', '.join(SPLITS)}")
         self.split = split
-        self.validation = check_whole_number("data.validation", validation, minimum=1)
 
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if the archive is not the published one."""
+    def official(self, paths: Mapping[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         (name, path), *_ = paths.items()
         train, test = (_read(path, self.checksums[name], f"emnist-{self.split}-{part}") for part in ("train", "test"))
-        return with_validation(train, test, n=self.validation)
+        return train, test
 
 
 @functools.lru_cache(maxsize=2)  # the runs of a sweep in one process read their data once

@@ -1,7 +1,7 @@
 """Omniglot at 28x28 pixels, in a file of MATLAB."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,12 @@ import torch
 from scipy.io import loadmat
 from torch import Tensor
 
-from latentbench.data.base import Splits
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import with_validation
-from latentbench.errors import check_whole_number
+from latentbench.data.published import PublishedTrainAndTest, check_file
 
 SIDE = 28
 
 
-class Omniglot(PublishedImages):
+class Omniglot(PublishedTrainAndTest):
     """23,000 training, 1,345 validation and 8,070 test images of 28x28 pixels, of characters of 50 alphabets.
 
     The version of Burda et al. 2016, in which the characters are white on black, with their split. The validation
@@ -30,38 +27,9 @@ class Omniglot(PublishedImages):
     probabilistic program induction.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        folder: str,
-        root: str | None,
-        mirrors: Sequence[str] | str,
-        checksums: Mapping[str, str],
-        validation: int,
-        binarize: str,
-        flip: bool,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            name=name,
-            folder=folder,
-            root=root,
-            mirrors=mirrors,
-            checksums=checksums,
-            binarize=binarize,
-            flip=flip,
-            batch_size=batch_size,
-            seed=seed,
-        )
-        self.validation = check_whole_number("data.validation", validation, minimum=1)
-
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if the file is not the published one."""
+    def official(self, paths: Mapping[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         (name, path), *_ = paths.items()
-        train, test = _read(path, self.checksums[name])
-        return with_validation(train, test, n=self.validation)
+        return _read(path, self.checksums[name])
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a sweep in one process read their data once

@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from latentbench.data.base import ImageData, Splits
 from latentbench.data.download import download
-from latentbench.errors import UserError
+from latentbench.data.splitting import with_validation
+from latentbench.errors import UserError, check_whole_number
 from latentbench.records.user_cache import user_cache
 
 DEBIAN = Path("/usr/share/datasets")
@@ -98,6 +101,48 @@ class PublishedImages(ImageData, ABC):
                 f"data={self.name}: no {name} in {searched}{failed}. Put {', '.join(self.checksums)} into "
                 f"<root>/{self.folder} and set data.root=<root> or LATENTBENCH_DATA=<root>"
             )
+
+
+class PublishedTrainAndTest(PublishedImages, ABC):
+    """A data set with official training and test images. The validation images are taken from the former.
+
+    validation: how many of them, at random, stratified by class, and the same in every run
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: str,
+        root: str | None,
+        mirrors: Sequence[str] | str,
+        checksums: Mapping[str, str],
+        validation: int,
+        binarize: str,
+        flip: bool,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__(
+            name=name,
+            folder=folder,
+            root=root,
+            mirrors=mirrors,
+            checksums=checksums,
+            binarize=binarize,
+            flip=flip,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.validation = check_whole_number("data.validation", validation, minimum=1)
+
+    def read(self, paths: Mapping[str, Path]) -> Splits:
+        """Read the splits. Raises: UserError if a file is not the published one."""
+        return with_validation(*self.official(paths), n=self.validation)
+
+    @abstractmethod
+    def official(self, paths: Mapping[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The training and the test images, uint8 (N, C, H, W), each with their labels, int64 (N,)."""
 
 
 def check_file(path: Path, checksum: str) -> None:

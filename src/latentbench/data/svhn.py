@@ -1,7 +1,7 @@
 """SVHN: house numbers from street views, in two files of MATLAB."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,10 @@ import torch
 from scipy.io import loadmat
 from torch import Tensor
 
-from latentbench.data.base import Splits
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import with_validation
-from latentbench.errors import check_whole_number
+from latentbench.data.published import PublishedTrainAndTest, check_file
 
 
-class Svhn(PublishedImages):
+class Svhn(PublishedTrainAndTest):
     """63,257 training, 10,000 validation and 26,032 test photographs of 32x32 pixels in colour: without `extra`.
 
     The validation images are a random part of the official 73,257 training images, stratified by digit, and the same in
@@ -25,38 +22,10 @@ class Svhn(PublishedImages):
     Source: Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        folder: str,
-        root: str | None,
-        mirrors: Sequence[str] | str,
-        checksums: Mapping[str, str],
-        validation: int,
-        binarize: str,
-        flip: bool,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            name=name,
-            folder=folder,
-            root=root,
-            mirrors=mirrors,
-            checksums=checksums,
-            binarize=binarize,
-            flip=flip,
-            batch_size=batch_size,
-            seed=seed,
-        )
-        self.validation = check_whole_number("data.validation", validation, minimum=1)
-
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if a file is not the published one."""
+    def official(self, paths: Mapping[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         files = (f"{part}_32x32.mat" for part in ("train", "test"))
         train, test = (_read(paths[name], self.checksums[name]) for name in files)
-        return with_validation(train, test, n=self.validation)
+        return train, test
 
 
 @functools.lru_cache(maxsize=2)  # the runs of a sweep in one process read their data once
