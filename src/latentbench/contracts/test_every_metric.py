@@ -22,6 +22,7 @@ from latentbench.contracts.options import (
 from latentbench.data.base import ImageData
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.base import ModelMetric
+from latentbench.metrics.class_share import OTHER_CLASSES
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
 from latentbench.metrics.measurements import Quantity
 from latentbench.records.measuring import Evaluation
@@ -30,7 +31,7 @@ PARTS = ("model", "posterior", "prior")
 # One method of each kind that a metric could tell apart.
 CHOICES = {method: composed(f"method={method}").hydra.runtime.choices for method in options("method")}
 KINDS = list({tuple(chosen[part] for part in PARTS): method for method, chosen in CHOICES.items()}.values())
-PLACES = {REAL, RECONSTRUCTION, INTERPOLATION, "test", *options("sampler")}
+PLACES = {REAL, RECONSTRUCTION, INTERPOLATION, OTHER_CLASSES, "test", *options("sampler")}
 
 
 @functools.cache
@@ -139,7 +140,8 @@ def test_every_quantity_of_images_of_any_shape_is_a_finite_number_or_has_a_reaso
     found, made = measured_in_random_features(noise_images(shape, n=20))
     assert not made.failed
     needing_3x3 = quantities_of("sharpness").keys() | quantities_of("noise").keys()
-    assert found == quantities_of_digits() - (needing_3x3 if min(shape[1:]) < 3 else set())
+    of_digits = quantities_of("class_share").keys()  # which have a classifier
+    assert found == quantities_of_digits() - of_digits - (needing_3x3 if min(shape[1:]) < 3 else set())
     skipped = {key.split("/")[0] for key in made.skipped}
     assert found | skipped == {name for option in options("metric") for name in quantities_of(option)}
 

@@ -1,7 +1,9 @@
 """Features of small classifiers, whose weights are part of the package or trained by the user."""
 
+import json
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -39,7 +41,8 @@ class ClassifierFeatures(Features):
                 f"features.classifier.weights={stem}: no such weights, choose one of {available}, or train a "
                 "classifier with latentbench-features, or take features=auto"
             )
-        about, data_shape = metadata(path), "x".join(map(str, shape))
+        self.about = about = metadata(path)
+        data_shape = "x".join(map(str, shape))
         if about["shape"] != data_shape:
             raise UserError(
                 f"features.classifier.weights={stem} are for images of {about['shape']}, not {data_shape}: "
@@ -49,7 +52,8 @@ class ClassifierFeatures(Features):
         # A note says what the weights were trained on, if it is not exactly the data set of their name.
         self.name = f"classifier_{stem}" + (f" ({about['note']})" if "note" in about else "")
         self.size, self.n_after = (N_FEATURES, 1) if shape[0] == 1 else (WIDTHS[-1], 3)  # layers after the features
-        self.network = network(shape, classes=int(about.get("classes", 10)))  # files of grey sets do not say how many
+        self.classes = int(about["classes"])
+        self.network = network(shape, classes=self.classes)
         self.network.load_state_dict(load_file(path))
         self.requires_grad_(False).eval()
 
@@ -57,6 +61,18 @@ class ClassifierFeatures(Features):
         """Features (N, 64) or (N, 128), all at least 0."""
         features: Tensor = self.network[: -self.n_after](images)
         return features
+
+    @property
+    def confusion(self) -> dict[str, Tensor]:
+        """For every class (row) and every class (column), (K, K) each, how many test images of the first are `taken`
+        for the second, and the sum of the `probabilities` of the second that they are given.
+        """
+        return {name: torch.tensor(table) for name, table in json.loads(self.about["confusion"]).items()}
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """The probability of every class, (N, K)."""
+        logits: Tensor = self.network(images)
+        return logits.softmax(1)
 
 
 def network(shape: tuple[int, int, int], *, classes: int) -> nn.Sequential:

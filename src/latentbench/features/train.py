@@ -1,6 +1,7 @@
 """Trains classifiers for their features. `python -m latentbench.features.train data=mnist` makes a shipped one anew."""
 
 import functools
+import json
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -111,6 +112,8 @@ def moved(images: Tensor, shift: int) -> Tensor:
 def to_bytes(classifier: torch.nn.Sequential, data: ImageData, command: str) -> tuple[bytes, dict[str, str]]:
     """The content of a file with the classifier's weights, and its metadata.
 
+    In the metadata, `confusion` is, for every class (row) and every class (column), how many test images of the first
+    are put into the second, and the sum of the probabilities of the second that they are given.
     Kernels and matrices of the residual network are stored in half precision; accuracies are those of what is stored.
     """
     halved = data.shape[0] != 1
@@ -124,17 +127,30 @@ def to_bytes(classifier: torch.nn.Sequential, data: ImageData, command: str) -> 
         "classes": str(classifier[-1].out_features),
         "validation_accuracy": f"{accuracy(classifier, data, 'validation'):.4f}",
         "test_accuracy": f"{accuracy(classifier, data, 'test'):.4f}",
+        "confusion": json.dumps({name: table.tolist() for name, table in confusion(classifier, data).items()}),
         "command": command,
     }
     return save(state, metadata=about), about
 
 
 @torch.no_grad()
+def probabilities(classifier: torch.nn.Module, data: ImageData, split: Split) -> Tensor:
+    """The probability of every class for each image of a split, (N, K)."""
+    return torch.cat([classifier(expected(data, batch)).softmax(1) for batch in data.splits.images[split].split(100)])
+
+
 def accuracy(classifier: torch.nn.Module, data: ImageData, split: Split) -> float:
     """The share of a split's images that are put into their class."""
-    batches = data.splits.images[split].split(100)
-    predictions = torch.cat([classifier(expected(data, batch)).argmax(1) for batch in batches])
+    predictions = probabilities(classifier, data, split).argmax(1)
     return (predictions == data.splits.labels[split]).float().mean().item()
+
+
+def confusion(classifier: torch.nn.Module, data: ImageData) -> dict[str, Tensor]:
+    """`taken` and `probabilities` of test images, (K, K) each, in rows by class: see `to_bytes`."""
+    each = probabilities(classifier, data, "test")
+    classes = torch.eye(each.shape[1])
+    of_class = classes[data.splits.labels["test"]].T
+    return {"taken": (of_class @ classes[each.argmax(1)]).int(), "probabilities": (of_class @ each).round(decimals=2)}
 
 
 def accuracies(about: dict[str, str]) -> str:

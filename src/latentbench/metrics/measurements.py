@@ -86,3 +86,12 @@ def mean_of(values: Tensor | list[Tensor]) -> Estimate:
 def standard_error(values: Tensor) -> Tensor:
     """s / sqrt(N), the standard error of the mean of values (N,); NaN for a single value."""
     return values.std() / math.sqrt(len(values)) if len(values) > 1 else values.new_tensor(math.nan)
+
+
+def share_variance(share: Tensor, n: int) -> Tensor:
+    """Variance of a share of n: that of (x + 2) / (n + 4) for x of n, which is not 0 for shares of 0 and 1.
+
+    Source: Agresti & Coull 1998.
+    """
+    adjusted = (share * n + 2) / (n + 4)
+    return adjusted * (1 - adjusted) / (n + 4)

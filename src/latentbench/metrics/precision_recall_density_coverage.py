@@ -11,7 +11,7 @@ from latentbench.features.cache import cached
 from latentbench.metrics.blocks import block_size
 from latentbench.metrics.feature_set import FeatureSetMetric
 from latentbench.metrics.inputs import MetricInputs
-from latentbench.metrics.measurements import Estimate, Quantity, standard_error
+from latentbench.metrics.measurements import Estimate, Quantity, share_variance, standard_error
 
 ROWS = 50  # vectors whose distances to all others are in memory at once: 4 MB for 10,000 others
 # Squared distances that differ by less than this, relative to the largest squared norm, count as equal. Because of
@@ -95,15 +95,12 @@ def _covered_share(balls: Tensor, n: int) -> Estimate:
     """Share of vectors that lie in at least one of n balls.
 
     balls: (N, 2), for each vector the number of balls that contain it, and the sum of their indices
-    The sampling error of the vectors is that of (x + 2) / (N + 4) for x of N, which is not 0 for shares of 0 and 1
-    (Agresti & Coull 1998).
     """
     count, index = balls.T
     share = (count > 0).double().mean()
-    adjusted = (share * len(balls) + 2) / (len(balls) + 4)
     lost = index[count == 1].long().bincount(minlength=n).double() / len(balls)  # share lost without each ball
     ball_variance = (lost - lost.mean()).square().sum() * (n - 1) / n
-    return Estimate(share, (adjusted * (1 - adjusted) / (len(balls) + 4) + ball_variance).sqrt())
+    return Estimate(share, (share_variance(share, len(balls)) + ball_variance).sqrt())
 
 
 def _distance_blocks(points: Tensor, others: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -1,0 +1,91 @@
+"""How many images of a set show what they should, in the eyes of a classifier."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from latentbench.errors import UserError, check_whole_number
+from latentbench.features.classifier import ClassifierFeatures
+from latentbench.metrics.base import ImageMetric
+from latentbench.metrics.inputs import FEATURE_CHUNK, MetricInputs, in_chunks
+from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of, share_variance
+from latentbench.records.keys import REAL
+
+OTHER_CLASSES = "other_classes"  # the set whose numbers are the lower end of the scale
+
+
+class ClassShare(ImageMetric):
+    """`class_share/<set>`, the share of images that a classifier takes for one of the wanted classes, and
+    `class_probability/<set>`, the mean probability that it gives to these classes.
+
+    The first counts an image that is a little more like a dog than like a cat as a dog; the second as half of one. The
+    set `real` gives the scale's upper end, and `other_classes` its lower: real test images of other classes, as counted
+    when the classifier was trained (in its file: the mean probabilities, in rows by class).
+
+    classifier: name of a classifier, shipped or trained by `latentbench-features`; null: that of the data set.
+        It should know other classes than the images have.
+    labels: numbers of the wanted classes, from 0 on
+    others: numbers of the classes that `other_classes` holds; null: all that are not wanted
+    """
+
+    quantities: ClassVar[Mapping[str, Quantity]] = {
+        "class_share": Quantity("of images", higher_is_better=True),
+        "class_probability": Quantity("", higher_is_better=True),
+    }
+    probabilities: list[Tensor]
+
+    def __init__(self, *, classifier: str | None, labels: Sequence[int], others: Sequence[int] | None) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.labels = [check_whole_number("metric.class_share.labels", label, minimum=0) for label in labels]
+        self.others = others and [check_whole_number("metric.class_share.others", label, minimum=0) for label in others]
+        self.add_lists("probabilities")
+
+    def features(self, inputs: MetricInputs) -> ClassifierFeatures:
+        """The classifier. Raises: UserError if there is none for these images."""
+        return ClassifierFeatures(weights=self.classifier, data_name=str(inputs.data.name), shape=inputs.data.shape).to(
+            inputs.reference.device
+        )
+
+    def refuses(self, inputs: MetricInputs) -> str | None:
+        """Needs a classifier that knows the classes, for images of this shape."""
+        try:
+            classes = self.features(inputs).classes
+        except UserError as error:
+            return str(error)
+        unknown = [label for label in [*self.labels, *(self.others or [])] if label >= classes]
+        return f"the classifier has the classes 0 to {classes - 1}, and no class {unknown[0]}" if unknown else None
+
+    def prepare_reference(self, inputs: MetricInputs) -> None:
+        """Load the classifier."""
+        self.network = self.features(inputs)
+
+    def measure(self, inputs: MetricInputs) -> Measurements:
+        measurements = super().measure(inputs)
+        if f"class_share/{REAL}" in measurements.values:
+            measurements.add("other_classes", self.of_other_classes())
+        return measurements
+
+    def of_other_classes(self) -> dict[str, Estimate]:
+        """The same of test images of the other classes. The error of the probability is at most that of a share."""
+        others = self.others or [label for label in range(self.network.classes) if label not in self.labels]
+        taken, probabilities = (table[others] for table in self.network.confusion.values())
+        n = int(taken.sum())
+        shares = {"class_share": taken, "class_probability": probabilities}
+        shares = {name: table[:, self.labels].sum().double() / n for name, table in shares.items()}
+        return {name: Estimate(share, share_variance(share, n).sqrt()) for name, share in shares.items()}
+
+    def update(self, images: Tensor) -> None:
+        self.probabilities.append(in_chunks(self.network.probabilities, images, FEATURE_CHUNK))
+
+    def compute(self) -> dict[str, Estimate]:
+        probabilities = dim_zero_cat(self.probabilities).double()
+        wanted = torch.isin(probabilities.argmax(1), torch.tensor(self.labels, device=probabilities.device))
+        share = wanted.double().mean()
+        return {
+            "class_share": Estimate(share, share_variance(share, len(wanted)).sqrt()),
+            "class_probability": mean_of(probabilities[:, self.labels].sum(1)),
+        }
