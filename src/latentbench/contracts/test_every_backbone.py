@@ -19,12 +19,9 @@ SHAPES += [(backbone, (4, *sizes_for(backbone)[0])) for backbone in ANY_SIZE]
 IN_COLOUR = [(backbone, shape) for backbone, shape in SHAPES if shape[0] == 3]
 
 
-@pytest.mark.parametrize("latent_size", [1, 64])
 @pytest.mark.parametrize(("backbone", "shape"), SHAPES)
-def test_it_encodes_and_decodes_one_image_or_several(
-    backbone: str, shape: tuple[int, int, int], latent_size: int
-) -> None:
-    made = backbone_of(backbone, shape=shape, latent_size=latent_size).eval()
+def test_it_encodes_and_decodes_one_image_or_several(backbone: str, shape: tuple[int, int, int]) -> None:
+    made = backbone_of(backbone, shape=shape, latent_size=1 if shape[0] == 1 else 64).eval()
     for batch in (1, 3):
         features = made.encode(torch.rand(batch, *shape))
         assert features.shape == (batch, made.features)
@@ -37,7 +34,7 @@ def test_an_image_is_encoded_and_decoded_alike_whatever_else_is_in_the_batch(
     backbone: str, shape: tuple[int, int, int]
 ) -> None:
     made = backbone_of(backbone, shape=shape, latent_size=2)
-    x, z = torch.rand(4, *shape), torch.randn(4, made.latent_size)
+    x, z = torch.rand(3, *shape), torch.randn(3, made.latent_size)
     # In training, too, where processes share a batch: they know of no mixing but that of batch normalization.
     for mode in (made.eval(), made if batch_normalizations(made) else made.train()):
         # Single precision: sums of a few thousand terms of order 1, added in another order.
@@ -49,7 +46,7 @@ def test_an_image_is_encoded_and_decoded_alike_whatever_else_is_in_the_batch(
 def test_gradients_reach_every_weight_and_the_input(backbone: str, shape: tuple[int, int, int]) -> None:
     # In evaluation: to a bias, batch normalization lets no gradient pass in training.
     made = backbone_of(backbone, shape=shape, latent_size=3).eval()
-    x, z = torch.rand(4, *shape, requires_grad=True), torch.randn(4, made.latent_size, requires_grad=True)
+    x, z = torch.rand(2, *shape, requires_grad=True), torch.randn(2, made.latent_size, requires_grad=True)
     (made.encode(x).square().sum() + made.decode(z).square().sum()).backward()
     for name, tensor in [("x", x), ("z", z), *made.named_parameters()]:
         assert tensor.grad is not None, name
@@ -60,9 +57,9 @@ def test_gradients_reach_every_weight_and_the_input(backbone: str, shape: tuple[
 @pytest.mark.parametrize("backbone", options("backbone"))
 def test_the_decoder_gives_as_many_channels_as_a_likelihood_wants(backbone: str) -> None:
     size = sizes_for(backbone)[-2:][0]
-    made = backbone_of(backbone, shape=(3, *size), latent_size=2, raw_channels=30).eval()
-    assert made.encode(torch.rand(4, 3, *size)).shape == (4, made.features)
-    assert made.decode(torch.randn(4, made.latent_size)).shape == (4, 30, *size)
+    made = backbone_of(backbone, shape=(3, *size), latent_size=1, raw_channels=30).eval()
+    assert made.encode(torch.rand(1, 3, *size)).shape == (1, made.features)
+    assert made.decode(torch.randn(1, made.latent_size)).shape == (1, 30, *size)
 
 
 @pytest.mark.parametrize("backbone", options("backbone"))
@@ -76,7 +73,7 @@ def test_encoder_and_decoder_share_nothing_and_are_all_there_is(backbone: str) -
 @pytest.mark.parametrize("backbone", options("backbone"))
 def test_raw_output_may_be_any_real_number(backbone: str) -> None:
     made = backbone_of(backbone, shape=(1, *sizes_for(backbone)[0]), latent_size=2).eval()
-    raw = made.decode(1e4 * torch.randn(8, made.latent_size))
+    raw = made.decode(1e4 * torch.randn(2, made.latent_size))
     assert raw.min() < 0
     assert raw.max() > 1
 

@@ -60,12 +60,20 @@ def kind(method: str) -> tuple[Any, ...]:
 
 ONE_OF_EACH_KIND = {kind(method): method for method in options("method")}.values()
 ONE_OF_EACH_MODEL = {composed(f"method={method}").hydra.runtime.choices.model: method for method in options("method")}
+# Of the networks that papers have for larger images, those of the smallest images.
+SMALLEST = min(
+    (backbone for backbone in options("backbone") if (8, 8) not in sizes_for(backbone)), key=sizes_for, default=""
+)
 
 
 def is_case(method: str, backbone: str) -> bool:
-    """Every method with the default backbone, and one of each kind with every other; of each model with the large."""
-    if (8, 8) not in sizes_for(backbone):  # those that papers have for larger images
-        return method in ONE_OF_EACH_MODEL.values()
+    """Every method with the default backbone, one of each kind with any other, and one with those for larger images.
+
+    Of each model with one of the latter.
+    """
+    if (8, 8) not in sizes_for(backbone):
+        model = composed(f"method={method}").hydra.runtime.choices.model
+        return method == ONE_OF_EACH_MODEL[model] and (model == "autoencoder" or backbone == SMALLEST)
     return backbone == composed().hydra.runtime.choices.backbone or method in ONE_OF_EACH_KIND
 
 

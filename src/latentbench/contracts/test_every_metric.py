@@ -101,7 +101,7 @@ def measured_with(method: str, pixels: tuple[str, str]) -> tuple[Sequence[str], 
     The latents that samplers are fitted to do not depend on pixels, and images of sets do not tell whether their
     likelihood is of the other kind of pixels.
     """
-    samplers = options("sampler") if method == "vae" or pixels == GREY else ["prior"]
+    samplers = options("sampler") if pixels == GREY else ["prior"]
     return options("metric") if method == "vae" or pixels in (GREY, BINARY) else OF_MODELS, samplers
 
 
