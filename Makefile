@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_HINT := the venv module of Python 3.11 or later is needed (on Debian: apt-get install python3-venv)
 
-.PHONY: help setup bench benchmarks test check inception features clean
+.PHONY: help setup bench benchmarks test coverage check inception features clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -28,7 +28,10 @@ benchmarks: setup  ## measure speed and memory anew (ten minutes), MNIST where $
 	for name in step_ratio evaluation negative_log_likelihood frechet_distance tables; do \
 		$(BIN)/python benchmarks/$$name.py > $$name.new && mv $$name.new benchmarks/$$name.md || exit 1; done
 
-test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them, and show what they cover
+test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
+	$(BIN)/pytest -n auto --dist worksteal
+
+coverage: setup  ## run the tests, a sixth slower, and show what they cover
 	$(BIN)/python -m slipcover --source src/latentbench --omit 'src/latentbench/contracts/*' --out .coverage.txt \
 		-m pytest -n auto --dist worksteal
 	@echo "Lines of src that no test ran, of files below 90 % and in all:"
