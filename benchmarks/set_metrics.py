@@ -51,7 +51,12 @@ def measure(option: str, size: int) -> tuple[float, float, float]:
     cache.folder = lambda: Path(os.devnull)  # no results from earlier runs
     metric = metric_of(option)
     images = {f"sampler {i}": torch.rand(IMAGES, *SHAPE) for i in range(SETS)}
-    data: Any = SimpleNamespace(expected_images=lambda split: torch.rand(IMAGES, *SHAPE))
+    data: Any = SimpleNamespace(
+        name="mnist",  # whose classifier there is
+        shape=SHAPE,
+        size=lambda split: IMAGES,
+        expected_images=lambda split, rows=slice(None): torch.rand(IMAGES, *SHAPE)[rows],
+    )
     reference = torch.rand(IMAGES, *SHAPE)
     inputs = MetricInputs(
         model=None,  # type: ignore[arg-type]
