@@ -102,7 +102,7 @@ def measured_with(method: str, pixels: tuple[str, str]) -> tuple[Sequence[str], 
     likelihood is of the other kind of pixels.
     """
     samplers = options("sampler") if pixels == GREY else ["prior"]
-    return options("metric") if method == "vae" or pixels in (GREY, BINARY) else OF_MODELS, samplers
+    return options("metric") if method == "vae" or pixels == GREY else OF_MODELS, samplers
 
 
 @pytest.mark.parametrize(("method", "pixels"), CASES)
