@@ -1,4 +1,4 @@
-"""Training steps of some methods written out in plain torch: what latentbench's steps are compared with."""
+"""Bare training steps, which latentbench's are compared with: some written out in plain torch, and any model's."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+from latentbench.models.base import GenerativeModel
 
 HIDDEN, LATENT_SIZE = (256, 256), 8  # of latentbench's defaults
 PSEUDO_INPUTS, DRAWS = 100, 10  # of method=vampprior_vae
@@ -147,6 +149,26 @@ def bare_step(method: str, shape: tuple[int, ...], device: str = "cpu") -> Step:
     if method == "vampprior_vae":
         return vampprior_vae(*networks, shape)
     return {"vae": vae, "wae_mmd": wae_mmd, "aae": aae, "gan": gan}[method](*networks)
+
+
+def bare_step_of(model: GenerativeModel) -> Step:
+    """A step of any model: its networks and its losses, torch's backward and torch's Adam, without a trainer."""
+    named = dict(zip(model.players, model.weights_of_players(), strict=False))
+    optimizers = {
+        name: torch.optim.Adam(player.weights, lr=player.learning_rate, betas=player.betas, fused=True)
+        for name, player in named.items()
+    }
+
+    def minimize_loss(loss: Tensor, *, player: str) -> None:
+        minimize(loss, optimizers[player], named[player].weights)
+
+    model.minimize, model._optimizers = minimize_loss, optimizers
+
+    def step(x: Tensor) -> None:
+        model.learn(x)
+        model.done.batches += 1  # which tells models whose players take turns whose turn it is
+
+    return step
 
 
 def batches_of(images: Tensor, indices: Tensor, *, binarize: bool) -> Tensor:

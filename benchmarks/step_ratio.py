@@ -5,6 +5,9 @@
 All take turns, on one thread. Times are the smallest of the rounds, ratios the medians of the rounds. The start and the
 end of the trainer count for latentbench, not for Pythae. Networks: 256-256, 8 latents; Bernoulli likelihood. Pythae's
 columns are empty where it is not installed (benchmarks/pythae_step.py). Without LATENTBENCH_DATA, MNIST is left out.
+
+Then every method, and the settings of a training, on the digits: processor time, without the trainer's start and end,
+which would be a large share of these short trainings.
 """
 
 import logging
@@ -17,13 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from bare import METHODS, bare_step, batches_of
+from bare import METHODS, Step, bare_step, bare_step_of, batches_of
 from machine import DATA, header
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pythae_step import pythae_seconds
 from tabulate import tabulate
 from tqdm import tqdm
+from training_throughput import seconds, settings_of
 
+from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.compose import compose_config
 from latentbench.data.base import ImageData
 from latentbench.evaluation.build import build, build_model
@@ -31,6 +36,24 @@ from latentbench.running.train import fit
 
 ROUNDS = {"digits": 7, "mnist": 3}
 STEPS = {"digits": 700, "mnist": 391}
+BRIEF_EPOCHS, BRIEF_ROUNDS = 2, 3  # of 34 steps
+LEAST_RATIO = 0.75  # below which a method has a reason
+SETTINGS = (
+    "trainer.ema=0.999",
+    "trainer.gradient_clip=1",
+    "trainer.accumulate=4",
+    "optimizer=adamw",
+    "optimizer=radam",
+    "optimizer=sgd",
+    "schedule=step",
+    "schedule=warmup_cosine",
+    "schedule=plateau",
+    "schedule=warmup_cosine trainer.ema=0.999 trainer.gradient_clip=1",
+)
+REASONS = {
+    "vae": "distributions and the clamped scale, where the loop written out has a formula",
+    "vampprior_vae": "torch's distributions go through large arrays more often than a formula",
+}
 
 NOTE = """
 Why ratios are below 1: on the digits a step is a few dozen small operations, to which distributions and the clamped
@@ -38,13 +61,17 @@ scale add some, and an epoch of 34 steps has its start and end in Lightning. `va
 image with 100 components by torch's distributions, which go through the large arrays more often than a formula written
 out.
 
-Not the same in Pythae: its VampPrior takes one draw for the KL term, its `aae` has a critic of one hidden layer."""
+Not the same in Pythae: its VampPrior takes one draw for the KL term, its `aae` has a critic of one hidden layer.
+
+Every method on the digits, processor time. The bare loop of the same model has its networks and losses, torch's
+backward and torch's Adam: the ratio says what the trainer and the bookkeeping cost. The loop that is written out has
+formulas in place of distributions, too.
+"""
 
 
 def of_latentbench(method: str, data_name: str) -> tuple[Callable[[], float], ImageData, int]:
     """A training without validation, which returns seconds a step; its data, and its epochs."""
-    settings = [] if method == "gan" else ["likelihood=bernoulli", "data.binarize=dynamic"]
-    config = compose_config([f"method={method}", f"data={data_name}", "logger=none", *settings])
+    config = compose_config([f"data={data_name}", "logger=none", *settings_of(method)])
     OmegaConf.set_struct(config, False)
     data: ImageData = build(config.data, seed=0)
     per_epoch = -(-data.size("train") // data.batch_size)
@@ -61,16 +88,15 @@ def of_latentbench(method: str, data_name: str) -> tuple[Callable[[], float], Im
     return train, data, epochs
 
 
-def of_a_bare_loop(method: str, data: ImageData, epochs: int) -> float:
-    """Seconds a step of the same training, written out."""
+def of_a_bare_loop(step: Step, data: ImageData, epochs: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds a step of a bare loop over the same images."""
     images, size = data.splits.images["train"], data.batch_size
-    step = bare_step(method, data.shape)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(epochs):
         order = torch.randperm(len(images))
         for first in range(0, len(images), size):
             step(batches_of(images, order[first : first + size], binarize=data.is_binary))
-    return (time.perf_counter() - start) / (epochs * -(-len(images) // size))
+    return (clock() - start) / (epochs * -(-len(images) // size))
 
 
 def row_of(method: str, data_name: str) -> list[str]:
@@ -81,13 +107,60 @@ def row_of(method: str, data_name: str) -> list[str]:
     def theirs() -> float:
         return pythae_seconds(method, grey, batch_size=data.batch_size, epochs=epochs, device="cpu")
 
-    ours(), of_a_bare_loop(method, data, 1)
-    rounds = [(ours(), of_a_bare_loop(method, data, epochs), theirs()) for _ in range(ROUNDS[data_name])]
+    def bare() -> float:
+        return of_a_bare_loop(bare_step(method, data.shape), data, epochs)
+
+    ours(), bare()
+    rounds = [(ours(), bare(), theirs()) for _ in range(ROUNDS[data_name])]
     times = [f"{min(column) * 1e3:.2f}" for column in zip(*rounds, strict=True)]
     of_bare = statistics.median(bare / our for our, bare, _ in rounds)
     of_theirs = statistics.median(other / our for our, _, other in rounds)
     cells = [method, *times, f"{of_bare:.2f}", f"{of_theirs:.2f}"]
     return ["" if cell == str(math.nan) else cell for cell in cells]
+
+
+def row_of_any_method(method: str) -> list[str]:
+    """Ratios of a bare loop of the same model, and of the loop written out where there is one, to latentbench's."""
+    train, config, data = brief_training(*settings_of(method))
+
+    def bare() -> float:
+        return of_a_bare_loop(bare_step_of(build_model(config, data)), data, BRIEF_EPOCHS, time.process_time)
+
+    def written_out() -> float:
+        if method not in METHODS:
+            return math.nan
+        return of_a_bare_loop(bare_step(method, data.shape), data, BRIEF_EPOCHS, time.process_time)
+
+    train(), bare()
+    rounds = [(train(), bare(), written_out()) for _ in range(BRIEF_ROUNDS)]
+    of_bare = statistics.median(other / our for our, other, _ in rounds)
+    of_written = statistics.median(other / our for our, _, other in rounds)
+    ratios = [ratio for ratio in (of_bare, of_written) if not math.isnan(ratio)]
+    reason = REASONS.get(method, "not explained yet") if min(ratios) < LEAST_RATIO else ""
+    return [method, f"{of_bare:.2f}", f"{of_written:.2f}" if method in METHODS else "", reason]
+
+
+def row_of_setting(setting: str) -> list[str]:
+    """The ratio of the step of `vae` with a setting to that without it."""
+    validates = setting == "schedule=plateau"  # which reads the validation loss
+    train, *_ = brief_training(*settings_of("vae"), *setting.split(), validates=validates)
+    plain, *_ = brief_training(*settings_of("vae"), validates=validates)
+    train(), plain()
+    return [f"`{setting}`", f"{statistics.median(train() / plain() for _ in range(BRIEF_ROUNDS)):.2f}"]
+
+
+def brief_training(*settings: str, validates: bool = False) -> tuple[Callable[[], float], DictConfig, ImageData]:
+    """A training on the digits, which returns seconds a step; its config and its data."""
+    config = compose_config([*settings, "logger=none"])
+    OmegaConf.set_struct(config, False)
+    config.trainer.update({"max_epochs": BRIEF_EPOCHS, "limit_val_batches": 1.0 if validates else 0})
+    data: ImageData = build(config.data, seed=0)
+
+    def train() -> float:
+        with TemporaryDirectory() as folder:
+            return seconds(config, data, Path(folder), time.process_time)
+
+    return train, config, data
 
 
 def main() -> None:
@@ -102,6 +175,14 @@ def main() -> None:
         print(f"\n{name}\n")
         print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
     print(NOTE)
+    headers = ["", "bare loop of the same model / latentbench", "written out / latentbench", "why below 0.75"]
+    methods = [path.stem for path in option_files("method")]
+    rows = [row_of_any_method(method) for method in tqdm(methods, desc="every method", disable=None)]
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    rows = [row_of_setting(setting) for setting in tqdm(SETTINGS, desc="settings", disable=None)]
+    headers = ["setting of a training of `vae`", "its step / the plain step"]
+    print("\nSettings of a training, digits, processor time; `schedule=plateau` with validation in both.\n")
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":
