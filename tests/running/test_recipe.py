@@ -133,6 +133,11 @@ def factors(option: str, n: int = 100, **settings: Any) -> list[float]:
     return [made.factor(t / n, ()) for t in range(n)]
 
 
+@pytest.mark.parametrize("option", options("schedule"))
+def test_a_schedule_says_whether_it_follows_the_progress(option: str) -> None:
+    assert part_of("schedule", option).follows_progress == (len(set(factors(option))) > 1)
+
+
 def test_learning_rates_follow_their_schedules() -> None:
     assert set(factors("constant")) == {1.0}
     cosine = factors("warmup_cosine", warmup=0.2, start=0.1, end=0.05)

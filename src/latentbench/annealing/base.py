@@ -16,6 +16,8 @@ class Annealing(ABC):
 
     # True if the result is a number times R. False otherwise: R must then be the KL divergence, in nats.
     is_weight: ClassVar[bool] = True
+    # Whether the number depends on the progress, and so on the training's length.
+    follows_progress: ClassVar[bool] = True
 
     @abstractmethod
     def number(self, progress: float) -> float:

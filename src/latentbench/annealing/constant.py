@@ -1,5 +1,7 @@
 """Constant weight."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from latentbench.annealing.base import Annealing
@@ -7,6 +9,8 @@ from latentbench.annealing.base import Annealing
 
 class Constant(Annealing):
     """R itself during the whole training."""
+
+    follows_progress: ClassVar[bool] = False
 
     def number(self, progress: float) -> float:
         return 1.0

@@ -17,6 +17,7 @@ WITHOUT_EFFECT = (
     "output_dir",
     "force",
     "checkpoint_seconds",
+    "keep_state",
     "cuda_graph",
     "measure_against",
     "logger",

@@ -36,8 +36,9 @@ def check(config: DictConfig) -> None:
     for name, number in _floats(OmegaConf.to_container(config, resolve=False)):
         if not math.isfinite(number):
             raise UserError(f"{name}={number}: give a finite number")
-    if type(config.force) is not bool:
-        raise UserError(f"force={config.force}: force must be true or false")
+    for name in ("force", "keep_state"):
+        if type(config[name]) is not bool:
+            raise UserError(f"{name}={config[name]}: {name} must be true or false")
     if type(config.output_dir) is not str or not config.output_dir:
         raise UserError(f"output_dir={config.output_dir}: output_dir must be a folder's path")
     if type(config.study) is not str or not re.fullmatch(r"\w[\w.-]*", config.study):

@@ -44,6 +44,12 @@ def test_it_keeps_shape_and_type_and_is_defined_from_beginning_to_end(option: st
 
 
 @pytest.mark.parametrize("option", options("annealing"))
+def test_it_says_whether_its_number_follows_the_progress(option: str) -> None:
+    made = annealing(option)
+    assert made.follows_progress == (len({made.number(progress) for progress in PROGRESS}) > 1)
+
+
+@pytest.mark.parametrize("option", options("annealing"))
 def test_it_passes_gradients_on_in_the_end(option: str) -> None:
     given = torch.tensor([3.0, 40.0], requires_grad=True)
     made = annealing(option)

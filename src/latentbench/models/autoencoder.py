@@ -163,6 +163,10 @@ class Autoencoder(GenerativeModel):
     def scheduled_number(self) -> float:
         return self.annealing.number(self.done.share)
 
+    @property
+    def follows_progress(self) -> bool:
+        return self.annealing.follows_progress
+
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         terms, _ = self.terms(batch)
         self.accumulate_terms("validation", terms, len(batch))

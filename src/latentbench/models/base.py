@@ -174,6 +174,11 @@ class GenerativeModel(pl.LightningModule):
         """What the schedule of the training gives for this step, such as the weight of the regularizer."""
         return 0.0
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether the scheduled number depends on the share of the training that is done, and so on its length."""
+        return type(self).scheduled_number is not GenerativeModel.scheduled_number
+
     def kind_of_step(self) -> bool:
         """Steps of one kind do the same operations. Those of a model whose players take turns differ."""
         return True

@@ -3,6 +3,7 @@
 config.yaml        the resolved config; `choices`: the option of every group; `resolved`: facts of the data
 model.safetensors  the trained weights, which are measured
 last.safetensors   the weights after the last step, if others are measured (trainer.ema, trainer.keep=best)
+last.ckpt          the state of the training, from which an interrupted or a longer one goes on
 record.json        what was measured: latentbench.records.record
 images.npz         images and latents for figures
 """

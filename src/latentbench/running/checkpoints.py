@@ -1,9 +1,10 @@
-"""Checkpoints, from which interrupted runs resume."""
+"""Checkpoints, from which interrupted runs resume, and longer ones begin."""
 
 import contextlib
 import logging
 import os
 import pickle
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class PeriodicCheckpoint(Checkpoint):
     when the epoch is complete.
 
     code: a digest of the training code; a checkpoint of other code is not resumed
+    began: the run whose checkpoint this training began with, and the epochs that it had; None: from the beginning
     """
 
     def __init__(self, run_dir: Path, *, seconds: float, code: str) -> None:
@@ -33,15 +35,23 @@ class PeriodicCheckpoint(Checkpoint):
         self.seconds = seconds
         self.last_save = time.monotonic()
         self.resumed_state: dict[str, Any] | None = None
+        self.epochs = 0
+        self.began: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The digest of the code and the states of the random number generators, of the CPU and of the current GPU."""
+        """The digest of the code and the states of the random number generators, of the CPU and of the current GPU.
+
+        Beside them is where the training began, and where it is.
+        """
         on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device}
+        where = {"run": self.path.parent.name, "epochs": self.epochs, "began": self.began}
+        return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device, **where}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the states until training starts, since Lightning may draw random numbers before."""
         self.resumed_state = state_dict
+        is_own = state_dict["run"] == self.path.parent.name
+        self.began = state_dict["began"] if is_own else {key: state_dict[key] for key in ("run", "epochs")}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random number generators of the checkpoint."""
@@ -58,6 +68,7 @@ class PeriodicCheckpoint(Checkpoint):
         if not trainer.strategy.broadcast(is_due):  # the first process's clock decides for all
             return
         part = _partial_path(self.path)
+        self.epochs = trainer.current_epoch + 1
         try:
             trainer.save_checkpoint(part)
             self.last_save = time.monotonic()
@@ -85,13 +96,25 @@ def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
         return None
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-        trained_by = states[PeriodicCheckpoint.__name__]["code"]
+        state = states[PeriodicCheckpoint.__name__]
+        trained_by, needs_gpu = state["code"], state["random_on_device"] is not None
     except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, EOFError) as error:
         log.warning("%s cannot be read (%s): the run starts from the beginning", path, error)
         return None
     if trained_by != code:
         log.warning("%s is from another version of latentbench or torch: the run starts from the beginning", path)
         return None
+    if needs_gpu and not torch.cuda.is_available():
+        log.warning("%s is of a training on a GPU, and here is none: the run starts from the beginning", path)
+        return None
+    return path
+
+
+def copy_checkpoint(source: Path, run_dir: Path) -> Path:
+    """Copy a checkpoint into the folder of another run, whole or not at all. Returns the copy."""
+    path = run_dir / CHECKPOINT
+    shutil.copyfile(source, _partial_path(path))
+    os.replace(_partial_path(path), path)
     return path
 
 

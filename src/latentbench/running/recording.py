@@ -22,6 +22,7 @@ from latentbench.models.recipe import convergence
 from latentbench.records.provenance import environment, git_commit, processor
 from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
 from latentbench.records.run_folder import LAST_WEIGHTS_NAME, WEIGHTS_NAME, save_config
+from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import ResolvedRun
 
 MKL_PATH = "MKL_ENABLE_INSTRUCTIONS"  # the variable with which a user chooses MKL's code path
@@ -52,6 +53,9 @@ def save_trained_run(
         # What ran, whatever was asked for: fewer epochs, `auto` devices, a precision that the device does not have.
         "ran": {"epochs": trainer.current_epoch, "precision": trainer.precision, "devices": trainer.world_size},
     }
+    checkpoints = trainer.checkpoint_callback
+    if isinstance(checkpoints, PeriodicCheckpoint) and checkpoints.began:
+        facts["began"] = checkpoints.began
     if found := convergence(model.done.validation_losses):
         facts["convergence"] = found
     if model.backbone.latent_shape:

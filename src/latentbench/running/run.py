@@ -24,6 +24,7 @@ from latentbench.running.data_parallel import STRATEGY
 from latentbench.running.job import LOCK, Job, Outcome, ResolvedRun, log_finished_before, resolve, resolve_or_none
 from latentbench.running.locks import try_lock
 from latentbench.running.logging_setup import ignore_known_warnings
+from latentbench.running.longer_training import checkpoint_of_shorter_run
 from latentbench.running.recording import failed_record, provenance, reason_of, run_info, save_trained_run
 from latentbench.running.subprocess_run import run_in_subprocess
 from latentbench.running.train import fit
@@ -121,13 +122,15 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
         build_measuring_parts(run.config, data)  # before training, so that errors show at once
         # After the measuring parts, so that no choice of features or metrics changes the model's random numbers.
         model = build_seeded_model(run.config, data)
+        checkpoint = checkpoint or checkpoint_of_shorter_run(run, model)
         clock.lap("setup")
 
         trainer = fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
         clock.lap("fit")
 
         save_trained_run(run, model, data, trainer, clock.seconds)
-        remove_checkpoint(run.folder)
+        if not run.config.keep_state:
+            remove_checkpoint(run.folder)
     except Exception as error:
         record = failed_record(run, error, clock.seconds)
         record.save(run.folder)

@@ -14,6 +14,7 @@ class Schedule(ABC):
 
     is_constant: ClassVar[bool] = False  # whether the factor is always 1
     follows_validation: ClassVar[bool] = False  # whether the factor depends on the validation losses
+    follows_progress: ClassVar[bool] = True  # whether it depends on the progress, and so on the training's length
 
     @abstractmethod
     def factor(self, progress: float, losses: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ class Constant(Schedule):
     """1 during the whole training."""
 
     is_constant = True
+    follows_progress = False
 
     def factor(self, progress: float, losses: Sequence[float]) -> float:
         return 1.0

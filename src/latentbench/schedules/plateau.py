@@ -11,6 +11,7 @@ class Plateau(Schedule):
     """Times `ratio` whenever the last `patience` epochs brought no new smallest validation loss; at least `end`."""
 
     follows_validation = True
+    follows_progress = False
 
     def __init__(self, *, patience: int, ratio: float, end: float) -> None:
         self.patience = check_whole_number("schedule.patience", patience, minimum=1)
