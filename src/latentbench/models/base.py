@@ -77,7 +77,8 @@ class GenerativeModel(pl.LightningModule):
         super().__init__()
         for name, rate in learning_rates.items():
             check_number(f"model.{name}", rate, above=0)
-        self._terms: dict[str, list[tuple[Tensor, int]]] = {}  # `stage/name` -> (term, images) of this epoch's batches
+        # `stage/name` -> (term, images) of this epoch's batches
+        self._terms: dict[str, list[tuple[Tensor | float, int]]] = {}
         self.done = Done()
         self._memories: dict[str, PlayerMemory] = {}  # of players whose steps remember more than their optimizer does
         self._best: dict[str, Tensor] | None = None  # with `trainer.keep=best`: the weights of the best epoch
@@ -238,7 +239,9 @@ class GenerativeModel(pl.LightningModule):
     def accumulate_terms(self, stage: str, terms: dict[str, Tensor], n: int) -> None:
         """Keep the loss terms of a batch of n images, scalars, for their means over the epoch."""
         for name, term in terms.items():
-            self._terms.setdefault(f"{stage}/{name}", []).append((term.detach(), n))
+            # On a processor as numbers: small tensors between large ones that come and go keep memory from reuse.
+            kept = term.item() if term.is_cpu else term.detach()
+            self._terms.setdefault(f"{stage}/{name}", []).append((kept, n))
 
     def on_train_epoch_end(self) -> None:
         """Log the means of the loss terms over the epoch. Raises: Diverged if one of them is not finite."""
@@ -246,7 +249,9 @@ class GenerativeModel(pl.LightningModule):
         for name, kept in self._terms.items():
             terms, sizes = zip(*kept, strict=True)
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-            means[name] = (torch.stack(terms).cpu().double() @ weights).item()  # not every device has float64
+            is_on_device = isinstance(terms[0], Tensor)
+            values = torch.stack(terms).cpu().double() if is_on_device else torch.tensor(terms, dtype=torch.float64)
+            means[name] = (values @ weights).item()  # on the CPU, since not every device has float64
         self._terms.clear()
         for name, value in means.items():
             if not math.isfinite(value):
