@@ -19,7 +19,7 @@ from scipy.io import savemat
 
 from latentbench.contracts.options import SPLITS, node_of
 from latentbench.data.base import ImageData, Splits
-from latentbench.data.splitting import gather
+from latentbench.data.streaming import MappedImages
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build
 
@@ -242,6 +242,7 @@ def test_shapes3d_have_the_ranks_of_their_factors(tmp_path: Path) -> None:
     assert [data.size(split) for split in SPLITS] == [36, 12, 12]
     assert everything(data.splits, "factors") == pairs(images.transpose(0, 3, 1, 2), ranks)
     assert torch.equal(data.splits.labels["test"], data.splits.factors["test"][:, data.factor_names.index("shape")])
+    assert isinstance(data.splits.images, MappedImages)
 
 
 def test_shapes3d_without_h5py_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,15 +262,6 @@ def test_celeba_shows_the_middle_of_each_photograph_in_the_official_splits(size:
         spread = data.splits.images[split].double().std((2, 3))[..., None] if size == 64 else torch.zeros(1)
         assert spread.max() < 3, "nothing of the white border is seen"
         assert not data.splits.labels[split].any()
-
-
-def test_chunks_are_gathered_as_if_they_were_one_array() -> None:
-    images = pixels(23, 1, 4, 5)
-    order = RNG.permutation(23)
-    indices = {"train": order[:13], "validation": order[13:18], "test": order[18:]}
-    gathered = gather(indices, np.array_split(images, 4))  # type: ignore[arg-type]
-    for split, chosen in indices.items():
-        assert torch.equal(gathered[split], torch.from_numpy(images[chosen]))  # type: ignore[index]
 
 
 # What is said where files are missing or wrong

@@ -1,27 +1,23 @@
 """CelebA: aligned faces, in the archive of the authors with their partition file."""
 
-import functools
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from latentbench.data.base import Split, Splits
+from latentbench.data.base import Split
 from latentbench.data.decode import decode
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import gather
+from latentbench.data.large_published import LargePublishedImages, Rows
 from latentbench.errors import check_whole_number
 
 ARCHIVE, PARTITION = "img_align_celeba.zip", "list_eval_partition.txt"
 NUMBERS: dict[str, Split] = {"0": "train", "1": "validation", "2": "test"}  # in the partition file
-CHUNK = 1_000  # images
 
 
-class CelebA(PublishedImages):
+class CelebA(LargePublishedImages):
     """162,770 training, 19,867 validation and 19,962 test photographs of faces in colour, in official splits.
 
     Of each photograph, 178x218 pixels, the square in the middle is cut out and resized with Pillow's bicubic filter,
@@ -61,32 +57,25 @@ class CelebA(PublishedImages):
         self.crop = check_whole_number("data.crop", crop, minimum=8)
         self.width = check_whole_number("data.size", size, minimum=8)
 
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if a file is not the published one."""
-        checksums = tuple(self.checksums[name] for name in (ARCHIVE, PARTITION))
-        return _read(paths[ARCHIVE], paths[PARTITION], checksums, self.crop, self.width)
+    def settings(self) -> dict[str, Any]:
+        return {"crop": self.crop, "size": self.width}
+
+    def rows(self, paths: Mapping[str, Path]) -> Rows:
+        numbers = [number for _, number in _partition(paths)]
+        of_splits = {
+            split: np.array([i for i, number in enumerate(numbers) if NUMBERS[number] == split])
+            for split in NUMBERS.values()
+        }
+        return Rows(of_splits, torch.zeros(len(numbers), dtype=torch.int64))
+
+    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+        size = (self.width, self.width)
+        with zipfile.ZipFile(paths[ARCHIVE]) as files:
+            for name, _ in _partition(paths):
+                face = files.read(f"img_align_celeba/{name}")
+                yield decode(face, size=size, crop=self.crop, channels=3, background="white")[None]
 
 
-@functools.lru_cache(maxsize=1)  # the runs of a sweep in one process read their data once
-def _read(archive: Path, partition: Path, checksums: tuple[str, ...], crop: int, size: int) -> Splits:
-    for path, checksum in zip((archive, partition), checksums, strict=True):
-        check_file(path, checksum)
-    rows = [line.split() for line in partition.read_text().splitlines()]  # 000001.jpg 0
-    indices = {
-        split: np.array([i for i, (_, number) in enumerate(rows) if NUMBERS[number] == split])
-        for split in NUMBERS.values()
-    }
-    return Splits(
-        images=gather(indices, _images(archive, [name for name, _ in rows], crop, size)),
-        labels={split: torch.zeros(len(chosen), dtype=torch.int64) for split, chosen in indices.items()},
-    )
-
-
-def _images(archive: Path, names: list[str], crop: int, size: int) -> Iterator[np.ndarray]:
-    """Chunks of images (B, 3, size, size)."""
-    with zipfile.ZipFile(archive) as files, tqdm(total=len(names), disable=not sys.stderr.isatty()) as bar:
-        for start in range(0, len(names), CHUNK):
-            some = (files.read(f"img_align_celeba/{name}") for name in names[start : start + CHUNK])
-            chunk = [decode(face, size=(size, size), crop=crop, channels=3, background="white") for face in some]
-            bar.update(len(chunk))
-            yield np.stack(chunk)
+def _partition(paths: Mapping[str, Path]) -> list[list[str]]:
+    """The name of each file, and the number of its split."""
+    return [line.split() for line in paths[PARTITION].read_text().splitlines()]  # 000001.jpg 0

@@ -1,6 +1,5 @@
 """dSprites, in an archive of NumPy."""
 
-import functools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,14 +9,13 @@ import numpy as np
 import torch
 
 from latentbench.data.arrays import read_header
-from latentbench.data.base import Splits
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import gather, three_parts
+from latentbench.data.large_published import LargePublishedImages, Rows
+from latentbench.data.splitting import three_parts
 
 CHUNK = 10_000  # images
 
 
-class DSprites(PublishedImages):
+class DSprites(LargePublishedImages):
     """All 737,280 white sprites on black, 64x64 pixels, split 442,368 / 147,456 / 147,456, stratified by shape.
 
     There is no official split. Every combination of 3 shapes, 6 scales, 40 orientations and 32 x 32 positions is there
@@ -28,31 +26,18 @@ class DSprites(PublishedImages):
 
     factor_names: ClassVar[tuple[str, ...]] = ("shape", "scale", "orientation", "x", "y")
 
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if the file is not the published one."""
-        (name, path), *_ = paths.items()
-        return _read(path, self.checksums[name])
+    def rows(self, paths: Mapping[str, Path]) -> Rows:
+        (path,) = paths.values()
+        with np.load(path, allow_pickle=False) as arrays:
+            factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the colour
+        return Rows(three_parts(factors[:, 0]), factors[:, 0], factors)
 
-
-@functools.lru_cache(maxsize=1)  # the runs of a sweep in one process read their data once
-def _read(path: Path, checksum: str) -> Splits:
-    check_file(path, checksum)
-    with np.load(path, allow_pickle=False) as arrays:
-        factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the colour
-    shape = factors[:, 0]
-    indices = three_parts(shape)
-    return Splits(
-        images=gather(indices, _images(path)),
-        labels={split: shape[chosen] for split, chosen in indices.items()},
-        factors={split: factors[chosen] for split, chosen in indices.items()},
-    )
-
-
-def _images(path: Path) -> Iterator[np.ndarray]:
-    """Chunks of images (B, 1, 64, 64) of 0 and 255; the file has (N, 64, 64) of 0 and 1."""
-    with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
-        n, *size = read_header(file, "imgs.npy").shape
-        for start in range(0, n, CHUNK):
-            count = min(CHUNK, n - start)
-            pixels = np.frombuffer(file.read(count * int(np.prod(size))), np.uint8)
-            yield pixels.reshape(count, 1, *size) * np.uint8(255)
+    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+        """Images (B, 1, 64, 64) of 0 and 255; the file has (N, 64, 64) of 0 and 1."""
+        (path,) = paths.values()
+        with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:
+            n, *size = read_header(file, "imgs.npy").shape
+            for start in range(0, n, CHUNK):
+                count = min(CHUNK, n - start)
+                pixels = np.frombuffer(file.read(count * int(np.prod(size))), np.uint8)
+                yield pixels.reshape(count, 1, *size) * np.uint8(255)

@@ -1,6 +1,7 @@
 """Images decoded once into a file of the user's cache, which is written whole or not at all."""
 
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 import torch
 from filelock import UnixFileLock
 
@@ -16,6 +18,7 @@ from latentbench.data.streaming import MappedImages, Split
 from latentbench.errors import UserError
 from latentbench.records.user_cache import user_cache
 
+FORMAT = 1  # of the cached files; counted up when the same settings come to mean other pixels
 IMAGES, FACTS = "images", "facts.json"
 COPIES = 2  # of all images while they are put in their order
 BLOCK = 1000  # images that are copied at a time
@@ -34,6 +37,11 @@ def folder() -> Path:
     if cache is None:
         raise UserError("there is no home folder for decoded images: set XDG_CACHE_HOME=<folder>")
     return cache / "images"
+
+
+def cache_key(kind: str, *parts: Any) -> str:
+    """The key of images: a digest of the data set's class, and of the files and the settings that make its pixels."""
+    return hashlib.sha256(json.dumps([kind, FORMAT, PIL.__version__, *parts]).encode()).hexdigest()[:24]
 
 
 def cached_images(key: str, make: Callable[[Path], dict[str, Any]]) -> Cached:

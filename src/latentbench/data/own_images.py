@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -11,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from tqdm import tqdm
 
 from latentbench.data.base import ImageData, Splits
-from latentbench.data.image_cache import ImageWriter, cached_images
+from latentbench.data.image_cache import ImageWriter, cache_key, cached_images
 from latentbench.data.streaming import Split
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.records.outside import content_digest
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cached files; counted up when the same settings come to mean other pixels
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 NAMED = 10  # broken files that a line names; the record names all
 
@@ -116,9 +113,8 @@ class OwnImages(ImageData, ABC):
 
     def load(self) -> Splits:
         """Open the decoded images, or decode them. Raises: UserError if files are missing or cannot be used."""
-        what = [type(self).__name__, FORMAT, PIL.__version__, content_digest(self.path)]
-        what += [self.fractions, self.split_seed, self.limit, self.settings()]
-        key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
+        drawing = (self.fractions, self.split_seed, self.limit)
+        key = cache_key(type(self).__name__, content_digest(self.path), *drawing, self.settings())
         images, self._facts = cached_images(key, self._write)
         self._check_broken()
         for split, n in images.sizes.items():

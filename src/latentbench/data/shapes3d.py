@@ -1,6 +1,5 @@
 """3D Shapes, in a file of HDF5."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,15 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from latentbench.data.base import Splits
-from latentbench.data.published import PublishedImages, check_file
-from latentbench.data.splitting import gather, three_parts
+from latentbench.data.large_published import LargePublishedImages, Rows
+from latentbench.data.splitting import three_parts
 from latentbench.errors import UserError
 
 CHUNK = 5_000  # images
 
 
-class Shapes3d(PublishedImages):
+class Shapes3d(LargePublishedImages):
     """All 480,000 images of a shape in a room, 64x64 pixels, split 288,000 / 96,000 / 96,000, stratified by shape.
 
     There is no official split. Every combination of 10 hues of the floor, of the wall and of the object, 8 scales, 4
@@ -33,33 +31,27 @@ class Shapes3d(PublishedImages):
         "orientation",
     )
 
-    def read(self, paths: Mapping[str, Path]) -> Splits:
-        """Read the splits. Raises: UserError if the file is not the published one, or h5py is not installed."""
-        (name, path), *_ = paths.items()
-        return _read(path, self.checksums[name])
+    def rows(self, paths: Mapping[str, Path]) -> Rows:
+        """Raises: UserError if h5py is not installed."""
+        with _opened(paths) as file:
+            values = file["labels"][:]  # (N, 6), numbers such as angles
+        ranks = [np.unique(column, return_inverse=True)[1] for column in values.T]
+        factors = torch.from_numpy(np.stack(ranks, axis=1).astype(np.int64))
+        shape = factors[:, self.factor_names.index("shape")]
+        return Rows(three_parts(shape), shape, factors)
+
+    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+        """Images (B, 3, 64, 64); the file has (N, 64, 64, 3)."""
+        with _opened(paths) as file:
+            array = file["images"]
+            for start in range(0, len(array), CHUNK):
+                yield array[start : start + CHUNK].transpose(0, 3, 1, 2)
 
 
-@functools.lru_cache(maxsize=1)  # the runs of a sweep in one process read their data once
-def _read(path: Path, checksum: str) -> Splits:
+def _opened(paths: Mapping[str, Path]) -> Any:
     try:
         import h5py
     except ImportError as error:
         raise UserError("data=shapes3d needs h5py: pip install 'latentbench[shapes3d]'") from error
-    check_file(path, checksum)
-    with h5py.File(path, "r") as file:
-        values = file["labels"][:]  # (N, 6), numbers such as angles
-        ranks = [np.unique(column, return_inverse=True)[1] for column in values.T]
-        factors = torch.from_numpy(np.stack(ranks, axis=1).astype(np.int64))
-        shape = factors[:, 4]
-        indices = three_parts(shape)
-        return Splits(
-            images=gather(indices, _images(file["images"])),
-            labels={split: shape[chosen] for split, chosen in indices.items()},
-            factors={split: factors[chosen] for split, chosen in indices.items()},
-        )
-
-
-def _images(array: Any) -> Iterator[np.ndarray]:
-    """Chunks of images (B, 3, 64, 64); the file has (N, 64, 64, 3)."""
-    for start in range(0, len(array), CHUNK):
-        yield array[start : start + CHUNK].transpose(0, 3, 1, 2)
+    (path,) = paths.values()
+    return h5py.File(path, "r")

@@ -1,9 +1,6 @@
 """Splits of published images: parts of the official training images, or of all where there is no official split."""
 
-from collections.abc import Iterable, Mapping
-
 import numpy as np
-import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -31,26 +28,3 @@ def three_parts(labels: Tensor) -> dict[Split, np.ndarray]:
     rest, test = train_test_split(np.arange(len(labels)), test_size=n, stratify=labels, random_state=0)
     train, validation = train_test_split(rest, test_size=n, stratify=labels[rest], random_state=0)
     return {"train": train, "validation": validation, "test": test}
-
-
-def gather(indices: Mapping[Split, np.ndarray], chunks: Iterable[np.ndarray]) -> dict[Split, Tensor]:
-    """The images of each split, uint8 (N, C, H, W), from all images in their order, given in chunks.
-
-    No more than the splits and a chunk are in memory.
-    """
-    images: dict[Split, Tensor] = {}
-    place = np.empty(sum(map(len, indices.values())), np.int64)  # of each image, within its split
-    owner = np.empty(len(place), np.int8)
-    for number, chosen in enumerate(indices.values()):
-        place[chosen], owner[chosen] = np.arange(len(chosen)), number
-    start = 0
-    for chunk in chunks:
-        part = slice(start, start + len(chunk))
-        for number, (split, chosen) in enumerate(indices.items()):
-            if split not in images:
-                images[split] = torch.empty((len(chosen), *chunk.shape[1:]), dtype=torch.uint8)
-            mine = owner[part] == number
-            images[split].numpy()[place[part][mine]] = chunk[mine]
-        start += len(chunk)
-    assert start == len(place)
-    return images
