@@ -10,8 +10,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from latentbench.data.own_images import SPLITS, Entry, OwnImages
-from latentbench.data.streaming import Split
+from latentbench.data.own_images import Entry, OwnImages
+from latentbench.data.streaming import SPLITS, Split
 from latentbench.errors import UserError
 
 LAYOUTS = ("nhw", "nhwc", "nchw")

@@ -68,7 +68,7 @@ class CelebA(LargePublishedImages):
         }
         return Rows(of_splits, torch.zeros(len(numbers), dtype=torch.int64))
 
-    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+    def decoded(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
         size = (self.width, self.width)
         with zipfile.ZipFile(paths[ARCHIVE]) as files:
             for name, _ in _partition(paths):

@@ -32,7 +32,7 @@ class DSprites(LargePublishedImages):
             factors = torch.from_numpy(arrays["latents_classes"][:, 1:].copy())  # the first is the colour
         return Rows(three_parts(factors[:, 0]), factors[:, 0], factors)
 
-    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+    def decoded(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
         """Images (B, 1, 64, 64) of 0 and 255; the file has (N, 64, 64) of 0 and 1."""
         (path,) = paths.values()
         with zipfile.ZipFile(path) as archive, archive.open("imgs.npy") as file:

@@ -13,7 +13,7 @@ import PIL
 import torch
 from filelock import UnixFileLock
 
-from latentbench.data.base import order_of_content
+from latentbench.data.splits import order_of_content
 from latentbench.data.streaming import MappedImages, Split
 from latentbench.errors import UserError
 from latentbench.records.user_cache import user_cache

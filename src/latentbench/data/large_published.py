@@ -49,7 +49,7 @@ class LargePublishedImages(PublishedImages, ABC):
         """The splits, the labels, and the factors where they are known."""
 
     @abstractmethod
-    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+    def decoded(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
         """All images in their order, uint8 (B, C, H, W), some at a time."""
 
     def _write(self, paths: Mapping[str, Path], folder: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class LargePublishedImages(PublishedImages, ABC):
         writer = ImageWriter(folder, len(labels))
         try:
             with tqdm(total=len(labels), desc="decoding images", unit="image", disable=None) as bar:
-                for chunk in self.chunks(paths):
+                for chunk in self.decoded(paths):
                     for image in chunk:
                         writer.append(image)
                     bar.update(len(chunk))

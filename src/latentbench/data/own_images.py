@@ -15,13 +15,12 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData, Splits
 from latentbench.data.image_cache import ImageWriter, cache_key, cached_images
-from latentbench.data.streaming import Split
+from latentbench.data.streaming import SPLITS, Split
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.records.outside import content_digest
 
 log = logging.getLogger(__name__)
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 NAMED = 10  # broken files that a line names; the record names all
 
 
@@ -105,7 +104,10 @@ class OwnImages(ImageData, ABC):
     def path(self) -> Path:
         """Where the files are. Raises: UserError if they are not there."""
         if not self.root:
-            raise UserError("data.root is not set: say where your images are, as in data.root=<path>")
+            raise UserError(
+                "data.root is not set: say where the images are, by data.root=<path>, or for a shared run in Python by "
+                "run.config.data.root = '<path>'"
+            )
         path = Path(os.path.expanduser(self.root))
         if not path.exists():
             raise UserError(f"data.root={self.root}: there is nothing at this path")

@@ -40,7 +40,7 @@ class Shapes3d(LargePublishedImages):
         shape = factors[:, self.factor_names.index("shape")]
         return Rows(three_parts(shape), shape, factors)
 
-    def chunks(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
+    def decoded(self, paths: Mapping[str, Path]) -> Iterator[np.ndarray]:
         """Images (B, 3, 64, 64); the file has (N, 64, 64, 3)."""
         with _opened(paths) as file:
             array = file["images"]

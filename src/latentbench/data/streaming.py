@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 PART_BYTES = 2**24  # of images that are looked at one after another
 SHARE_OF_DEVICE = 0.5  # images stay on a GPU if they take no more of its free memory
 AHEAD = 4  # batches that are read before a GPU needs them
