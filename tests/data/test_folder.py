@@ -208,7 +208,11 @@ def encrypted(folder: Path) -> Path:
     ("make", "line"),
     [
         (lambda folder: folder / "none", "there is nothing at this path"),
-        (lambda folder: write_files(folder, {}), r"it has no images \(\.png, .*\), but no file"),
+        (lambda folder: write_files(folder, {}), r"it has no images \(\.png, .*\), but no file at all"),
+        (
+            lambda folder: write_files(folder, {"train/a.png": b"", "val/notes.txt": b""}),
+            "val/ has no images: put some there, or remove it",
+        ),
         (lambda folder: write_files(folder, {"a.gif": b"", "b.gif": b""}), r"no images \(.*\), but 2 \.gif"),
         (lambda folder: write_files(folder, {"a.rar": b""}) / "a.rar", r"give a folder, a \.zip or a \.tar"),
         (truncated_zip, "is truncated, damaged or encrypted"),

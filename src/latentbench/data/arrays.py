@@ -192,7 +192,7 @@ class ImageArrays(OwnImages):
             headers = {}
             for name in self._names():
                 with self._open(name) as file:
-                    headers[name] = read_header(file, name)
+                    headers[name] = read_header(file, f"data.root={self.root}: {name}")
             return headers
 
     def _blocks(self, key: str) -> Iterator[np.ndarray]:

@@ -18,8 +18,8 @@ def decode(
     """The pixels of the first image in a file, uint8 (C, H, W).
 
     size: (H, W) to resize to; null: as it is
-    crop: `none`; `centre`, the largest centred part with the proportions of `size`, or square; or the width and height
-        of a centred square, in pixels of the file
+    crop: `none`; `centre`, the largest centred part with the proportions of `size`, or all where there is none; or the
+        width and height of a centred square, in pixels of the file
     channels: 1 or 3; null: 3
     background: what lies behind transparent pixels
     Raises: UserError if the image is smaller than the crop; any other error if the file is broken.
@@ -58,14 +58,15 @@ def crop_box(
     width: int, height: int, crop: str | int, size: tuple[int, int] | None
 ) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of what is kept; None if all is."""
-    if crop == "none":
+    if crop == "none" or (crop == "centre" and size is None):
         return None
     if isinstance(crop, int):
         w = h = crop
         if w > width or h > height:
             raise UserError(f"data.crop={crop}: the image has {width}x{height} pixels; take a smaller one, or centre")
     else:
-        rows, columns = size or (1, 1)
+        assert size is not None
+        rows, columns = size
         scale = min(width / columns, height / rows)
         w, h = max(1, round(scale * columns)), max(1, round(scale * rows))
     left, top = (width - w) // 2, (height - h) // 2

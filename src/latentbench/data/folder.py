@@ -112,8 +112,10 @@ class ImageFolder(OwnImages):
         images = [name for name in names if name.lower().endswith(SUFFIXES)]
         if not images:
             kinds = Counter(PurePosixPath(name).suffix or "no suffix" for name in names)
-            found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "no file"
+            found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "no file at all"
             raise UserError(f"data.root={self.root}: it has no images ({', '.join(SUFFIXES)}), but {found}")
+        if self.path.is_dir():
+            self._check_split_folders(images)
         places = self._places(images)
         there = sorted({folder for _, folder in places.values()})
         if missing := sorted(set(self.classes or []) - set(there)):
@@ -122,6 +124,15 @@ class ImageFolder(OwnImages):
         self._names = [each for each in there if self.classes is None or each in self.classes]
         label_of = {each: label for label, each in enumerate(self._names)}
         return [Entry(name, label_of[folder], split) for name, (split, folder) in places.items() if folder in label_of]
+
+    def _check_split_folders(self, images: Sequence[str]) -> None:
+        with_images = {PurePosixPath(name).parts[0] for name in images}
+        empty = [name for name in SPLIT_FOLDERS if (self.path / name).is_dir() and name not in with_images]
+        if "train" in with_images and empty:
+            raise UserError(
+                f"data.root={self.root}: {empty[0]}/ has no images: put some there, or remove it, and they are drawn "
+                "from train/"
+            )
 
     def _places(self, names: Sequence[str]) -> dict[str, tuple[Split | None, str]]:
         """The split and the class of each image."""

@@ -158,8 +158,7 @@ class HuggingFaceImages(ImageData):
             if content is None:
                 with open(file["path"], "rb") as opened:
                     content = opened.read()
-            crop = "none" if size is None and self.crop == "centre" else self.crop
-            return decode(content, size=size, crop=crop, channels=self.channels, background="white")
+            return decode(content, size=size, crop=self.crop, channels=self.channels, background="white")
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
         except Exception as error:  # whatever Pillow says of a broken file

@@ -18,7 +18,7 @@ from latentbench.data.streaming import MappedImages, Split
 from latentbench.errors import UserError
 from latentbench.records.user_cache import user_cache
 
-FORMAT = 1  # of the cached files; counted up when the same settings come to mean other pixels
+FORMAT = 2  # of the cached files; counted up when the same settings come to mean other pixels
 IMAGES, FACTS = "images", "facts.json"
 COPIES = 2  # of all images while they are put in their order
 BLOCK = 1000  # images that are copied at a time
