@@ -65,6 +65,19 @@ def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
     assert (names(found.candidates), names(found.ruled_out)) == (["ae"], ["gan", "vae"])
 
 
+def test_a_row_that_rules_out_all_others_is_marked() -> None:
+    random = np.random.default_rng(3)
+    n_alone = 0
+    for shift in np.linspace(0.0, 20.0, 100):
+        means = {"ae": -shift, "gan": 5.0, "iwae": 4.0, "vae": 0.0}
+        summary = a_summary({method: list(random.normal(mean, 1.0, 3)) for method, mean in means.items()})
+        found = the_finding(summary)
+        if names(found.candidates) == ["ae"]:
+            n_alone += 1
+            assert names(found.better) == ["ae"]
+    assert 20 < n_alone < 100
+
+
 def test_a_number_with_a_caveat_is_listed_and_not_judged() -> None:
     values = {"ae": [1.0, 1.1, 1.2], "vae": [10.0, 11.0, 12.0], "gan": [20.0, 20.5, 21.0]}
     records = [

@@ -14,6 +14,9 @@ from latentbench.errors import UserError
 from latentbench.reporting.columns import Measures
 from latentbench.reporting.significance import (
     LEVEL,
+    NOISY,
+    POWER,
+    Difference,
     difference,
     fit_spread,
     holm,
@@ -56,9 +59,14 @@ def test_the_scatter_of_variances_is_found_again(freedom: float, variance: float
     random = np.random.default_rng(0)
     spread = fit_spread(rows_of(variance * freedom / random.chisquare(freedom, 20_000), n, random))
     assert (spread.freedom, spread.variance) == (pytest.approx(freedom, rel=0.1), pytest.approx(variance, rel=0.05))
-    own = [1.0, 2.0, 6.0]
-    shrunk = (spread.freedom * spread.variance + 2 * np.var(own, ddof=1)) / (spread.freedom + 2)
+    own = [value * math.sqrt(variance) for value in (1.0, 2.0, 3.0)]
+    shrunk = (spread.freedom * spread.variance + 2 * variance) / (spread.freedom + 2)
     assert spread.shrink(own) == (pytest.approx(shrunk), pytest.approx(spread.freedom + 2))
+    noisy = [value * math.sqrt(100 * variance) for value in (1.0, 2.0, 3.0)]
+    shrunk = (spread.freedom * spread.variance + 200 * variance) / (spread.freedom + 2)
+    is_beyond = 100 * variance / shrunk > scipy.stats.f.isf(NOISY, 2, spread.freedom + 2)
+    assert spread.shrink(noisy)[0] == pytest.approx(100 * variance if is_beyond else shrunk)
+    assert is_beyond == (freedom == 6.0), "where variances scatter widely, no row stands out"
 
 
 def test_rows_too_few_to_tell_keep_their_own_variances() -> None:
@@ -122,20 +130,32 @@ SCATTER: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = 
     "equal": lambda random, n: np.ones(n),
     "scattered": lambda random, n: 1 / random.chisquare(1, n),
     "two kinds": lambda random, n: np.where(random.random(n) < 0.2, 1e4, 1.0),
+    "a noisy row": lambda random, n: np.array([*np.ones(n - 1), 100.0]),
     "a noisy baseline": lambda random, n: np.array([100.0, *np.ones(n - 1)]),
     "a quiet baseline": lambda random, n: np.array([0.01, *np.ones(n - 1)]),
 }
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("scatter", SCATTER)
-def test_without_any_difference_at_most_one_table_in_twenty_marks_one(scatter: str) -> None:
-    random, wrong, tables = np.random.default_rng(0), 0, 500
-    for _ in range(tables):
-        rows = rows_of(SCATTER[scatter](random, 9), 3, random)
+def test_without_any_difference_at_most_one_column_in_twenty_marks_one(scatter: str, seeds: int) -> None:
+    random, wrong, columns = np.random.default_rng(0), 0, 300
+    for _ in range(columns):
+        rows = rows_of(SCATTER[scatter](random, 9), seeds, random)
         spread = fit_spread(rows)
         found = [difference(values, rows[0], spread) for values in rows[1:]]
         wrong += min(holm([of_row.p for of_row in found if of_row])) < LEVEL
-    assert wrong / tables < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / tables)
+    assert wrong / columns < LEVEL + 3 * math.sqrt(LEVEL * (1 - LEVEL) / columns)
+
+
+@pytest.mark.parametrize("freedom", [2.5, 30.0])
+def test_a_difference_that_a_study_could_have_seen_is_found_four_times_of_five(freedom: float) -> None:
+    random, tail = np.random.default_rng(0), LEVEL / 16
+    of_study = Difference(mean=0.0, error=0.7, freedom=freedom)
+    measured = random.normal(of_study.visible(tail), 0.7, 20_000)
+    errors = 0.7 * np.sqrt(random.chisquare(freedom, 20_000) / freedom)
+    marked = measured > errors * scipy.stats.t.isf(tail, freedom)
+    assert marked.mean() == pytest.approx(POWER, abs=0.01)
 
 
 def test_mean_ranks_are_scipys() -> None:
@@ -165,21 +185,26 @@ def test_what_differs_from_the_baseline_is_marked_in_every_format() -> None:
     of_ae, of_gan = (difference(FIDS[method], FIDS["vae"], spread) for method in ("ae", "gan"))
     assert of_ae is not None
     assert of_gan is not None
-    # Two tests of the primary measure, with half of the level: 2 * 2 p of the clearest.
-    assert row(summary, method="ae")["fid/prior.p"] == pytest.approx(4 * of_ae.p)
-    assert row(summary, method="gan")["fid/prior.p"] == pytest.approx(min(1, 2 * of_gan.p))
+    # Two tests in the column: 2 p of the clearest.
+    assert row(summary, method="ae")["fid/prior.p"] == pytest.approx(2 * of_ae.p)
+    assert row(summary, method="gan")["fid/prior.p"] == pytest.approx(of_gan.p)
     assert math.isnan(row(summary, method="vae")["fid/prior.p"])
     assert math.isnan(row(summary, method="other")["fid/prior.p"])  # one seed
     assert marked_cells(summary) == {("ae", PRIMARY), ("ae", SECONDARY)}
     assert markdown_row(summary, "ae")[3] == "31 ± 3\N{DAGGER}"
     assert r"31 $\pm$ 3$^{\dagger}$" in to_latex(summary)
     assert "31 ± 3\N{DAGGER}" in to_text(summary)
-    (note,) = [note for note in summary.notes if note.startswith("\N{DAGGER}")]
+    note, power = (note for note in summary.notes if note.startswith(("\N{DAGGER}", "power")))
     assert "differs from method=vae by two-sided t tests, seeds unpaired" in note
-    assert "half of it for fid/prior (primary; 2 tests) and half for psnr/test (secondary; 2 tests)" in note
-    visible = (of_ae.half_width(LEVEL / 8) + of_gan.half_width(LEVEL / 8)) / 2
-    assert f"In fid/prior a row that differs by {visible:.2g} is marked whatever the others do" in note
-    assert note.partition("<")[0] in to_markdown(summary, title="s")
+    assert "Tested are fid/prior (2 tests), psnr/test (2 tests)" in note
+    assert "5 % at most within each of the 2 columns, 10 % over all" in note
+    visible, marked = (
+        f"{(of_ae_at(LEVEL / 4) + of_gan_at(LEVEL / 4)) / 2:.2g}"
+        for of_ae_at, of_gan_at in ((of_ae.visible, of_gan.visible), (of_ae.half_width, of_gan.half_width))
+    )
+    assert f"marked in 80 % of such studies if it truly differs by {visible} in fid/prior, {visible} in psnr" in power
+    assert f"whatever the other rows do if it is above {marked}, {marked}." in power
+    assert note in to_markdown(summary, title="s")
 
 
 def test_every_column_has_differences_with_intervals_and_the_measures_alone_are_tested() -> None:
@@ -189,8 +214,14 @@ def test_every_column_has_differences_with_intervals_and_the_measures_alone_are_
     of_ae = row(summary, method="ae")
     assert of_ae["ssim/test.difference"] == pytest.approx(-found.mean / 100)
     assert of_ae["ssim/test.difference.ci95"] == pytest.approx(found.half_width() / 100)
-    assert of_ae["fid/prior.p"] == pytest.approx(2 * found.p), "one kind of measure has the whole level"
+    assert of_ae["fid/prior.p"] == pytest.approx(2 * found.p)
     assert [column for column in to_csv(summary).splitlines()[0].split(",") if column.endswith(".p")] == ["fid/prior.p"]
+    # 21 is -0.2 of 1 - fid / 100: the second table of each format
+    markdown, latex = to_markdown(summary, title="s").partition("## Diff")[2], to_latex(summary).partition("% Diff")[2]
+    shown = f"-0.20 ± {found.half_width() / 100:.2f}"
+    assert f"{shown} |" in markdown
+    assert shown.replace("-", "$-$").replace("±", r"$\pm$") in latex
+    assert "other" not in markdown + latex, "one seed has no interval"
     assert summary.table["fid/real.difference"].isna().all()
     assert marked_cells(summary) == {("ae", PRIMARY)}
     nothing = a_study(primary="fid/gmm")
@@ -199,7 +230,7 @@ def test_every_column_has_differences_with_intervals_and_the_measures_alone_are_
     assert "the primary measure fid/gmm (table.primary) is not a column" in nothing.notes
 
 
-def test_the_level_holds_for_all_scales_together() -> None:
+def test_the_level_holds_for_each_data_set_so_that_marks_do_not_depend_on_others() -> None:
     records = [
         a_record(method, seed, {PRIMARY: fid}, data=data)
         for data in ("digits", "mnist")
@@ -209,7 +240,9 @@ def test_the_level_holds_for_all_scales_together() -> None:
     summary = summarize(records, rows=["method"], baseline="vae", measures=Measures(primary=PRIMARY))
     found = difference(FIDS["ae"], FIDS["vae"], fit_spread(FIDS.values()))
     assert found is not None
-    assert row(summary, method="ae", data="mnist")["fid/prior.p"] == pytest.approx(4 * found.p)
+    assert row(summary, method="ae", data="mnist")["fid/prior.p"] == pytest.approx(2 * found.p)
+    (note,) = [note for note in summary.notes if note.startswith("\N{DAGGER}")]
+    assert "fid/prior (digits) (2 tests), fid/prior (mnist) (2 tests)" in note
 
 
 @pytest.mark.parametrize(

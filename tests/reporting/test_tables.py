@@ -294,6 +294,7 @@ def test_bounds_that_overlap_decide_nothing(low: float, is_decided: bool) -> Non
     ae = summary.rows[0].cells["kl/test"]
     assert ae.p < 0.001
     assert ae.differs == is_decided
+    assert np.isnan(ae.difference), "of a number that is known from bounds alone"
     assert np.isnan(summary.rows[0].rank) != is_decided, "fid alone is too few columns"
     (*findings,) = find(summary)
     assert bool(findings) == is_decided

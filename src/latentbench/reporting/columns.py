@@ -10,8 +10,7 @@ from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
 
-PRIMARY, SECONDARY = "primary", "secondary"
-MAX_SECONDARY = 4  # more tests could each show less
+MAX_SECONDARY = 4  # the probabilities of a wrong mark add up over columns
 
 UnitsAndDirection = tuple[str, bool | None]
 
@@ -21,13 +20,13 @@ class Column:
     """A metric of the table.
 
     higher_is_better: None if neither direction is better
-    measure: `primary` or `secondary` if the study tests it; empty: it is only shown
+    main: its place among the main columns, which the study tests, from 1 on; 0: it is only shown
     """
 
     key: str
     units: str = ""
     higher_is_better: bool | None = None
-    measure: str = ""
+    main: int = 0
 
     @property
     def heading(self) -> str:
@@ -42,7 +41,7 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What a study tests: one primary measure and a few secondary ones. Raises: UserError if there are too many."""
+    """The main columns, which a study tests: what it is about, and a few more. Raises: UserError for too many."""
 
     primary: str | None = None
     secondary: Sequence[str] = ()
@@ -53,9 +52,10 @@ class Measures:
         if self.primary in self.secondary:
             raise UserError(f"table.secondary: {self.primary} is the primary measure already; leave it out")
 
-    def of(self, key: str) -> str:
-        """What a metric is to the study."""
-        return PRIMARY if key == self.primary else SECONDARY if key in self.secondary else ""
+    def place(self, key: str) -> int:
+        """The place of a metric among the main columns, from 1 on; 0 if it is none."""
+        keys = [self.primary, *self.secondary]
+        return keys.index(key) + 1 if key in keys else 0
 
 
 def bounds_of(key: str) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def choose_columns(
         for key in mixed
     ]
     columns = [
-        dataclasses.replace(_column(key, facts), measure="" if key in mixed else measures.of(key)) for key in keys
+        dataclasses.replace(_column(key, facts), main=0 if key in mixed else measures.place(key)) for key in keys
     ]
     if measures.primary and measures.primary not in keys:
         notes.append(f"the primary measure {measures.primary} (table.primary) is not a column")

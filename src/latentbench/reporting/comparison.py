@@ -9,24 +9,37 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from latentbench.records.keys import is_floor
-from latentbench.reporting.columns import PRIMARY, SECONDARY, Column
+from latentbench.reporting.columns import Column
 from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm, mean_ranks
 from latentbench.reporting.summary import Cell, Row, Scale, format_value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ColumnTests:
+    """What the tests of a main column and scale could see: medians over its rows.
+
+    n: the number of tests
+    marked: the measured difference that is marked whatever the other rows do, in the first step of Holm's correction
+    visible: the true difference that is as large with probability `POWER`
+    """
+
+    column: str
+    scale: str
+    n: int
+    marked: float
+    visible: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineTests:
-    """The tests against the baseline, for the note below the table.
+    """The tests against the baseline, for the notes below the table.
 
     baseline: the description of the row or rows that others were tested against
-    counts: `primary` and `secondary` -> the number of tests, if there are any
-    visible: the difference of the primary measure that would be marked even in the first step of Holm's correction:
-        the median over its tests; nan if there is none
+    columns: those of each main column and scale that have any
     """
 
     baseline: str
-    counts: dict[str, int]
-    visible: float
+    columns: list[ColumnTests]
 
 
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
@@ -80,11 +93,10 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
 
 
 def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], baseline: str) -> BaselineTests | None:
-    """The differences of every row from its baseline; marks the significant ones of the measures that the study tests.
+    """The differences of every row from its baseline; marks the significant ones of the main columns.
 
-    The probability of a wrong mark in the whole table, all scales together, is `LEVEL` at most: Holm's correction, with
-    half of the level for the primary measure and half for the secondary ones. A row whose bounds overlap with those of
-    its baseline is not marked. None if no row matches `baseline`.
+    The probability of any wrong mark in a main column of a scale is `LEVEL` at most: Holm's correction over its rows.
+    A row whose bounds overlap with those of its baseline is not marked. None if no row matches `baseline`.
 
     The baseline rows have the value `baseline` in the first row key in which any row has that value. If a scale has
     several, a row is tested against the one with the same values of all other row keys.
@@ -102,22 +114,13 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
         _assign_baselines(scale.rows, texts, baseline_key, baseline)
     other_keys = [key for key in keys_within_scale if key != baseline_key]
     has_several = len({row.baseline for row in texts if row.baseline}) > len(scales)
-    tests: dict[str, list[tuple[Cell, Cell, Difference]]] = {}
-    for scale in scales:
-        for column in columns:
-            found = [] if is_floor(column.key) else _differences(scale.rows, column.key)
-            if column.measure and found:
-                tests.setdefault(column.measure, []).extend(found)
-    for measured in tests.values():
-        p_values = [len(tests) * p for p in holm([found.p for *_, found in measured])]
-        for (cell, of_baseline, _), p in zip(measured, p_values, strict=True):
-            cell.p, cell.differs = min(1.0, p), p < LEVEL and not cell.overlaps(of_baseline)
-    # The largest p value that passes Holm's first step, on either side.
-    visible = [found.half_width(LEVEL / (2 * len(tests) * len(tests[PRIMARY]))) for *_, found in tests.get(PRIMARY, [])]
+    tests = []
+    for scale, column in itertools.product(scales, columns):
+        found = [] if is_floor(column.key) else _differences(scale.rows, column.key)
+        if column.main and found:
+            tests.append(_test(scale, column, found))
     return BaselineTests(
-        baseline=f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several,
-        counts={measure: len(tests[measure]) for measure in (PRIMARY, SECONDARY) if measure in tests},
-        visible=statistics.median(visible or [math.nan]),
+        baseline=f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several, columns=tests
     )
 
 
@@ -139,7 +142,23 @@ def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Cell, Dif
     found = []
     for row in rows:
         if row.baseline and (of_row := difference(numbers[row], numbers[row.baseline], spread)):
-            cell = row.cells[metric]
-            cell.difference, cell.difference_interval = of_row.mean, of_row.half_width()
-            found.append((cell, row.baseline.cells[metric], of_row))
+            cell, of_baseline = row.cells[metric], row.baseline.cells[metric]
+            if not (cell.is_open or of_baseline.is_open):
+                cell.difference, cell.difference_interval = of_row.mean, of_row.half_width()
+            found.append((cell, of_baseline, of_row))
     return found
+
+
+def _test(scale: Scale, column: Column, found: Sequence[tuple[Cell, Cell, Difference]]) -> ColumnTests:
+    """Set the p values and the marks of the cells of a column."""
+    differences = [of_row for *_, of_row in found]
+    for (cell, of_baseline, _), p in zip(found, holm([of_row.p for of_row in differences]), strict=True):
+        cell.p, cell.differs = p, p < LEVEL and not cell.overlaps(of_baseline)
+    tail = LEVEL / (2 * len(found))  # on either side, the largest that passes Holm's first step
+    return ColumnTests(
+        column=column.key,
+        scale=scale.name,
+        n=len(found),
+        marked=statistics.median(of_row.half_width(tail) for of_row in differences),
+        visible=statistics.median(of_row.visible(tail) for of_row in differences),
+    )

@@ -1,8 +1,8 @@
 """The findings of a study in sentences: the best rows, rows that may be the best, and differences from the baseline.
 
-Significant differences from the baseline are those that the table marks. Which rows may be the best is decided by the
-same t tests between all rows of a column. A row whose number has a caveat, such as a loose bound, or of which not all
-seeds are finished is not judged, only listed.
+Significant differences from the baseline are those that the table marks. A row may be the best unless, were it the
+baseline, the same tests would mark another row as better. A row whose number has a caveat, such as a loose bound, or of
+which not all seeds are finished is not judged, only listed.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentbench.reporting.columns import MAX_SECONDARY, PRIMARY, SECONDARY, Column
+from latentbench.reporting.columns import MAX_SECONDARY, Column
 from latentbench.reporting.significance import LEVEL, Spread, difference, fit_spread
 from latentbench.reporting.summary import Row, Scale, Summary
 
@@ -113,10 +113,10 @@ def _join(words: Sequence[str]) -> str:
 
 
 def main_columns(summary: Summary) -> list[Column]:
-    """The primary measure and the secondary ones; in a table without them the first columns with a direction."""
+    """The columns that the study tests; in a table without them the first ones with a direction."""
     ranking = [column for column in summary.columns if column.is_ranked]
-    measures = [column for measure in (PRIMARY, SECONDARY) for column in ranking if column.measure == measure]
-    return measures or ranking[: 1 + MAX_SECONDARY]
+    main = sorted((column for column in ranking if column.main), key=lambda column: column.main)
+    return main or ranking[: 1 + MAX_SECONDARY]
 
 
 def sections(summary: Summary) -> dict[str, list[Column]]:
@@ -146,9 +146,11 @@ def _finding(scale: Scale, column: Column) -> Finding:
     gains = {row: sign * difference for row, difference in differences.items() if row.cells[key].differs}
     better = [row for row, gain in gains.items() if gain > 0]
     worse = [row for row, gain in gains.items() if gain < 0]
-    # The true best row is ruled out only if another row wrongly beats it, which each does with probability `tail` at
-    # most. So the candidates include it with 95 % confidence. A row that the table marks as worse is ruled out, too.
-    tail = LEVEL / max(1, len(judged) - 1)
+    # Another row beats this one if it would be marked as better were this one the baseline: the first step of Holm's
+    # correction over all rows. What the table itself marks counts, too. Either excludes the true best row with
+    # probability `LEVEL` / 2 at most, since marks on its wrong side alone do, so that the candidates include it with
+    # 95 % confidence.
+    tail = LEVEL / (2 * max(1, sum(map(bool, numbers.values())) - 1))
     spread = fit_spread(numbers.values())
     beaten = {*worse, *(row.baseline for row in better)}
     ruled_out = [

@@ -1,5 +1,6 @@
 """A study's table as text, Markdown, LaTeX and CSV."""
 
+import itertools
 import math
 import re
 import statistics
@@ -8,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
 
-from latentbench.reporting.summary import Row, Summary, format_value
+from latentbench.reporting.summary import Cell, Row, Summary, format_value
 
 FLOOR_LABEL = "real images (floor)"
 SKIPPED_MARK = "\N{EN DASH}"
@@ -19,6 +20,10 @@ CAPTION = (
     f"Mean {PLUS_MINUS} half-width of its 95 % confidence interval over seeds (Student's t, n - 1 degrees of "
     f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED_MARK}: skipped, "
     "for the reason below; empty: not measured."
+)
+DIFFERENCES = (
+    f"Difference from the baseline {PLUS_MINUS} half-width of the 95 % confidence interval of this difference alone, "
+    "which misses the truth about once in twenty. Empty: bounds leave a number open, or no two seeds differ."
 )
 LATEX_ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -56,27 +61,48 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
 
 
 def to_markdown(summary: Summary, *, title: str, question: str | None = None) -> str:
-    """A document: title, question, table (best in bold), caption and notes."""
-    header, body = grid(summary, escape_markdown, lambda cell: f"**{cell}**")
-    aligned = ["left"] * len(summary.keys) + ["right"] * (len(header) - len(summary.keys))
-    table = tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+    """A document: title, question, table (best in bold), caption and notes; differences from the baseline."""
+    table = _markdown_table(summary, *grid(summary, escape_markdown, lambda cell: f"**{cell}**"))
     questions = [" ".join(question.split())] if question else []
     notes = "\n".join(f"- {escape_markdown(note)}" for note in _one_line_notes(summary))
-    return "\n\n".join([f"# {title}", *questions, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]) + "\n"
+    parts = [f"# {title}", *questions, table, f"{CAPTION} Bold: best.", *([notes] if notes else [])]
+    header, body = difference_grid(summary, escape_markdown)
+    if body:
+        parts += ["## Differences from the baseline", _markdown_table(summary, header, body), DIFFERENCES]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(summary: Summary, header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    aligned = ["left"] * len(summary.keys) + ["right"] * (len(header) - len(summary.keys))
+    return str(tabulate(body, header, tablefmt="pipe", disable_numparse=True, colalign=aligned))
 
 
 def to_latex(summary: Summary) -> str:
-    """A tabular for the booktabs package, best in bold; caption and notes stand above it as comments."""
+    """A tabular for the booktabs package, best in bold, and one of the differences from the baseline.
+
+    Captions and notes stand above them as comments.
+    """
     header, body = grid(summary, _escape_latex, lambda cell: rf"\textbf{{{cell}}}")
     comments = [r"\usepackage{booktabs}", _escape_latex(f"{CAPTION} Bold: best."), *_one_line_notes(summary)]
-    alignment = "l" * len(summary.keys) + "r" * (len(header) - len(summary.keys))
     lines = [f"% {comment}" for comment in comments]
-    lines += [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\"]
+    lines += _tabular(summary, header, body, [len(scale.lines) for scale in summary.scales])
+    header, body = difference_grid(summary, _escape_latex)
+    if body:
+        lines += ["", f"% {_escape_latex(DIFFERENCES)}"]
+        lines += _tabular(summary, header, body, [len(_compared(scale.rows)) for scale in summary.scales])
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(
+    summary: Summary, header: Sequence[str], body: Sequence[Sequence[str]], of_scales: Sequence[int]
+) -> list[str]:
+    """The lines of a tabular with a rule above each scale. of_scales: their numbers of lines."""
+    alignment = "l" * len(summary.keys) + "r" * (len(header) - len(summary.keys))
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", " & ".join(header) + r" \\"]
     texts = iter(body)
-    for scale in summary.scales:
-        lines.append(r"\midrule")
-        lines += [" & ".join(next(texts)) + r" \\" for _ in scale.lines]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    for n in filter(None, of_scales):
+        lines += [r"\midrule", *(" & ".join(line) + r" \\" for line in itertools.islice(texts, n))]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def escape_markdown(text: str) -> str:
@@ -113,6 +139,33 @@ def grid(
         for row, *texts in zip(lines, *columns, strict=True)
     ]
     return [escape(name) for name in header], body
+
+
+def difference_grid(summary: Summary, escape: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
+    """The header and the cells of the differences from the baseline, passed through `escape`; no cells without any."""
+    rows = _compared(summary.rows)
+    columns = [c for c in summary.columns if any(difference_text(row.cells[c.key]) for row in rows)]
+    header = [escape(name) for name in (*summary.keys, "seeds", *(column.heading for column in columns))]
+    cells = [[row.cells[column.key] for column in columns] for row in rows]
+    body = [
+        [*_key_texts(summary, row), *(difference_text(cell) + DIFFERS * cell.differs for cell in of_row)]
+        for row, of_row in zip(rows, cells, strict=True)
+    ]
+    return header, [[escape(text) for text in line] for line in body]
+
+
+def _compared(rows: Sequence[Row]) -> list[Row]:
+    """The rows of which any difference from their baseline is known."""
+    return [row for row in rows if any(not math.isnan(cell.difference) for cell in row.cells.values())]
+
+
+def difference_text(cell: Cell) -> str:
+    """The difference from the baseline with its sign and interval; empty without one."""
+    if math.isnan(cell.difference):
+        return ""
+    places = max(0, decimals(cell.difference, cell.difference_interval))
+    text, interval = (_number(value, places) for value in (cell.difference, cell.difference_interval))
+    return f"{'' if text.startswith('-') else '+'}{text} {PLUS_MINUS} {interval}"
 
 
 def _key_texts(summary: Summary, row: Row) -> list[str]:

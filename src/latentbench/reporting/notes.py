@@ -9,9 +9,8 @@ import numpy as np
 from latentbench.configuration.identity import method_words
 from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
-from latentbench.reporting.columns import PRIMARY
 from latentbench.reporting.comparison import BaselineTests
-from latentbench.reporting.significance import LEVEL
+from latentbench.reporting.significance import LEVEL, POWER
 from latentbench.reporting.summary import Row, Summary
 
 ACTIVE_UNITS = "active_units/test"
@@ -88,33 +87,29 @@ def bounds(summary: Summary) -> list[str]:
 
 
 def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
-    """The meaning of the mark for a significant difference, or why nothing was tested."""
+    """The meaning of the mark for a significant difference and what could be seen, or why nothing was tested."""
     if summary.baseline is None:
         return []
     if tests is None:
         keys = " or ".join(key for key in summary.keys if key not in summary.scale_keys)
         return [f"no row matches the baseline {summary.baseline} (table.baseline) in {keys}: no difference was tested"]
-    if not tests.counts:
-        why = (
-            "a test needs two or more seeds of either, and a column that is a measure (table.primary, table.secondary)"
-        )
+    if not tests.columns:
+        why = "a test needs two or more seeds of either, and a main column (table.primary, table.secondary)"
         return [f"no difference from {tests.baseline} was tested: {why}"]
-    names = {measure: [c.key for c in summary.columns if c.measure == measure] for measure in tests.counts}
-    shares = " and half for ".join(
-        f"{', '.join(names[measure])} ({measure}; {_count(n, 'test')})" for measure, n in tests.counts.items()
-    )
-    notes = [
+    names = {of: f"{of.column} ({of.scale})" if of.scale else of.column for of in tests.columns}
+    tested = ", ".join(f"{name} ({_count(of.n, 'test')})" for of, name in names.items())
+    seen = ", ".join(f"{_two_digits(of.visible)} in {name}" for of, name in names.items())
+    marked = ", ".join(_two_digits(of.marked) for of in names)
+    level, over_all = (_percent(probability) for probability in (LEVEL, min(1.0, len(names) * LEVEL)))
+    within = f"within each of the {len(names)} columns, {over_all} over all" if len(names) > 1 else "there"
+    return [
         f"\N{DAGGER}: differs from {tests.baseline} by two-sided t tests, seeds unpaired, variances shrunk towards "
-        f"those of the other rows; p < {LEVEL:g} for the whole table by Holm's correction, "
-        f"{'half' if len(names) > 1 else 'all'} of it for {shares}. Other columns are not tested: table.csv has the "
-        "interval of every difference"
+        f"those of the other rows. Tested are {tested}; the probability of any wrong mark is {level} at most {within} "
+        "(Holm's correction over the rows of a column)",
+        f"power: a row is marked in {_percent(POWER)} of such studies if it truly differs by {seen}. A measured "
+        f"difference is marked whatever the other rows do if it is above {marked}. These are medians over rows; what "
+        "is not marked may differ, too",
     ]
-    if not math.isnan(tests.visible):
-        notes[0] += (
-            f". In {names[PRIMARY][0]} a row that differs by {tests.visible:.2g} is marked whatever the others do "
-            "(median over rows): unmarked rows may differ, too"
-        )
-    return notes
 
 
 def unfinished(summary: Summary) -> list[str]:
@@ -289,6 +284,15 @@ def unequal_floors(summary: Summary) -> list[str]:
                 floors.setdefault((real, scale.name, run.choices["seed"]), []).append(run.metrics[real])
     unequal = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}
     return [f"runs with equal seeds differ in {real}: do not compare their numbers" for real in sorted(unequal)]
+
+
+def _percent(probability: float) -> str:
+    return f"{100 * probability:.0f} %"
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, without an exponent where four digits can do."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _count(number: int, what: str) -> str:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 from latentbench.reporting.columns import Column
 from latentbench.reporting.findings import Finding, sections
-from latentbench.reporting.formats import PLUS_MINUS, grid
+from latentbench.reporting.formats import difference_text, grid
 from latentbench.reporting.grouping import MISSING
-from latentbench.reporting.summary import Cell, Row, Summary
+from latentbench.reporting.summary import Row, Summary
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -103,7 +104,7 @@ def _metric_cells(
                 text=texts[column.key],
                 value=None if math.isnan(cell.mean) else cell.mean,
                 is_best=cell.is_best,
-                difference=_difference_text(cell),
+                difference=re.sub("^-", MINUS, difference_text(cell)),
                 verdict="" if not finding else "better" * (row in finding.better) + "worse" * (row in finding.worse),
             )
         )
@@ -126,12 +127,6 @@ def _key_cells(summary: Summary, texts: Sequence[Sequence[str]]) -> list[list[Ke
 def _key_cell(value: object, text: str, is_number: bool) -> KeyCell:
     number = float(value) if is_number and isinstance(value, int | float) and text else None
     return KeyCell(text=text, is_number=is_number, value=number)
-
-
-def _difference_text(cell: Cell) -> str:
-    if math.isnan(cell.difference):
-        return ""
-    return f"{signed(cell.difference)} {PLUS_MINUS} {cell.difference_interval:.2g}"
 
 
 def signed(difference: float) -> str:

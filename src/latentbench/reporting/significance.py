@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# stdtr and stdtrit are the CDF of Student's t and its inverse; importing scipy.stats takes a second longer.
-from scipy.special import polygamma, psi, stdtr, stdtrit
+# CDFs (stdtr: of Student's t) and their inverses (fdtri: of F); importing scipy.stats takes a second longer.
+from scipy.special import fdtri, nctdtrinc, polygamma, psi, stdtr, stdtrit
 
 CONFIDENCE = 0.95
 LEVEL = 0.05  # significance level: the probability of calling a difference significant if there is none
+POWER = 0.8  # the probability of calling a difference significant that a study could have seen
 MIN_ROWS = 3  # whose variances can say how much variances scatter
+NOISY = 0.1  # a row is noisier than others of its column if chance makes it so more rarely
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -51,11 +53,16 @@ class Spread:
         """The variance of a row, shrunk towards the common one, and its degrees of freedom.
 
         (d0 s0^2 + d s^2) / (d0 + d) and d0 + d, with d = n - 1 and s^2 the row's own. Source: Smyth (2004), equation 3.
+        A row that an F test at the level `NOISY` calls noisier than that keeps s^2 and d: it alone among rows that are
+        alike would be marked too often.
         """
         own, d = mean_and_deviation(values)[1] ** 2, len(values) - 1
         if math.isinf(self.freedom):
-            return self.variance, self.total
-        return (self.freedom * self.variance + d * own) / (self.freedom + d), min(self.freedom + d, self.total)
+            shrunk, freedom = self.variance, float(self.total)
+        else:
+            shrunk = (self.freedom * self.variance + d * own) / (self.freedom + d)
+            freedom = min(self.freedom + d, self.total)
+        return (own, d) if own > shrunk * fdtri(d, freedom, 1 - NOISY) else (shrunk, freedom)
 
 
 def fit_spread(rows: Iterable[Sequence[float]]) -> Spread:
@@ -104,6 +111,13 @@ class Difference:
     def half_width(self, tail: float = (1 - CONFIDENCE) / 2) -> float:
         """Half-width of the confidence interval with probability `tail` beyond either end."""
         return float(stdtrit(self.freedom, 1 - tail)) * self.error
+
+    def visible(self, tail: float) -> float:
+        """The true difference that exceeds `half_width(tail)` with probability `POWER`, at this standard error.
+
+        Under it the ratio of mean and error is Student's t of a noncentrality, which is sought.
+        """
+        return float(nctdtrinc(self.freedom, 1 - POWER, stdtrit(self.freedom, 1 - tail))) * self.error
 
 
 def difference(values: Sequence[float], baseline: Sequence[float], spread: Spread) -> Difference | None:

@@ -22,8 +22,8 @@ class Cell:
 
     low, high: the means of what bounds it from below and from above; the mean itself where nothing does
     difference, difference_interval: its mean minus that of its baseline, and the half-width of the 95 % confidence
-        interval of that; nan without a baseline or with fewer than two seeds
-    p: p value of the difference, adjusted for all tests of the table; nan if the study does not test the metric
+        interval of that; nan without a baseline, with fewer than two seeds, or where bounds leave either mean open
+    p: p value of the difference, adjusted for all tests of its column and scale; nan if the study does not test it
     is_best: whether no row of the scale has a better mean
     differs: whether the row differs significantly from its baseline
     """
@@ -38,6 +38,11 @@ class Cell:
     p: float = math.nan
     is_best: bool = False
     differs: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the mean is known from bounds alone."""
+        return self.low < self.high
 
     def overlaps(self, other: "Cell") -> bool:
         """Whether the bounds leave open which of the two is larger."""
@@ -165,7 +170,7 @@ class Summary:
     @property
     def bounded_columns(self) -> list[Column]:
         """The columns of metrics that bounds leave open."""
-        return [c for c in self.columns if any(row.cells[c.key].low < row.cells[c.key].high for row in self.rows)]
+        return [c for c in self.columns if any(row.cells[c.key].is_open for row in self.rows)]
 
     @functools.cached_property
     def table(self) -> pd.DataFrame:
@@ -173,7 +178,7 @@ class Summary:
 
         Columns: <row key>…, status, seeds (finished), runs (all), rank (mean over metrics), and <metric>.mean,
         <metric>.ci95 (half-width), <metric>.n; <metric>.low and .high where these differ; where there is a baseline,
-        <metric>.difference, its .ci95 and, of the measures that the study tests, <metric>.p (adjusted).
+        <metric>.difference, its .ci95 and, of the main columns, <metric>.p (adjusted within the column).
         """
         lines = self.lines
         # with dtype object the empty cells of a floor do not turn whole numbers into floats
@@ -199,7 +204,7 @@ class Summary:
                 content[f"{column.key}.difference"] = differences
                 intervals = np.array([cell.difference_interval for cell in cells], dtype=float)
                 content[f"{column.key}.difference.ci95"] = intervals
-                if column.measure:
+                if column.main:
                     content[f"{column.key}.p"] = np.array([cell.p for cell in cells], dtype=float)
         return pd.DataFrame(content)
 
