@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = Job(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), chosen, [], True)
     resolved = resolve(job)
     data = few_digits()
-    trainer: Any = SimpleNamespace(current_epoch=0, precision="32-true", world_size=1)
+    trainer: Any = SimpleNamespace(current_epoch=0, precision="32-true", world_size=1, checkpoint_callback=None)
     save_trained_run(resolved, build_seeded_model(resolved.config, data), data, trainer, {})
     record = load(resolved.folder / FILE_NAME)
     facts = {"metrics": {"fid": {"units": "", "higher_is_better": False}}}
