@@ -85,7 +85,8 @@ def composed(*overrides: str) -> DictConfig:
     if len(overrides) <= bool(study) or with_defaults or not all(key[:1].isalpha() for key, _ in pairs):
         return compose_config(list(overrides))
     base, of_method = default_config(study), yaml_of("method", method) if method else OmegaConf.create()
-    picked = {key: (option,) for key, option in parts_of_method(of_method).items()} | picked
+    of_study = parts_of_method(yaml_of("sweep", study)) if study else {}  # has the last word, also over a method's
+    picked = {key: (option,) for key, option in parts_of_method(of_method).items() if key not in of_study} | picked
     settings = OmegaConf.from_dotlist([f"{key}={value}" for key, value in pairs if key not in GROUPS])
     changes = [
         {key: file[key] for key in file if key not in ("defaults", "hydra")}

@@ -12,6 +12,7 @@ from latentbench.configuration.value_checks import check
 from latentbench.contracts.options import composed, options, part_of, with_every_value
 from latentbench.metrics.class_share import OTHER_CLASSES
 from latentbench.metrics.inputs import INTERPOLATION, REAL, RECONSTRUCTION
+from latentbench.reporting.published_numbers import published_numbers
 
 
 def cells(sweep: str) -> list[list[str]]:
@@ -89,6 +90,17 @@ def test_its_figures_can_be_drawn(sweep: str) -> None:
             assert set(axes) == {"x", "y"}, name
             assert axes.x in config.table.rows or is_recorded(config, axes.x), name
             assert is_recorded(config, axes.y), name
+
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_its_published_numbers_are_of_its_runs_and_lie_within_their_own_limits(sweep: str) -> None:
+    config = composed(f"sweep={sweep}")
+    known = choices(config, config.hydra.runtime.choices)
+    for number in published_numbers(config):
+        assert number.low <= number.value <= number.high, number
+        for term in filter(None, (number.term, number.other)):
+            assert is_recorded(config, term.key), term
+            assert {key.partition(".")[0] for key in term.row} <= known.keys(), term
 
 
 @pytest.mark.parametrize("sweep", options("sweep"))

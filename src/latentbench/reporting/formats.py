@@ -82,13 +82,13 @@ def to_latex(summary: Summary) -> str:
 
     Captions and notes stand above them as comments.
     """
-    header, body = grid(summary, _escape_latex, lambda cell: rf"\textbf{{{cell}}}")
-    comments = [r"\usepackage{booktabs}", _escape_latex(f"{CAPTION} Bold: best."), *_one_line_notes(summary)]
+    header, body = grid(summary, escape_latex, lambda cell: rf"\textbf{{{cell}}}")
+    comments = [r"\usepackage{booktabs}", escape_latex(f"{CAPTION} Bold: best."), *_one_line_notes(summary)]
     lines = [f"% {comment}" for comment in comments]
     lines += _tabular(summary, header, body, [len(scale.lines) for scale in summary.scales])
-    header, body = difference_grid(summary, _escape_latex)
+    header, body = difference_grid(summary, escape_latex)
     if body:
-        lines += ["", f"% {_escape_latex(DIFFERENCES)}"]
+        lines += ["", f"% {escape_latex(DIFFERENCES)}"]
         lines += _tabular(summary, header, body, [len(_compared(scale.rows)) for scale in summary.scales])
     return "\n".join(lines) + "\n"
 
@@ -110,7 +110,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*|<])|(?<![^\W_])(_)|(_)(?![^\W_])", r"\\\g<0>", text)
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Escape what LaTeX would read as commands, and write signs that it does not know."""
     text = "".join(LATEX_ESCAPES.get(character, character) for character in text)
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)  # a hyphen before a number is its minus sign
 

@@ -19,6 +19,15 @@ from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
 from latentbench.reporting.grouping import frame
+from latentbench.reporting.ledger import (
+    CSV_NAME,
+    published_csv,
+    published_latex,
+    published_markdown,
+    published_text,
+    write_ledger,
+)
+from latentbench.reporting.published_numbers import compare, published_numbers
 from latentbench.reporting.study import (
     TO_ANOTHER,
     StudyRecords,
@@ -66,23 +75,32 @@ def write_tables(config: DictConfig) -> None:
             )
     for target, records in records_of_folder.items():
         _write(config, StudyRecords(folder=study.folder, records=records, left_out=[]), target)
+    for page in write_ledger(PUBLISHED):
+        print(f"  {page}")
 
 
 def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
     """Print the table; write it and its figures to `target` and, if it is published, the records."""
     summary, figures = summarize_study(config, study)
+    comparisons = compare(published_numbers(config), summary)
     title = config.study if not config.publish else f"{config.study} on {target.name}"
     texts = {
         "table.md": to_markdown(summary, title=title, question=OmegaConf.select(config, "question")),
         "table.csv": to_csv(summary),
         "table.tex": to_latex(summary),
     }
+    if comparisons:
+        texts["table.md"] += f"\n{published_markdown(comparisons)}"
+        texts["table.tex"] += f"\n{published_latex(comparisons)}"
+        texts[CSV_NAME] = published_csv(comparisons)
     written = [target / name for name in texts]
     otherwise = "start in a folder of your own" if config.publish else TO_ANOTHER
     try:
         with writing_to(target, otherwise=otherwise):
             for name, text in texts.items():
                 write_atomically(target / name, text.encode())
+            if not comparisons:
+                (target / CSV_NAME).unlink(missing_ok=True)
             for name, figure in figures.items():
                 written += plots.save(figure, target / name)
             if config.publish:
@@ -90,4 +108,6 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
                 written.append(publish(study.records, shown, study.folder, target))
     finally:  # the table can be read even where nothing can be written
         print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
+        if comparisons:
+            print(f"\n{published_text(comparisons)}")
     print("\nwritten:", *written, sep="\n  ")

@@ -1,0 +1,175 @@
+"""Numbers of papers beside a study's own: the entries of `table.published`, and whether our runs reproduce them."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from latentbench.configuration.settings import Settings, settings
+from latentbench.errors import UserError
+from latentbench.reporting.significance import mean_and_deviation
+from latentbench.reporting.summary import Row, Summary, format_value, label_of
+
+KNOWN = ("seen", "recalled", "computed")  # values of `read`
+REQUIRED = {"row", "key", "value", "within", "why", "source", "read"}
+OPTIONAL = {"error", "minus", "over", "cause"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Term:
+    """A metric of one row of the table, which the row's settings name."""
+
+    row: Mapping[str, Any]
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key} of {label_of({key: value for key, value in self.row.items() if key != 'data'})}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedNumber:
+    """An entry of `table.published`: a metric of a row or, if there is another term, a difference or a ratio of two.
+
+    value, error: what was published, and its standard error; None if it is not known
+    low, high: between what ours must lie for the number to count as reproduced; infinite where there is no limit
+    why: the reason for these limits
+    source: paper and table
+    read: `seen` in the source, `recalled`, or `computed` by a formula
+    cause: why ours lies outside, as far as it was found
+    """
+
+    term: Term
+    sign: str  # "minus" or "over" the other term; empty without one
+    other: Term | None
+    value: float
+    error: float | None
+    low: float
+    high: float
+    why: str
+    source: str
+    read: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.term} {self.sign} {self.other}" if self.other else str(self.term)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A published number and ours.
+
+    ours, error, n: mean over the finished runs, its standard error and the number of runs; nan and 0 without a number
+    remark: why there is no number of ours
+    """
+
+    published: PublishedNumber
+    ours: float = math.nan
+    error: float = math.nan
+    n: int = 0
+    remark: str = ""
+
+    @property
+    def errors_apart(self) -> float:
+        """Ours minus theirs in units of the standard error of that difference; nan if neither has an error."""
+        total = math.hypot(*(e for e in (self.error, self.published.error or 0.0) if not math.isnan(e)))
+        return (self.ours - self.published.value) / total if total > 0 else math.nan
+
+    @property
+    def verdict(self) -> str:
+        if self.remark:
+            return self.remark
+        return "reproduced" if self.published.low <= self.ours <= self.published.high else "missed"
+
+
+def published_numbers(config: DictConfig) -> list[PublishedNumber]:
+    """The entries of `table.published`. Raises: UserError for the first one that is not valid."""
+    entries = OmegaConf.select(config, "table.published")
+    if entries is None:
+        return []
+    content = OmegaConf.to_container(entries, resolve=True)
+    if not isinstance(content, list):
+        raise UserError("table.published: give a list of published numbers")
+    return [_parse(entry, f"table.published[{index}]") for index, entry in enumerate(content)]
+
+
+def _parse(entry: Any, where: str) -> PublishedNumber:
+    if not isinstance(entry, dict) or REQUIRED - entry.keys() or entry.keys() - REQUIRED - OPTIONAL:
+        raise UserError(
+            f"{where}: an entry has {', '.join(sorted(REQUIRED))} and may have {', '.join(sorted(OPTIONAL))}"
+        )
+    if entry["read"] not in KNOWN:
+        raise UserError(f"{where}.read={entry['read']}: choose {', '.join(KNOWN)}")
+    if not isinstance(entry["row"], dict):
+        raise UserError(f"{where}.row={entry['row']}: give the settings of a row, such as {{method: vae}}")
+    limits = entry["within"]
+    if not isinstance(limits, list) or len(limits) != 2 or not all(_is_number(x) or x is None for x in limits):
+        raise UserError(f"{where}.within={limits}: give two numbers, null for no limit")
+    if not _is_number(entry["value"]) or not (entry.get("error") is None or _is_number(entry["error"])):
+        raise UserError(f"{where}: value and error must be numbers")
+    signs = [sign for sign in ("minus", "over") if entry.get(sign)]
+    other = entry[signs[0]] if signs else {}
+    if len(signs) > 1 or not isinstance(other, dict) or other.keys() - {"row", "key"}:
+        raise UserError(f"{where}: give minus or over, with the row or the key of the other term, where these differ")
+    low, high = (float(default if x is None else x) for x, default in zip(limits, (-math.inf, math.inf), strict=True))
+    term = Term(row=entry["row"], key=entry["key"])
+    return PublishedNumber(
+        term=term,
+        sign=signs[0] if signs else "",
+        other=Term(row=other.get("row", term.row), key=other.get("key", term.key)) if other else None,
+        value=float(entry["value"]),
+        error=entry.get("error"),
+        low=low,
+        high=high,
+        read=entry["read"],
+        **{key: " ".join(str(entry.get(key) or "").split()) for key in ("why", "source", "cause")},
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def compare(numbers: Sequence[PublishedNumber], summary: Summary) -> list[Comparison]:
+    """Every published number beside ours; those of a data set that no run has are left out."""
+    rows = [(row, settings(row.runs[0].choices, row.runs[0].config)) for row in summary.rows]
+    data = {None, *(of_row["data"] for _, of_row in rows)}
+    return [_compare(number, rows) for number in numbers if number.term.row.get("data") in data]
+
+
+def _compare(number: PublishedNumber, rows: Sequence[tuple[Row, Settings]]) -> Comparison:
+    found = []
+    for term in filter(None, (number.term, number.other)):
+        fitting = list(_fitting(term, rows))
+        if len(fitting) != 1:
+            remark = f"several rows are {term}" if fitting else "no run yet"
+            return Comparison(published=number, remark=remark)
+        values = fitting[0].numbers(term.key)
+        if not values:
+            return Comparison(published=number, remark=f"{term} is not measured: {fitting[0].status}")
+        found.append((*_mean_and_error(fitting[0], term.key), len(values)))
+    (ours, error, n), *rest = found
+    for other, other_error, other_n in rest:
+        if number.sign == "minus":
+            ours, error = ours - other, math.hypot(error, other_error)
+        else:
+            ours, error = ours / other, abs(ours / other) * math.hypot(error / ours, other_error / other)
+        n = min(n, other_n)
+    return Comparison(published=number, ours=ours, error=error, n=n)
+
+
+def _fitting(term: Term, rows: Sequence[tuple[Row, Settings]]) -> Iterator[Row]:
+    for row, of_row in rows:
+        if all(key in of_row and format_value(of_row[key]) == format_value(value) for key, value in term.row.items()):
+            yield row
+
+
+def _mean_and_error(row: Row, key: str) -> tuple[float, float]:
+    """The mean over seeds and its standard error: from their scatter, or of a single run over test images."""
+    values = row.numbers(key)
+    if len(values) > 1:
+        mean, deviation = mean_and_deviation(values)
+        return mean, deviation / math.sqrt(len(values))
+    errors = [run.standard_errors.get(key, math.nan) for run in row.finished if key in run.metrics]
+    return values[0], errors[0]
