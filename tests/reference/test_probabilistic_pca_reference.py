@@ -9,6 +9,7 @@ from torch import Tensor
 from latentbench.contracts.options import autoencoder, composed, data_set, some_images
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.models.autoencoder import Autoencoder
+from latentbench.reporting.published_numbers import published_numbers
 from latentbench.running.train import build_recipe
 
 LATENT_SIZE = 8
@@ -107,3 +108,17 @@ def test_the_decoder_spans_the_principal_components(trained: Autoencoder, images
     cosines = torch.linalg.svdvals(components @ span)
     assert cosines.min() > 0.98  # of the angles between the two spaces; at random the least is about 0.05
     torch.testing.assert_close(trained.backbone.decoder[0].bias.detach(), rows.mean(0), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist"])
+def test_the_study_compares_with_the_optimum(data: str) -> None:
+    images = data_set(data)
+    rows, test = (images.images(split).flatten(1).double() for split in ("train", "test"))
+    variances, axes = (part.flip(-1) for part in torch.linalg.eigh(torch.cov(rows.T, correction=0)))
+    numbers = [n for n in published_numbers(composed("sweep=reproduce_ppca")) if n.term.row["data"] == data]
+    assert len(numbers) == 3
+    for number in numbers:
+        size = number.term.row["latent_size"]
+        best = torch.cat([variances[:size], variances[size:].mean().expand(len(variances) - size)])
+        marginal = torch.distributions.Normal(0, best.sqrt()).log_prob((test - rows.mean(0)) @ axes).sum(1)
+        assert number.value == pytest.approx(-marginal.mean().item(), abs=0.005)
