@@ -45,6 +45,7 @@ def log_likelihood(centres: Tensor, validation: Tensor, test: Tensor) -> tuple[f
 
 def compared(images: str, ours: tuple[float, float], value: float) -> Comparison:
     number = PublishedNumber(
+        data="mnist",
         term=Term(row={"images": images}, key="parzen"),
         sign="",
         other=None,

@@ -115,7 +115,7 @@ def test_the_study_compares_with_the_optimum(data: str) -> None:
     images = data_set(data)
     rows, test = (images.images(split).flatten(1).double() for split in ("train", "test"))
     variances, axes = (part.flip(-1) for part in torch.linalg.eigh(torch.cov(rows.T, correction=0)))
-    numbers = [n for n in published_numbers(composed("sweep=reproduce_ppca")) if n.term.row["data"] == data]
+    numbers = [n for n in published_numbers(composed("sweep=reproduce_ppca")) if n.data == data]
     assert len(numbers) == 3
     for number in numbers:
         size = number.term.row["latent_size"]

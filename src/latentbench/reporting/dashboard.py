@@ -57,7 +57,8 @@ def title(config: DictConfig) -> str:
 def panels(config: DictConfig) -> dict[str, list[Panel]]:
     """The workspace's sections and their panels, which show what the study's table shows."""
     columns = study.names(config, "table.columns") or ["fid/prior"]
-    bars = [Panel("bar", f"{key} by method, mean over seeds", [key]) for key in columns if key.startswith("fid/")]
+    shown = [key for key in columns if key.startswith("fid/")] or columns[:1]
+    bars = [Panel("bar", f"{key} by method, mean over seeds", [key]) for key in shown]
     points = [
         Panel("scatter", name.replace("_", " "), [axes["y"]], axes["x"])
         for name, axes in study.figure_axes(config).items()

@@ -13,7 +13,7 @@ from latentbench.reporting.significance import mean_and_deviation
 from latentbench.reporting.summary import Row, Summary, format_value, label_of
 
 KNOWN = ("seen", "recalled", "computed")  # values of `read`
-REQUIRED = {"row", "key", "value", "within", "why", "source", "read"}
+REQUIRED = {"data", "row", "key", "value", "within", "why", "source", "read"}
 OPTIONAL = {"error", "minus", "over", "cause"}
 
 
@@ -25,13 +25,14 @@ class Term:
     key: str
 
     def __str__(self) -> str:
-        return f"{self.key} of {label_of({key: value for key, value in self.row.items() if key != 'data'})}"
+        return f"{self.key} of {label_of(self.row)}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedNumber:
     """An entry of `table.published`: a metric of a row or, if there is another term, a difference or a ratio of two.
 
+    data: the data set that it is of
     value, error: what was published, and its standard error; None if it is not known
     low, high: between what ours must lie for the number to count as reproduced; infinite where there is no limit
     why: the reason for these limits
@@ -40,6 +41,7 @@ class PublishedNumber:
     cause: why ours lies outside, as far as it was found
     """
 
+    data: str
     term: Term
     sign: str  # "minus" or "over" the other term; empty without one
     other: Term | None
@@ -53,7 +55,8 @@ class PublishedNumber:
     cause: str
 
     def __str__(self) -> str:
-        return f"{self.term} {self.sign} {self.other}" if self.other else str(self.term)
+        number = f"{self.term} {self.sign} {self.other}" if self.other else str(self.term)
+        return f"{number} on {self.data}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +118,7 @@ def _parse(entry: Any, where: str) -> PublishedNumber:
     low, high = (float(default if x is None else x) for x, default in zip(limits, (-math.inf, math.inf), strict=True))
     term = Term(row=entry["row"], key=entry["key"])
     return PublishedNumber(
+        data=str(entry["data"]),
         term=term,
         sign=signs[0] if signs else "",
         other=Term(row=other.get("row", term.row), key=other.get("key", term.key)) if other else None,
@@ -133,9 +137,11 @@ def _is_number(value: Any) -> bool:
 
 def compare(numbers: Sequence[PublishedNumber], summary: Summary) -> list[Comparison]:
     """Every published number beside ours; those of a data set that no run has are left out."""
-    rows = [(row, settings(row.runs[0].choices, row.runs[0].config)) for row in summary.rows]
-    data = {None, *(of_row["data"] for _, of_row in rows)}
-    return [_compare(number, rows) for number in numbers if number.term.row.get("data") in data]
+    rows_of: dict[str, list[tuple[Row, Settings]]] = {}
+    for row in summary.rows:
+        of_row = settings(row.runs[0].choices, row.runs[0].config)
+        rows_of.setdefault(str(of_row["data"]), []).append((row, of_row))
+    return [_compare(number, rows_of[number.data]) for number in numbers if number.data in rows_of]
 
 
 def _compare(number: PublishedNumber, rows: Sequence[tuple[Row, Settings]]) -> Comparison:
