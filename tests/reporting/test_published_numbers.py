@@ -20,7 +20,14 @@ NUMBER = {
     "why": "theirs are few", "source": "A 2020, table 1", "read": "seen",
 }  # fmt: skip
 RECORDS = [
-    *(a_record(seed=seed, metrics={"fid/prior": 9.0 + seed, "fid/gmm": 3.0}) for seed in range(3)),
+    *(
+        a_record(
+            seed=seed,
+            metrics={"fid/prior": 9.0 + seed, "fid/gmm": 3.0, "kid/prior": 0.0},
+            skipped={"rate/test": "no density"},
+        )
+        for seed in range(3)
+    ),
     a_record("ae", metrics={"fid/prior": 40.0, "fid/gmm": 4.0}, standard_errors={"fid/prior": 2.0, "fid/gmm": 0.5}),
 ]
 
@@ -63,7 +70,9 @@ def test_any_setting_names_a_row() -> None:
         ({"row": {"method": "gan"}}, "no run yet"),
         ({"minus": {"row": {"method": "gan"}}}, "no run yet"),
         ({"row": {"latent_size": 8}}, "several rows are fid/prior of latent_size=8"),
-        ({"key": "nll/test"}, "nll/test of vae is not measured: finished"),
+        ({"key": "nll/test"}, "not measured (finished)"),
+        ({"key": "rate/test"}, "skipped: no density"),
+        ({"over": {"key": "kid/prior"}}, "kid/prior of vae is 0"),
     ],
 )
 def test_without_a_number_of_ours_it_says_why(changes: dict[str, Any], verdict: str) -> None:
@@ -106,14 +115,14 @@ def test_the_cause_of_a_miss_is_told() -> None:
 
 def test_formats_hold_every_number_and_latex_is_ascii() -> None:
     found = [*compared(error=0.5), *compared(row={"method": "ae"}, read="recalled", within=[None, 14])]
-    for text in (published_text(found), published_markdown(found)):
-        assert "10.0 ± 0.6" in text
-        assert "12.0 ± 0.5" in text
+    for text in (" ".join(published_text(found, width=200).split()), published_markdown(found)):
+        assert "10.00 ± 0.58" in text
+        assert "12.00 ± 0.50" in text
         assert "at most 14" in text
         assert "A 2020, table 1 (recalled)" in text
     latex = published_latex(found)
     assert latex.isascii()
-    assert r"fid/prior of ae on digits & 40 $\pm$ 2 & 12 & +14.0 & at most 14 & missed" in latex
+    assert r"fid/prior of ae on digits & 40.0 $\pm$ 2.0 & 12 & +14.0 & at most 14 & missed" in latex
 
 
 def test_tables_print_and_publish_them_and_the_ledger_lists_all(
@@ -123,8 +132,8 @@ def test_tables_print_and_publish_them_and_the_ledger_lists_all(
     for record in RECORDS:
         keep(Path("outputs/s"), record)
     entry = (
-        "table.published=[{data:digits,row:{method:ae},key:fid/prior,value:12,within:[10,14],why:few,source:A 2020,read:seen,"
-        "cause:other images}]"
+        "table.published=[{data:digits,row:{method:ae},key:fid/prior,value:12,within:[10,14],why:few,source:A 2020,"
+        "read:seen,cause:other images}]"
     )
     command = ["study=s", "table.rows=[method]", "table.samples=[]", "publish=true", "metric=[fid]", "sampler=[prior]"]
     assert main(command) == 0

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def cells(comparison: Comparison) -> list[str]:
 def _with_error(value: float, error: float) -> str:
     if math.isnan(error):
         return f"{value:.5g}"
-    places = max(0, decimals(value, error))
+    places = max(0, decimals(value, error) + 1)  # one more than a table has, since two numbers are compared
     return f"{value:.{places}f} {PLUS_MINUS} {error:.{places}f}"
 
 
@@ -67,10 +68,13 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     return found + [f"missed: {number}: {number.cause or 'the cause is not known'}" for number in missed]
 
 
-def published_text(comparisons: Sequence[Comparison]) -> str:
-    """For a terminal."""
-    table = tabulate([cells(each) for each in comparisons], HEADINGS, tablefmt="simple", disable_numparse=True)
-    return "\n\n".join([TITLE, table, "\n".join([CAPTION, *(f"- {line}" for line in remarks(comparisons))])])
+def published_text(comparisons: Sequence[Comparison], *, width: int = 120) -> str:
+    """For a terminal of `width` characters."""
+    numbers = [cells(each) for each in comparisons]
+    narrow = [30, None, None, 9, 10, 12, max(20, width - 100)]
+    table = tabulate(numbers, HEADINGS, tablefmt="simple", disable_numparse=True, maxcolwidths=narrow)
+    lines = [CAPTION, *(f"- {line}" for line in remarks(comparisons))]
+    return "\n\n".join([TITLE, table, "\n".join(textwrap.fill(line, width) for line in lines)])
 
 
 def published_markdown(comparisons: Sequence[Comparison]) -> str:

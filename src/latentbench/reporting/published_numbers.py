@@ -149,20 +149,25 @@ def _compare(number: PublishedNumber, rows: Sequence[tuple[Row, Settings]]) -> C
     for term in filter(None, (number.term, number.other)):
         fitting = list(_fitting(term, rows))
         if len(fitting) != 1:
-            remark = f"several rows are {term}" if fitting else "no run yet"
-            return Comparison(published=number, remark=remark)
-        values = fitting[0].numbers(term.key)
-        if not values:
-            return Comparison(published=number, remark=f"{term} is not measured: {fitting[0].status}")
-        found.append((*_mean_and_error(fitting[0], term.key), len(values)))
+            return Comparison(published=number, remark=f"several rows are {term}" if fitting else "no run yet")
+        if not fitting[0].numbers(term.key):
+            return Comparison(published=number, remark=_why_missing(fitting[0], term.key))
+        found.append(_mean_and_error(fitting[0], term.key))
     (ours, error, n), *rest = found
     for other, other_error, other_n in rest:
-        if number.sign == "minus":
-            ours, error = ours - other, math.hypot(error, other_error)
+        if number.sign == "over" and other == 0:
+            return Comparison(published=number, remark=f"{number.other} is 0")
+        if number.sign == "over":
+            ours, error = ours / other, math.hypot(error / other, ours * other_error / other**2)
         else:
-            ours, error = ours / other, abs(ours / other) * math.hypot(error / ours, other_error / other)
+            ours, error = ours - other, math.hypot(error, other_error)
         n = min(n, other_n)
     return Comparison(published=number, ours=ours, error=error, n=n)
+
+
+def _why_missing(row: Row, key: str) -> str:
+    reasons = [run.skipped[key] for run in row.runs if key in run.skipped]
+    return f"skipped: {reasons[0]}" if reasons else f"not measured ({row.status})"
 
 
 def _fitting(term: Term, rows: Sequence[tuple[Row, Settings]]) -> Iterator[Row]:
@@ -171,11 +176,11 @@ def _fitting(term: Term, rows: Sequence[tuple[Row, Settings]]) -> Iterator[Row]:
             yield row
 
 
-def _mean_and_error(row: Row, key: str) -> tuple[float, float]:
-    """The mean over seeds and its standard error: from their scatter, or of a single run over test images."""
+def _mean_and_error(row: Row, key: str) -> tuple[float, float, int]:
+    """The mean over seeds, its standard error and their number; of a single run the standard error over test images."""
     values = row.numbers(key)
     if len(values) > 1:
         mean, deviation = mean_and_deviation(values)
-        return mean, deviation / math.sqrt(len(values))
+        return mean, deviation / math.sqrt(len(values)), len(values)
     errors = [run.standard_errors.get(key, math.nan) for run in row.finished if key in run.metrics]
-    return values[0], errors[0]
+    return values[0], errors[0], 1

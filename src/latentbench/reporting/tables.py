@@ -107,7 +107,8 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
                 shown = [run for row in summary.rows if (run := shown_run(row))]
                 written.append(publish(study.records, shown, study.folder, target))
     finally:  # the table can be read even where nothing can be written
-        print(to_text(summary, width=shutil.get_terminal_size((120, 24)).columns))
+        width = shutil.get_terminal_size((120, 24)).columns
+        print(to_text(summary, width=width))
         if comparisons:
-            print(f"\n{published_text(comparisons)}")
+            print(f"\n{published_text(comparisons, width=width)}")
     print("\nwritten:", *written, sep="\n  ")
