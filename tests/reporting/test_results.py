@@ -77,7 +77,8 @@ def figures(folder: Path) -> set[str]:
 
 def test_every_study_that_is_published_is_found() -> None:
     studies = {path.name for path in (ROOT / "results").iterdir() if path.is_dir()}
-    assert studies == {folder.parent.name for folder in PUBLISHED}
+    without_runs = {"reproduce_parzen"}  # of benchmarks/parzen.py
+    assert studies - without_runs == {folder.parent.name for folder in PUBLISHED}
     assert {"quick/digits", "regularizers/digits"} <= set(map(of_study, PUBLISHED))
 
 
