@@ -13,11 +13,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from latentbench.configuration.compose import compose_started, hydra_started
 from latentbench.configuration.overrides import translate
+from latentbench.configuration.search import take_trial
 from latentbench.errors import UserError
 from latentbench.running.job import Job
 
 MULTIRUN_FLAGS = ("-m", "--multirun")
-WHOLE_NUMBER = re.compile(r"(seed|latent_size)=(0|[1-9]\d*)")  # what nearly every sweep varies; no option goes by it
+WHOLE_NUMBER = re.compile(
+    r"(seed|latent_size|trial)=(0|[1-9]\d*)"
+)  # what nearly every sweep varies; no option goes by it
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[Job]:
@@ -96,6 +99,7 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 def _to_job(config: DictConfig, *, is_alone: bool) -> Job:
     choices, words = dict(config.hydra.runtime.choices), list(config.hydra.overrides.task)
+    take_trial(config, words, choices)
     with open_dict(config):
         del config.hydra
     OmegaConf.resolve(config.logger)  # a run on another machine is logged as this machine's environment says

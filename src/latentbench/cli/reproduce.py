@@ -49,8 +49,8 @@ def _words(record: Record) -> Settings:
     """The settings to name in the command, since they are not what method and data give."""
     wanted = _settings(record)
     words: Settings = {key: record.choices[key] for key in ("method", "data")}
-    # Options and single values first, since other settings follow from them.
-    for keys in ([*GROUPS], [key for key in wanted if "." not in key], [*wanted]):
+    # Options, the trial and single values first, since other settings follow from them.
+    for keys in ([*GROUPS], ["trial"], [key for key in wanted if "." not in key], [*wanted]):
         _, found = _composed(record, words)
         words |= {key: wanted[key] for key in keys if _differs(key, wanted, found)}
     return words

@@ -31,7 +31,7 @@ SPLITS = ("test", "validation")  # the images that metrics may be measured again
 # What a method has unless its YAML says otherwise.
 USUAL_PARTS = {"model": "autoencoder", "objective": "elbo", "annealing": "constant"}
 TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
-SCALARS = ("seed", "beta", "latent_size", "study", "output_dir", "force")
+SCALARS = ("trial", "seed", "beta", "latent_size", "study", "output_dir", "force")
 
 
 @functools.cache

@@ -24,6 +24,7 @@ WITHOUT_EFFECT = (
     "launcher",
     "question",
     "published",
+    "search",
     "table",
     "sweep",
     "data.root",
@@ -32,8 +33,9 @@ WITHOUT_EFFECT = (
 
 # Settings that came later, with the values that all runs had before. At these values they are not part of a run's
 # identity, so that ids stay. Records from before do not name them.
-LATER_CHOICES = {"optimizer": "adam", "schedule": "constant"}
+LATER_CHOICES = {"optimizer": "adam", "schedule": "constant", "trial": 0}
 LATER: dict[str, Any] = {
+    "trial": 0,
     "optimizer": {
         "_target_": "latentbench.optimizers.adam.Adam",
         "betas": None,
@@ -108,7 +110,8 @@ def run_id(config: DictConfig, chosen: dict[str, Any]) -> str:
     content = json.dumps([identity(config), {group: chosen[group] for group in ("method", "data")}], sort_keys=True)
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     weight = f"-b{config.beta:g}" if isinstance(config.beta, float) else ""  # most formulas are their method's own
-    return f"{method_name(chosen)}-{chosen['data']}-d{config.latent_size}{weight}-s{config.seed}-{digest}"
+    trial = f"-t{config.trial}" if config.trial else ""
+    return f"{method_name(chosen)}-{chosen['data']}-d{config.latent_size}{trial}{weight}-s{config.seed}-{digest}"
 
 
 # The parts that name a run without a method.

@@ -11,11 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.configuration.catalogue import option_files
 from latentbench.configuration.messages import explain_unknown_key
+from latentbench.configuration.search import MAX_TRIAL
 from latentbench.configuration.weight import work_out
 from latentbench.errors import UserError
 
 # Whole numbers: smallest and largest valid value.
-BOUNDS = {"seed": (0, 2**32 - 1), "latent_size": (1, None), "threads": (1, None), "trainer.max_epochs": (0, None)}
+BOUNDS = {
+    "trial": (0, MAX_TRIAL),
+    "seed": (0, 2**32 - 1),
+    "latent_size": (1, None),
+    "threads": (1, None),
+    "trainer.max_epochs": (0, None),
+}
 
 LIGHTNING = "pytorch_lightning.Trainer"
 # Settings of Lightning's trainer that are not in conf/trainer, and have the effect that they have there.

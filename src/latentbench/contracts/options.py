@@ -101,6 +101,8 @@ def composed(*overrides: str) -> DictConfig:
             node, stands_alone = part_of_config(study, key, picked.get(key, ()))
             is_shared = stands_alone and not any(key in change for change in changes)
             config[key] = node if is_shared else copy.deepcopy(node)
+    if method:
+        config.search = None  # the default method's
     for change in filter(None, changes):
         config.merge_with(change)
     OmegaConf.set_struct(config, True)

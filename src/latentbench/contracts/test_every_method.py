@@ -1,5 +1,6 @@
 """A method trains, with any backbone it may be given, on images of any size and with latents of any number."""
 
+import copy
 import inspect
 import itertools
 from pathlib import Path
@@ -11,7 +12,10 @@ import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from latentbench.configuration.catalogue import own_options
 from latentbench.configuration.identity import identity
+from latentbench.configuration.search import Ranges, ranges_of, set_values, value_at
+from latentbench.configuration.value_checks import check
 from latentbench.contracts.options import composed, few_digits, noise_images, options, sizes_for
 from latentbench.data.base import ImageData
 from latentbench.errors import Refused
@@ -117,3 +121,40 @@ def test_no_two_methods_are_one_method_of_two_names() -> None:
     configs = [brief(method) for method in options("method")]
     runs = [identity(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])) for config in configs]
     assert all(one != other for one, other in itertools.combinations(runs, 2))
+
+
+def ranges(method: str) -> Ranges:
+    return ranges_of(composed(f"method={method}").search)
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_it_says_what_may_be_tuned_and_its_own_values_lie_inside(method: str) -> None:
+    config, of_method = composed(f"method={method}"), ranges(method)
+    assert of_method or method not in own_options("method"), "one of yours may leave it out: it has no trials then"
+    for key, of_key in of_method.items():
+        value = OmegaConf.to_container(OmegaConf.create([OmegaConf.select(config, key)]))[0]  # type: ignore[index]
+        if "values" in of_key:
+            assert value in of_key["values"], key
+        else:
+            assert of_key["low"] < (1 if isinstance(value, str) else value) < of_key["high"], key
+
+
+@pytest.mark.parametrize("method", [method for method in options("method") if method in own_options("method")])
+def test_learning_rates_have_one_range_and_weights_one_width(method: str) -> None:
+    of_method = ranges(method)
+    assert of_method["model.learning_rate"] == ranges("vae")["model.learning_rate"]
+    parts = composed(f"method={method}").hydra.runtime.choices
+    assert ("beta" in of_method) == (parts.model == "autoencoder" and parts.regularizer != "none")
+    if "beta" in of_method:
+        beta, scale = composed(f"method={method}").beta, of_method["beta"]
+        preset = 1 if isinstance(beta, str) else beta
+        assert [scale["low"] / preset, scale["high"] / preset] == pytest.approx([0.01, 100])
+
+
+@pytest.mark.parametrize("end", [0.0, 1 - 1e-9])
+@pytest.mark.parametrize("method", options("method"))
+def test_it_builds_at_the_ends_of_its_ranges(method: str, end: float) -> None:
+    config = copy.deepcopy(brief(method))
+    set_values(config, {key: value_at(of_key, end) for key, of_key in ranges(method).items()})
+    check(config)
+    assert list(build_model(config, few_digits()).parameters())

@@ -119,8 +119,9 @@ def _row_keys(
 ) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
-    Row keys are, in this order: `rows`; the scale keys; settings in which a run departs from its method's preset;
-    shared settings that differ; and as many other settings as needed for runs of a row to differ in the seed alone.
+    Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which a run
+    departs from its method's preset; shared settings that differ; and as many other settings as needed for runs of a
+    row to differ in the seed alone.
     """
     # Most runs differ in their seeds alone: one run per setting is enough.
     unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
@@ -137,7 +138,8 @@ def _row_keys(
     overridden = [
         key for key in every_key if key in in_presets and any(_overrides_preset(key, *pair) for pair in pairs)
     ]
-    keys = list(dict.fromkeys([*rows, *scale_keys, *overridden, *unequal]))
+    trials = ["trial"] if any(values.get("trial") for values in distinct) else []
+    keys = list(dict.fromkeys([*rows, *scale_keys, *trials, *overridden, *unequal]))
     return keys + _separating_keys(keys, distinct, every_key), scale_keys
 
 
@@ -147,7 +149,9 @@ def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
 
 
 def _overrides_preset(key: str, values: Settings, record: Record) -> bool:
-    """Whether a run's value of `key` differs from its method's preset."""
+    """Whether a run's value of `key` differs from its method's preset, and its trial did not choose it."""
+    if key in (record.config.get("resolved") or {}).get("trial", {}):
+        return False
     return values.get(key) is not None and key in record.preset and values[key] != record.preset[key]
 
 

@@ -1,6 +1,7 @@
 """A composed run, the resolved run, and its outcome. Imports no torch, so that commands start quickly."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latentbench.configuration.catalogue import MEASURING_GROUPS, PARTS
 from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.published import weight_of_another_likelihood
+from latentbench.configuration.search import trial_facts
 from latentbench.configuration.value_checks import check
 from latentbench.configuration.weight import as_one_number
 from latentbench.errors import UserError
@@ -20,6 +22,7 @@ from latentbench.records.record import load_or_none
 
 log = logging.getLogger(__name__)
 
+OF_METHOD = ("published", "search")  # what a method's YAML tells, beside what it sets
 LOCK = "lock"  # file in a run folder, locked while a process works on the run
 CHECKPOINT = "last.ckpt"  # file in a run folder, from which an interrupted run continues
 
@@ -58,6 +61,7 @@ class ResolvedRun(NamedTuple):
     choices: dict[str, Any]
     folder: Path
     is_only_measured: bool = False  # a stored run, which is not trained
+    trial: Mapping[str, Any] = {}  # what its trial has chosen, as of `trial_facts`
     weight_caveat: str | None = None  # why `beta` does not mean here what it means in the method's paper
 
     @property
@@ -103,7 +107,7 @@ def resolve(job: Job) -> ResolvedRun:
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
-    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, "published")])
+    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, *OF_METHOD)])
     choose_classifier(resolved, options["data"])
     # All values are one run without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
@@ -111,7 +115,7 @@ def resolve(job: Job) -> ResolvedRun:
         OmegaConf.update(resolved, "outside", digests, force_add=True)
     chosen = choices(resolved, options) | dict.fromkeys(unused)
     folder = Path(config.output_dir) / config.study / run_id(resolved, chosen)
-    return ResolvedRun(resolved, chosen, folder, weight_caveat=caveat)
+    return ResolvedRun(resolved, chosen, folder, trial=trial_facts(config), weight_caveat=caveat)
 
 
 def resolve_or_none(job: Job) -> ResolvedRun | None:

@@ -65,7 +65,7 @@ def save_trained_run(
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     record = _record(run, "trained", facts=facts, n_parameters=n_parameters, seconds=seconds)
     (run.folder / FILE_NAME).unlink(missing_ok=True)  # of a model that this one replaces
-    save_config(run.folder, _container(run) | {"choices": run.choices, "resolved": facts})
+    save_config(run.folder, _container(run) | {"choices": run.choices, "resolved": record.config["resolved"]})
     (run.folder / LAST_WEIGHTS_NAME).unlink(missing_ok=True)
     if model.last_weights is not None:
         save_weights(run.folder / LAST_WEIGHTS_NAME, model.last_weights)
@@ -90,6 +90,8 @@ def reason_of(error: Exception) -> str:
 def _record(run: ResolvedRun, status: Status, *, facts: dict[str, Any], **content: Any) -> Record:
     # Settings of measuring join the config with the numbers that they made.
     config = {key: value for key, value in _container(run).items() if key not in MEASURING_GROUPS}
+    if run.trial:
+        facts = facts | {"trial": dict(run.trial)}
     return Record(
         run_id=run.folder.name,
         study=run.config.study,
