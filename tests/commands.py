@@ -89,7 +89,7 @@ def composing_quickly() -> Iterator[None]:
 
 def compose_quickly(overrides: Sequence[str], *, further_keys: Sequence[str] = ()) -> DictConfig:
     """What `compose_started` composes; of Hydra's own part what `compose_jobs` reads."""
-    if {"'", "\\"} & set("".join(overrides)):  # which Hydra's parser reads
+    if {"'", "\\", "{"} & set("".join(overrides)):  # which Hydra's parser reads
         return compose_started(overrides, further_keys=further_keys)
     started = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # `composed` may start Hydra itself, which is possible once at a time

@@ -45,7 +45,9 @@ def is_setting(key: str) -> bool:
     group, *path = key.split(".")
     if group in GROUPS:
         return any(has(yaml_of(group, option), path) for option in own_options(group))
-    return key in READER_KEYS or has(OmegaConf.load(CONF_DIR / "config.yaml"), [group, *path])
+    presets = [yaml_of(kind, option) for kind in ("sweep", "method") for option in own_options(kind)]
+    whole = [OmegaConf.load(CONF_DIR / "config.yaml"), *presets]  # what a study tunes is null without one
+    return key in READER_KEYS or any(has(config, [group, *path]) for config in whole)
 
 
 @pytest.mark.parametrize("path", [*PAGES, *YAMLS], ids=lambda path: f"{path.parent.name}/{path.name}")

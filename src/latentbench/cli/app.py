@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latentbench import __version__
 from latentbench.cli.command import output_may_be_cut
 from latentbench.cli.jobs import composed_jobs
-from latentbench.cli.launch import launch, launcher_of
+from latentbench.cli.launch import INTERRUPTED, launch, launcher_of
 from latentbench.configuration.catalogue import CONF_DIR, check_names
 from latentbench.configuration.compose import search_path
 from latentbench.configuration.folders import take_folders
@@ -46,7 +46,7 @@ def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors, which are reported below
             _run_hydra_flag()
             return
-        sys.exit(launch(_compose(arguments)))
+        sys.exit(_run(arguments))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         _exit_with([explain(error)])
 
@@ -54,6 +54,17 @@ def main() -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
 def _run_hydra_flag(config: DictConfig) -> None:
     """Empty: Hydra handles the flag and exits before it calls this."""
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run what the command line asks for; of a study that tunes the trials, and then what they choose."""
+    jobs = _compose(arguments)
+    code = launch(jobs)
+    if jobs[0].config.tune is None or code == INTERRUPTED:
+        return code
+    known = {job.command for job in jobs}
+    chosen = [job for job in _compose(arguments) if job.command not in known]
+    return max(code, launch(chosen)) if chosen else code
 
 
 def _compose(arguments: Sequence[str]) -> list[Job]:

@@ -11,16 +11,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from latentbench.cli.tuned import tuned_jobs
 from latentbench.configuration.compose import compose_started, hydra_started
 from latentbench.configuration.overrides import translate
 from latentbench.configuration.search import take_trial
 from latentbench.errors import UserError
+from latentbench.records.tuning import tune_of
 from latentbench.running.job import Job
 
 MULTIRUN_FLAGS = ("-m", "--multirun")
-WHOLE_NUMBER = re.compile(
-    r"(seed|latent_size|trial)=(0|[1-9]\d*)"
-)  # what nearly every sweep varies; no option goes by it
+# What nearly every sweep varies; no option goes by it.
+WHOLE_NUMBER = re.compile(r"(seed|latent_size|trial)=(0|[1-9]\d*)")
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[Job]:
@@ -44,6 +45,8 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
             if not is_multirun and config.hydra.mode != RunMode.MULTIRUN:
                 if len(single_values) < len(overrides):
                     config = compose_started(overrides)  # Hydra refuses several values and says how to give them
+                if config.tune is not None:
+                    raise UserError("tune: one run has no trials to choose among: add -m")
                 yield _to_job(config, is_alone=True)
                 return
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
@@ -55,10 +58,14 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
             (combinations,) = BasicSweeper.split_arguments([*grid_overrides, *parsed], None)
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
-            for config in _compose_each(combinations):
-                yield _to_job(config, is_alone=False)
+            tune = tune_of(config)
+            yield from tuned_jobs(config, tune, combinations, _sweep_jobs) if tune else _sweep_jobs(combinations)
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
+
+
+def _sweep_jobs(combinations: Iterable[Sequence[str]]) -> Iterator[Job]:
+    return (_to_job(config, is_alone=False) for config in _compose_each(combinations))
 
 
 def _compose_each(combinations: Iterable[Sequence[str]]) -> Iterator[DictConfig]:

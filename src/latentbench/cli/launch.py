@@ -7,6 +7,8 @@ from latentbench.configuration.targets import build
 from latentbench.running.job import Job
 from latentbench.running.logging_setup import set_up_logging
 
+INTERRUPTED = 130  # exit code after Ctrl-C
+
 
 def launcher_of(job: Job) -> Any:
     """The `Launcher` of a job's config. Raises: UserError if its settings are invalid."""
@@ -24,7 +26,7 @@ def launch(jobs: list[Job]) -> int:
         outcomes = launcher_of(jobs[0]).launch(jobs)
     except KeyboardInterrupt:
         print("latentbench: interrupted; the same command resumes the runs", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     if outcomes.total() > 1:
         print("runs:", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), file=sys.stderr)
     if any(outcomes[outcome] for outcome in ("failed", "killed", "finished, but a metric failed")):

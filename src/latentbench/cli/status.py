@@ -7,9 +7,11 @@ from pathlib import Path
 
 from latentbench.cli.command import run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
+from latentbench.cli.tuned import is_trial
 from latentbench.configuration.identity import method_words
 from latentbench.records.measuring import cells_to_measure
 from latentbench.records.record import Record, load_or_none
+from latentbench.records.tuning import tune_of
 from latentbench.running.job import CHECKPOINT, LOCK, ResolvedRun, resolve
 from latentbench.running.locks import is_locked
 
@@ -39,7 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(arguments: Sequence[str]) -> None:
     jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
     runs = {run.folder: run for run in map(resolve, jobs)}
-    print("\n".join(status_lines(list(runs.values()))))
+    tune = tune_of(jobs[0].config)
+    if tune is None:
+        print("\n".join(status_lines(list(runs.values()))))
+        return
+    trials = [run for run in runs.values() if is_trial(run.config, tune)]
+    chosen = [run for run in runs.values() if not is_trial(run.config, tune)]
+    print("\n".join(["trials:", *status_lines(trials), "", "what they choose, as far as it is known:"]))
+    print("\n".join(status_lines(chosen)) if chosen else "nothing: no method has spent all its trials")
 
 
 def status_lines(runs: Sequence[ResolvedRun]) -> list[str]:

@@ -25,6 +25,7 @@ WITHOUT_EFFECT = (
     "question",
     "published",
     "search",
+    "tune",
     "table",
     "sweep",
     "data.root",

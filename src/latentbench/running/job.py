@@ -22,7 +22,7 @@ from latentbench.records.record import load_or_none
 
 log = logging.getLogger(__name__)
 
-OF_METHOD = ("published", "search")  # what a method's YAML tells, beside what it sets
+NOT_RECORDED = ("published", "search", "tune")  # what a method or a study tells, beside what it sets for a run
 LOCK = "lock"  # file in a run folder, locked while a process works on the run
 CHECKPOINT = "last.ckpt"  # file in a run folder, from which an interrupted run continues
 
@@ -107,7 +107,7 @@ def resolve(job: Job) -> ResolvedRun:
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
-    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, *OF_METHOD)])
+    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, *NOT_RECORDED)])
     choose_classifier(resolved, options["data"])
     # All values are one run without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
