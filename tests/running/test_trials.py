@@ -1,7 +1,6 @@
 """A trial is a run like any other, whose settings depend on its method and its number alone."""
 
 import copy
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from omegaconf import OmegaConf
 from example_records import a_record
 from latentbench.cli.jobs import compose_jobs
 from latentbench.cli.reproduce import command_of
+from latentbench.configuration.catalogue import preset
 from latentbench.configuration.search import ranges_of, set_values, sobol_point, value_at
 from latentbench.contracts.options import composed
 from latentbench.errors import UserError
@@ -90,17 +90,20 @@ def test_a_number_of_a_trial_is_a_whole_one(trial: str) -> None:
         resolve(job)
 
 
-def test_its_record_says_what_it_chose_and_which_command_repeats_it(tmp_path: Path) -> None:
-    (job,) = jobs("method=student_t_vae", "trial=3", *TINY, f"output_dir={tmp_path}")
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [("student_t_vae", "prior.degrees_of_freedom"), ("wae_mmd", "regularizer.scales"), ("rae", "model.learning_rate")],
+)
+def test_its_record_says_what_it_chose_and_which_command_repeats_it(method: str, key: str, tmp_path: Path) -> None:
+    (job,) = jobs(f"method={method}", "trial=3", *TINY, f"output_dir={tmp_path}")
     with digits_are_few():
         assert run_job(job) == "finished"
     record = load(resolve(job).folder / "record.json")
     assert record.choices["trial"] == 3
     chosen = record.config["resolved"]["trial"]
-    assert chosen.keys() == ranges_of(composed("method=student_t_vae").search).keys()
-    assert chosen["beta"]["value"] == record.config["beta"] != 1
-    assert chosen["prior.degrees_of_freedom"]["value"] == record.config["prior"]["degrees_of_freedom"]
-    assert json.loads(record.to_line())["config"]["resolved"]["trial"] == chosen
+    assert chosen.keys() == ranges_of(composed(f"method={method}").search).keys()
+    assert chosen["beta"]["value"] == record.config["beta"] != preset(method)["beta"]
+    assert chosen[key]["value"] == OmegaConf.select(OmegaConf.create(record.config), key)
     command = command_of(record)
     assert command
     assert " trial=3 " in command

@@ -61,9 +61,13 @@ def trial_facts(config: DictConfig) -> dict[str, dict[str, Any]]:
         return {}
     ranges = ranges_of(config.search)
     return {
-        key: {**of_key, "value": OmegaConf.select(config, key), "position": round(position, 4)}
+        key: {**of_key, "value": _plain(OmegaConf.select(config, key)), "position": round(position, 4)}
         for (key, of_key), position in _positions(ranges, config.trial)
     }
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _positions(ranges: Ranges, trial: int) -> Iterator[tuple[tuple[str, dict[str, Any]], float]]:

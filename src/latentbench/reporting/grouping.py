@@ -132,7 +132,7 @@ def _row_keys(
     scale_keys = _scale_keys(distinct, every_key)
     shared = [key for key in every_key if key in SHARED_SETTINGS or key.split(".")[0] in SHARED_SETTINGS]
     differing = [key for key in shared if len(_distinct_values(key, distinct)) > 1]
-    unequal = _separating_keys([], distinct, differing)
+    unequal = separating_keys([], distinct, differing)
     in_presets = {key for record in records for key in record.preset}
     pairs = list(zip(every_settings, records, strict=True))
     overridden = [
@@ -140,7 +140,7 @@ def _row_keys(
     ]
     trials = ["trial"] if any(values.get("trial") for values in distinct) else []
     keys = list(dict.fromkeys([*rows, *scale_keys, *trials, *overridden, *unequal]))
-    return keys + _separating_keys(keys, distinct, every_key), scale_keys
+    return keys + separating_keys(keys, distinct, every_key), scale_keys
 
 
 def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
@@ -168,10 +168,10 @@ def _scale_keys(every_settings: list[Settings], every_key: list[str]) -> list[st
     candidates = [key for key in every_key if groups[key] in SCALE_GROUPS and key not in NOT_SCALE]
     # A run that did not measure a metric lacks its settings, but is not on another scale for that.
     varying = [key for key in candidates if len({values[key] for values in every_settings if key in values}) > 1]
-    return _separating_keys([], every_settings, varying)
+    return separating_keys([], every_settings, varying)
 
 
-def _separating_keys(keys: list[str], every_settings: list[Settings], candidates: list[str]) -> list[str]:
+def separating_keys(keys: list[str], every_settings: list[Settings], candidates: list[str]) -> list[str]:
     """The first of `candidates` that must join `keys` so that runs equal in all these are equal in all candidates."""
     added: list[str] = []
     while True:

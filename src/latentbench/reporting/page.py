@@ -23,6 +23,7 @@ from latentbench.reporting.page_tables import PageTables, make_tables, signed
 from latentbench.reporting.run_cards import RowCards, data_uri, make_card
 from latentbench.reporting.study import TO_ANOTHER, output_folder, read_records, summarize_study, writing_to
 from latentbench.reporting.summary import Summary
+from latentbench.reporting.tuned import each_rule
 
 FILE_NAME = "report.html"
 SAMPLES = "Samples and reconstructions of each row's first finished run, below real images."
@@ -86,11 +87,14 @@ def write_page(config: DictConfig) -> None:
     """
     study = read_records(config)
     folder = output_folder(config, study)
-    summary, figures = summarize_study(config, study)
-    page = to_html(summary, figures, study.folder, title=config.study, question=OmegaConf.select(config, "question"))
-    with writing_to(folder, otherwise=TO_ANOTHER):
-        write_atomically(folder / FILE_NAME, page.encode())
-    print(f"written: {folder / FILE_NAME} ({len(page.encode()) / 1e6:.1f} MB)")
+    for name, of_rule in each_rule(config):
+        summary, figures = summarize_study(of_rule, study)
+        question = OmegaConf.select(config, "question")
+        page = to_html(summary, figures, study.folder, title=config.study, question=question)
+        path = folder / name / FILE_NAME
+        with writing_to(folder, otherwise=TO_ANOTHER):
+            write_atomically(path, page.encode())
+        print(f"written: {path} ({len(page.encode()) / 1e6:.1f} MB)")
 
 
 def to_html(

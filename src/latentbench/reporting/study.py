@@ -13,11 +13,14 @@ from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.records.store import load_records
+from latentbench.records.tuning import tune_of
 from latentbench.records.wandb_records import load_wandb_records
-from latentbench.reporting.columns import Measures
+from latentbench.reporting.columns import Measures, describe_column
 from latentbench.reporting.study_figures import make_figures
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Summary
+from latentbench.reporting.tuned import Tuned, notes, read_tuned
+from latentbench.reporting.tuned_figure import best_of_trials
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,9 +95,10 @@ def writing_to(folder: Path, *, otherwise: str) -> Iterator[None]:
 def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, dict[str, Figure]]:
     """The table and the figures that the config describes. Raises: UserError if the config's table is invalid."""
     grid = config.hydra.sweeper.params or {}
+    tuned = tuned_study(config, study)
     summary = summarize(
-        study.records,
-        rows=names(config, "table.rows") or [],
+        tuned.runs if tuned else study.records,
+        rows=[*(names(config, "table.rows") or []), *(["trial"] if tuned else [])],
         columns=names(config, "table.columns"),
         order={str(key): [value.strip() for value in str(values).split(",")] for key, values in grid.items()},
         baseline=OmegaConf.select(config, "table.baseline"),
@@ -104,7 +108,23 @@ def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, d
     )
     samples = names(config, "table.samples") or []
     figures, missing = make_figures(summary, study.folder, samples=samples, axes=figure_axes(config))
-    return dataclasses.replace(summary, notes=[*study.left_out, *summary.notes, *missing]), figures
+    of_tuning = notes(tuned) if tuned else []
+    if tuned and (figure := best_of_trials(tuned, describe_column(study.records, tuned.rule).heading)):
+        figures["best_of_trials"] = figure
+    return dataclasses.replace(summary, notes=[*study.left_out, *of_tuning, *summary.notes, *missing]), figures
+
+
+def tuned_study(config: DictConfig, study: StudyRecords) -> Tuned | None:
+    """What the study chose by its first rule; None if it does not tune. Raises: UserError if nothing is chosen yet."""
+    tune = tune_of(config)
+    if tune is None:
+        return None
+    tuned = read_tuned(study.records, tune, names(config, "table.rows") or [])
+    if not tuned.runs:
+        raise UserError(
+            f"{study.folder} has trials alone, and no run of what they choose: run the study's command first"
+        )
+    return tuned
 
 
 def names(config: DictConfig, key: str) -> list[str] | None:

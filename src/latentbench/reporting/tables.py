@@ -34,10 +34,12 @@ from latentbench.reporting.study import (
     output_folder,
     read_records,
     summarize_study,
+    tuned_study,
     writing_to,
 )
 from latentbench.reporting.study_figures import make_figures, shown_run
 from latentbench.reporting.summarize import summarize
+from latentbench.reporting.tuned import best_of_csv, choices_csv, each_rule
 
 __all__ = [
     "frame", "load_records", "load_wandb_records", "make_figures", "summarize", "to_csv", "to_latex", "to_markdown",
@@ -45,6 +47,7 @@ __all__ = [
 ]  # fmt: skip
 
 PUBLISHED = Path("results")
+OWN_FOLDER = "start in a folder of your own"
 
 
 def write_tables(config: DictConfig) -> None:
@@ -80,7 +83,17 @@ def write_tables(config: DictConfig) -> None:
 
 
 def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
-    """Print the table; write it and its figures to `target` and, if it is published, the records."""
+    """Write the table, of a study that tunes by several rules one for each, and if it is published the records."""
+    shown: list[Record] = []
+    for folder, of_rule in each_rule(config):
+        shown += _write_table(of_rule, study, target, folder)
+    if config.publish:
+        with writing_to(target, otherwise=OWN_FOLDER):
+            print("", publish(study.records, shown, study.folder, target), sep="  ")
+
+
+def _write_table(config: DictConfig, study: StudyRecords, target: Path, folder: str) -> list[Record]:
+    """Print the table; write it and its figures to `folder` in `target`. Returns: the runs that figures show."""
     summary, figures = summarize_study(config, study)
     comparisons = compare(published_numbers(config), summary)
     title = config.study if not config.publish else f"{config.study} on {target.name}"
@@ -93,22 +106,21 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
         texts["table.md"] += f"\n{published_markdown(comparisons)}"
         texts["table.tex"] += f"\n{published_latex(comparisons)}"
         texts[CSV_NAME] = published_csv(comparisons)
-    written = [target / name for name in texts]
-    otherwise = "start in a folder of your own" if config.publish else TO_ANOTHER
+    if tuned := tuned_study(config, study):
+        texts |= {"tuning.csv": choices_csv(tuned), "best_of_trials.csv": best_of_csv(tuned)}
+    written = [target / folder / name for name in texts]
     try:
-        with writing_to(target, otherwise=otherwise):
-            for name, text in texts.items():
-                write_atomically(target / name, text.encode())
+        with writing_to(target, otherwise=OWN_FOLDER if config.publish else TO_ANOTHER):
+            for path, text in zip(written, texts.values(), strict=True):
+                write_atomically(path, text.encode())
             if not comparisons:
-                (target / CSV_NAME).unlink(missing_ok=True)
+                (target / folder / CSV_NAME).unlink(missing_ok=True)
             for name, figure in figures.items():
-                written += plots.save(figure, target / name)
-            if config.publish:
-                shown = [run for row in summary.rows if (run := shown_run(row))]
-                written.append(publish(study.records, shown, study.folder, target))
+                written += plots.save(figure, target / folder / name)
     finally:  # the table can be read even where nothing can be written
         width = shutil.get_terminal_size((120, 24)).columns
         print(to_text(summary, width=width))
         if comparisons:
             print(f"\n{published_text(comparisons, width=width)}")
     print("\nwritten:", *written, sep="\n  ")
+    return [run for row in summary.rows if (run := shown_run(row))]
