@@ -10,7 +10,7 @@ from example_records import a_record, broken_records, keep, noise
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.records.record import Record, load, parse
-from latentbench.records.store import images_of, load_records, publish
+from latentbench.records.store import images_of, load_published, load_records, publish, published_ids
 
 KIND = "a field is missing or has the wrong type"
 NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
@@ -77,9 +77,25 @@ def test_the_table_of_published_records_is_that_of_the_runs(here: Path) -> None:
 def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> None:
     old, new = (keep(tmp_path, a_record(seed=seed), prior=noise(seed)) for seed in range(2))
     into = tmp_path / "results"
-    publish([old], [old], tmp_path, into)
-    publish([new], [new], tmp_path, into)
+    publish([old], [], [old], tmp_path, into)
+    publish([new], [], [new], tmp_path, into)
     assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
+
+
+def test_trials_are_published_beside_the_runs_of_the_table_in_the_same_bytes_whenever(tmp_path: Path) -> None:
+    run, trial, into = a_record(seed=0), a_record(seed=1000), tmp_path / "s" / "digits"
+    publish([run], [trial], [], tmp_path, into)
+    before = files(into)
+    assert before.keys() == {"records.jsonl", "trials.jsonl.gz"}
+    assert load_published(into) == load_records(tmp_path / "s")[0] == [run, trial]
+    assert published_ids(into) == {run.run_id, trial.run_id}
+    publish([run], [trial], [], tmp_path, into)
+    assert files(into) == before
+    (into / "trials.jsonl.gz").write_bytes(before["trials.jsonl.gz"][:50])
+    with pytest.raises(UserError, match=r"trials\.jsonl\.gz is not a whole file of gzip"):
+        load_published(into)
+    publish([run], [], [], tmp_path, into)
+    assert files(into).keys() == {"records.jsonl"}
 
 
 def test_publishing_loses_no_run_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +130,7 @@ def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.Captu
 
 def test_images_are_found_beside_either_kind_of_record(tmp_path: Path) -> None:
     record = keep(tmp_path / "runs", a_record(), prior=noise(0))
-    publish([record], [record], tmp_path / "runs", tmp_path / "published" / "digits")
+    publish([record], [], [record], tmp_path / "runs", tmp_path / "published" / "digits")
     found = [images_of(tmp_path / kind, record) for kind in ("runs", "published")]
     first, second = (np.load(path)["prior"] for path in found)
     np.testing.assert_array_equal(first, second)

@@ -1,12 +1,15 @@
 """Reading and publishing a study's records.
 
 Below `<output_dir>/<study>` they are in `<run>/record.json`, one file per run, or in `<data>/records.jsonl`, one line
-per run, if they were published. The images of a run are in `<run>` or `<data>/<run>`.
+per run, if they were published; trials of a study that tunes in `<data>/trials.jsonl.gz`. The images of a run are in
+`<run>` or `<data>/<run>`.
 """
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +18,7 @@ from latentbench.records.record import FILE_NAME, Record, Status, load, parse, w
 from latentbench.records.run_folder import IMAGES_NAME
 
 PUBLISHED_NAME = "records.jsonl"
+TRIALS_NAME = "trials.jsonl.gz"  # compressed, since there are many trials for each run of a table
 MAX_NUMBER = 1e100  # larger numbers have no finite square, which standard deviations need
 
 
@@ -33,7 +37,7 @@ def load_records(folder: Path) -> tuple[list[Record], list[str]]:
                 unusable.append(left_out_message(error))
             else:
                 records.append((path.parent.name != record.run_id, path.parent.name, record))
-        for path in sorted(folder.glob(f"*/{PUBLISHED_NAME}")):
+        for path in sorted([*folder.glob(f"*/{PUBLISHED_NAME}"), *folder.glob(f"*/{TRIALS_NAME}")]):
             for source, line in _published_lines(path):
                 try:
                     record = validate(parse(line, source), source)
@@ -45,9 +49,8 @@ def load_records(folder: Path) -> tuple[list[Record], list[str]]:
 
 
 def load_published(folder: Path) -> list[Record]:
-    """The records in `<folder>/records.jsonl`. Raises: UserError if there are none, or one cannot be used."""
-    path = folder / PUBLISHED_NAME
-    lines = list(_published_lines(path)) if path.is_file() else []
+    """The published records in a folder, trials last. Raises: UserError if there are none, or one cannot be used."""
+    lines = [line for path in _published_files(folder) for line in _published_lines(path)]
     if not lines:
         raise UserError(f"{folder} has no records in {PUBLISHED_NAME}: name a published study, as results/quick/digits")
     return [validate(parse(line, source), source) for source, line in lines]
@@ -55,8 +58,17 @@ def load_published(folder: Path) -> list[Record]:
 
 def _published_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Every record of a published study, with where it stands."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    content = path.read_bytes()
+    try:
+        text = gzip.decompress(content) if path.name == TRIALS_NAME else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is not a whole file of gzip ({error}): restore or delete it") from error
+    for number, line in enumerate(text.splitlines(), 1):
         yield f"{path}:{number}", line
+
+
+def _published_files(folder: Path) -> list[Path]:
+    return [path for name in (PUBLISHED_NAME, TRIALS_NAME) if (path := folder / name).is_file()]
 
 
 @contextlib.contextmanager
@@ -118,26 +130,31 @@ def images_of(folder: Path, record: Record) -> Path:
 
 def published_ids(folder: Path) -> set[str]:
     """The ids of the runs published in the folder of a data set; unreadable lines are represented by their number."""
-    path = folder / PUBLISHED_NAME
     ids = set()
-    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
-        try:
-            ids.add(parse(line, str(path)).run_id)
-        except UserError:
-            ids.add(f"the one in line {number}")
+    for path in _published_files(folder):
+        for number, (source, line) in enumerate(_published_lines(path), 1):
+            try:
+                ids.add(parse(line, source).run_id)
+            except UserError:
+                ids.add(f"the one in line {number}")
     return ids
 
 
-def publish(records: Sequence[Record], shown: Iterable[Record], folder: Path, target: Path) -> Path:
-    """Write `<target>/records.jsonl`, sorted, and copy the images of the runs that figures show beside it.
+def publish(
+    records: Iterable[Record], trials: Iterable[Record], shown: Iterable[Record], folder: Path, target: Path
+) -> list[Path]:
+    """Write records and trials, sorted, and copy the images of the runs that figures show beside them.
 
     Images of other runs are removed from `target`.
 
-    folder: the folder of the study
-    Returns: the file of records.
+    trials: of a study that tunes; folder: the folder of the study
+    Returns: the files of records.
     """
-    lines = sorted(record.to_line() for record in records)
-    write_atomically(target / PUBLISHED_NAME, "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(target / PUBLISHED_NAME, _lines(records))
+    if of_trials := _lines(trials):
+        write_atomically(target / TRIALS_NAME, gzip.compress(of_trials, mtime=0))  # the same bytes whenever
+    else:
+        (target / TRIALS_NAME).unlink(missing_ok=True)
     wanted = set()
     for record in shown:
         source, copy = images_of(folder, record), target / record.run_id / IMAGES_NAME
@@ -149,4 +166,8 @@ def publish(records: Sequence[Record], shown: Iterable[Record], folder: Path, ta
             path.unlink()
             with contextlib.suppress(OSError):  # the user may have put other files there
                 path.parent.rmdir()
-    return target / PUBLISHED_NAME
+    return _published_files(target)
+
+
+def _lines(records: Iterable[Record]) -> bytes:
+    return "".join(sorted(f"{record.to_line()}\n" for record in records)).encode()

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_atomically
 from latentbench.records.store import load_records, publish, published_ids
+from latentbench.records.tuning import tune_of
 from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
 from latentbench.reporting.formats import to_csv, to_latex, to_markdown, to_text
@@ -88,8 +89,12 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
     for folder, of_rule in each_rule(config):
         shown += _write_table(of_rule, study, target, folder)
     if config.publish:
+        tune = tune_of(config)
+        seeds = tune.seeds if tune else ()
+        trials = [record for record in study.records if record.choices["seed"] in seeds]
+        others = [record for record in study.records if record.choices["seed"] not in seeds]
         with writing_to(target, otherwise=OWN_FOLDER):
-            print("", publish(study.records, shown, study.folder, target), sep="  ")
+            print("", *publish(others, trials, shown, study.folder, target), sep="\n  ")
 
 
 def _write_table(config: DictConfig, study: StudyRecords, target: Path, folder: str) -> list[Record]:

@@ -65,7 +65,11 @@ class Choice:
 
     @property
     def searched(self) -> list[float]:
-        """What the rule looks at, of every trial but the method as it is, best first; nan of those without it."""
+        """What the rule looks at, of every trial but the method as it is, best first; nan of those without it.
+
+        Empty before all trials are spent."""
+        if not self.is_spent:
+            return []
         numbers = [number for trial, number in self.scores.items() if trial > 0]
         numbers.sort(key=lambda number: -self.sign * number)
         return numbers + [math.nan] * (sum(trial > 0 for trial in self.trials) - len(numbers))
