@@ -6,7 +6,9 @@ Writes results/reproduce_parzen/mnist and the ledger. The protocol is that of me
 bandwidths, of which 1,000 validation images choose one, and the mean over all test images. Most of the time is k-means.
 """
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -21,6 +23,7 @@ from latentbench.reporting.ledger import CSV_NAME, published_csv, published_mark
 from latentbench.reporting.published_numbers import Comparison, PublishedNumber, Term
 
 CENTRES, VALIDATION_IMAGES, ROUNDS = 10_000, 1000, 10
+IMAGES, CENTROIDS = "training images", "k-means centroids"
 RESULTS = Path(__file__).parents[1] / "results"
 PAGE = """# reproduce_parzen on mnist
 
@@ -43,32 +46,46 @@ def log_likelihood(centres: Tensor, validation: Tensor, test: Tensor) -> tuple[f
     return float(estimate.value), float(estimate.standard_error)
 
 
-def compared(images: str, ours: tuple[float, float], value: float) -> Comparison:
-    number = PublishedNumber(
+WHY = "another 10,000 training images, and another grid of bandwidths, move it by some nats"
+ROUNDS_TRIED = "found in part: not the rounds of k-means, of which 1, 2 and 4 give 333.7, 334.3 and 334.3"
+
+
+def number(images: str, value: float, **more: Any) -> PublishedNumber:
+    about = {"low": value - 10, "high": value + 10, "why": WHY, "sign": "", "other": None, "cause": ""}
+    return PublishedNumber(
         data="mnist",
-        term=Term(row={"images": images}, key="parzen"),
-        sign="",
-        other=None,
+        term=term_of(images),
         value=value,
         error=None,
-        low=value - 10,
-        high=value + 10,
-        why="another 10,000 training images, and another grid of bandwidths, move it by some nats",
         source="Theis et al. 2016, table 1",
         read="recalled",
-        cause="",
+        **about | more,
     )
-    return Comparison(published=number, ours=ours[0], error=ours[1], n=1)
+
+
+def term_of(images: str) -> Term:
+    return Term(row={"images": images}, key="parzen")
 
 
 def main() -> None:
-    """Print both comparisons, and write them where the ledger finds them."""
+    """Print the comparisons, and write them where the ledger finds them."""
     data = instantiate(compose_config(["data=mnist"]).data, seed=0)
     train, validation, test = (data.images(split).flatten(1) for split in ("train", "validation", "test"))
-    sets = {"training images": (train[:CENTRES], 243), "k-means centroids": (centroids(train), 313)}
+    (of_images, error), (of_centroids, error_of_centroids) = (
+        log_likelihood(centres, validation[:VALIDATION_IMAGES], test) for centres in (train[:CENTRES], centroids(train))
+    )
+    claim = {"low": 0, "high": math.inf, "why": "the claim is that centroids, which no model drew, are better"}
     comparisons = [
-        compared(name, log_likelihood(centres, validation[:VALIDATION_IMAGES], test), value)
-        for name, (centres, value) in sets.items()
+        Comparison(published=number(IMAGES, 243), ours=of_images, error=error, n=1),
+        Comparison(
+            published=number(CENTROIDS, 313, cause=ROUNDS_TRIED), ours=of_centroids, error=error_of_centroids, n=1
+        ),
+        Comparison(
+            published=number(CENTROIDS, 313 - 243, sign="minus", other=term_of(IMAGES), **claim),
+            ours=of_centroids - of_images,
+            error=math.hypot(error, error_of_centroids),
+            n=1,
+        ),
     ]
     print(published_text(comparisons))
     folder = RESULTS / "reproduce_parzen" / "mnist"

@@ -406,8 +406,18 @@ def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
 
 def test_the_preset_is_that_of_the_record() -> None:
     other = {"preset": {"posterior": "gaussian", "beta": 2.0}}
-    assert summarize([a_record("vae", beta=2.0, **other)], rows=["method"]).keys == ["method"]
-    assert summarize([a_record("vae", beta=1.0, **other)], rows=["method"]).keys == ["method", "beta"]
+    usual, unusual = (a_record("vae", beta=beta, **other) for beta in (2.0, 1.0))
+    assert summarize([usual], rows=["method"]).keys == ["method"]
+    assert summarize([usual, unusual], rows=["method"]).keys == ["method", "beta"]
+
+
+def test_what_all_runs_override_alike_is_a_note_and_no_part_of_every_name() -> None:
+    alike = [a_record(method, beta=1.0, preset={"beta": 2.0}) for method in ("vae", "info_vae")]
+    summary = summarize(alike, rows=["method"])
+    assert [line.label for line in summary.rows] == ["info_vae", "vae"]
+    assert "all runs have beta=1, and not what is usual for their methods" in summary.notes
+    own = a_record("beta_vae", beta=1.0, preset={"beta": 1.0})
+    assert summarize([*alike, own], rows=["method"]).keys == ["method", "beta"]
 
 
 def test_a_part_that_a_model_does_not_have_adds_no_row_key() -> None:

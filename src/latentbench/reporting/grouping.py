@@ -28,12 +28,14 @@ class Grouping:
 
     keys: the row keys; runs with equal values of all of them differ in the seed alone
     scale_keys: the row keys that differ between scales
+    common: settings in which all runs alike depart from their methods' presets
     runs: row -> its runs, one per seed, lowest seed first; a row is named by its values of `keys`
     repeats: a note on each run that is not counted because it repeats another
     """
 
     keys: list[str]
     scale_keys: list[str]
+    common: Settings
     runs: dict[RowValues, list[Record]]
     repeats: list[str]
 
@@ -46,7 +48,14 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
     every_settings = [settings(record.choices, record.config) for record in records]
     _check_rows(rows, every_settings, records)
     _share_measuring(every_settings)
-    keys, scale_keys = _row_keys(rows, every_settings, records)
+    overridden = [_overridden(*pair) for pair in zip(every_settings, records, strict=True)]
+    some = [key for key in dict.fromkeys(key for keys in overridden for key in keys) if key not in rows]
+    common = {
+        key: every_settings[0][key]
+        for key in some
+        if all(key in keys for keys in overridden) and not _varies(key, every_settings)
+    }
+    keys, scale_keys = _row_keys(rows, every_settings, [key for key in some if key not in common])
     _shorten_classes(keys, every_settings)
     groups: dict[RowValues, list[Record]] = {}
     for record, values in zip(records, every_settings, strict=True):
@@ -55,7 +64,7 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
     for values_of_row, runs in groups.items():
         groups[values_of_row], notes = _one_run_per_seed(runs)
         repeats += notes
-    return Grouping(keys=keys, scale_keys=scale_keys, runs=groups, repeats=repeats)
+    return Grouping(keys=keys, scale_keys=scale_keys, common=common, runs=groups, repeats=repeats)
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
@@ -115,13 +124,13 @@ def _measured(values: Settings) -> dict[str, Settings]:
 
 
 def _row_keys(
-    rows: Sequence[str], every_settings: list[Settings], records: Sequence[Record]
+    rows: Sequence[str], every_settings: list[Settings], overridden: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
-    Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which a run
-    departs from its method's preset; shared settings that differ; and as many other settings as needed for runs of a
-    row to differ in the seed alone.
+    Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which some runs
+    depart from their methods' presets (`overridden`); shared settings that differ; and as many other settings as needed
+    for runs of a row to differ in the seed alone.
     """
     # Most runs differ in their seeds alone: one run per setting is enough.
     unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
@@ -133,11 +142,6 @@ def _row_keys(
     shared = [key for key in every_key if key in SHARED_SETTINGS or key.split(".")[0] in SHARED_SETTINGS]
     differing = [key for key in shared if len(_distinct_values(key, distinct)) > 1]
     unequal = separating_keys([], distinct, differing)
-    in_presets = {key for record in records for key in record.preset}
-    pairs = list(zip(every_settings, records, strict=True))
-    overridden = [
-        key for key in every_key if key in in_presets and any(_overrides_preset(key, *pair) for pair in pairs)
-    ]
     trials = ["trial"] if any(values.get("trial") for values in distinct) else []
     keys = list(dict.fromkeys([*rows, *scale_keys, *trials, *overridden, *unequal]))
     return keys + separating_keys(keys, distinct, every_key), scale_keys
@@ -148,11 +152,14 @@ def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
     return {values[key] for values in every_settings if values.get(key) is not None}
 
 
-def _overrides_preset(key: str, values: Settings, record: Record) -> bool:
-    """Whether a run's value of `key` differs from its method's preset, and its trial did not choose it."""
-    if key in (record.config.get("resolved") or {}).get("trial", {}):
-        return False
-    return values.get(key) is not None and key in record.preset and values[key] != record.preset[key]
+def _overridden(values: Settings, record: Record) -> list[str]:
+    """The settings of a run that differ from its method's preset, and that its trial did not choose."""
+    of_trial = (record.config.get("resolved") or {}).get("trial", {})
+    return [
+        key
+        for key, preset in record.preset.items()
+        if key not in of_trial and values.get(key) is not None and values[key] != preset
+    ]
 
 
 def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:

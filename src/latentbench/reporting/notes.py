@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, POWER
-from latentbench.reporting.summary import Row, Summary
+from latentbench.reporting.summary import Row, Summary, format_value
 
 ACTIVE_UNITS = "active_units/test"
 MAKERS = ("model", "generator")  # the players that make the images
@@ -254,6 +255,12 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
     if not added:
         return []
     return [f"runs also differ in {', '.join(added)}: row keys beside {', '.join(rows)}, not averaged over"]
+
+
+def common_settings(common: Mapping[str, Any]) -> list[str]:
+    """A line with the settings in which all runs alike depart from their methods' presets."""
+    texts = [f"{key}={format_value(value)}" for key, value in common.items()]
+    return [f"all runs have {', '.join(texts)}, and not what is usual for their methods"] if texts else []
 
 
 def versions(records: Sequence[Record]) -> list[str]:

@@ -54,8 +54,8 @@ def summarize(
         + notes.baseline_tests(summary, tests) + notes.bounds(summary) + disagreements(summary) + notes.budgets(summary)
         + notes.weights_of_other_likelihoods(summary) + notes.not_converged(summary) + notes.collapsed(summary)
         + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary)
-        + column_notes + notes.added_keys(summary, rows) + grouping.repeats + notes.versions(records)
-        + notes.unequal_floors(summary)
+        + column_notes + notes.added_keys(summary, rows) + notes.common_settings(grouping.common) + grouping.repeats
+        + notes.versions(records) + notes.unequal_floors(summary)
     )  # fmt: skip
     return summary
 
