@@ -39,7 +39,7 @@ KEYS = {
 CHOICES = {
     "method", "data", "model", "backbone", "posterior", "prior", "regularizer", "likelihood", "objective", "annealing",
     "sampler", "features", "metric", "optimizer", "schedule", "trainer", "logger", "launcher", "sweep",
-    "seed", "beta", "latent_size", "study", "output_dir", "force",
+    "trial", "seed", "beta", "latent_size", "study", "output_dir", "force",
 }  # fmt: skip
 SMALL = ("backbone.hidden=[16]", "trainer.max_epochs=1", "logger=none")
 EVERY_METRIC = (*SMALL, "metric.nll.samples=5")
