@@ -28,7 +28,9 @@ QUESTIONS = {
     "How many samples look real, and how much of the variety of real images do they cover?": (
         "precision", "density", "recall", "coverage",
     ),
-    "How many images show what they should, in the eyes of a classifier?": ("class_share", "class_probability"),
+    "How many images show what they should, in the eyes of a classifier?": (
+        "class_share", "class_probability", "class_share_noise",
+    ),
     "Are they blurred, noisy or copies of training images?": (
         "sharpness", "normalized_sharpness", "high_frequency_energy", "noise", "memorization",
     ),
