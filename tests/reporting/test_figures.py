@@ -6,11 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from example_records import a_record, keep, noise
+from latentbench.reporting.families import (
+    DETERMINISTIC,
+    DISCRETE,
+    NO_ENCODER,
+    NORMAL,
+    OTHER_PENALTY,
+    OTHER_PRIOR,
+    family_of,
+)
 from latentbench.reporting.image_grids import enlarge, pictures, to_png
-from latentbench.reporting.plots import Axis, Figure, Line, Panel, Point, SampleRow, plot, sample_grid, save
+from latentbench.reporting.label_placement import place_labels
+from latentbench.reporting.plots import Figure, SampleRow, sample_grid, save
+from latentbench.reporting.point_plots import Axis, Line, Panel, Point, plot
 from latentbench.reporting.summary import Summary
 from latentbench.reporting.tables import make_figures, summarize
 
@@ -26,7 +38,7 @@ def drawn(summary: Summary, folder: Path, **axes: str) -> tuple[dict[str, Figure
 
 def a_panel(*points: Point, floor: float | None = None) -> Panel:
     """A panel with a line for every point."""
-    return Panel(title="", lines=[Line(f"method{i}", [point]) for i, point in enumerate(points)], y_floor=floor)
+    return Panel(title="", lines=[Line(f"method{i}", [point], NORMAL) for i, point in enumerate(points)], y_floor=floor)
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -37,6 +49,11 @@ def pixels(figure: Figure) -> np.ndarray:
 
 def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
+
+
+def names(figure: Figure) -> list[str]:
+    """The names beside the points."""
+    return [text.get_text() for axes in figure.axes for text in axes.texts if text.get_gid()]
 
 
 def shown(figure: Figure) -> list[np.ndarray]:
@@ -143,7 +160,7 @@ def test_a_figure_against_a_setting_has_a_line_with_a_band_per_method(tmp_path: 
     lines = [line for line in axes.lines if len(line.get_xdata()) == 3]
     assert [list(line.get_xdata()) for line in lines] == [[0.1, 1.0, 10.0]] * 2
     assert list(lines[0].get_ydata()) == pytest.approx([0.8, 3.5, 30.5])
-    assert [text.get_text() for text in figures["plot"].legends[0].get_texts()] == ["dip_vae_i", "vae"]
+    assert names(figures["plot"]) == ["dip_vae_i", "vae"]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.1", "1", "10"]
     band = axes.collections[0].get_paths()[0].vertices
     half = 12.7062 / 2  # two values 1 apart
@@ -179,12 +196,11 @@ def test_a_figure_of_metrics_joins_rows_that_differ_in_a_number(tmp_path: Path) 
     ]
     figures, _ = drawn(summarize(records, rows=["method", "beta"]), tmp_path, x="rate/test", y="psnr/test")
     figure = figures["plot"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dip_vae_i", "vae"]
-    assert figure.legends[0].get_title().get_text() == "mean, 95 % interval,\njoined along beta"
+    assert figure.legends[0].get_title().get_text() == "mean, 95 % interval; joined along beta"
     assert figure.axes[0].get_xlabel() == "rate/test (nats)"
     assert figure.axes[0].get_ylabel() == "psnr/test ↑ (dB)"
     assert [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [[1.0, 0.25]] * 2
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "4"] * 2
+    assert names(figure) == ["dip_vae_i, 4", "1", "vae, 4", "1"]
 
 
 def test_a_setting_that_is_no_number_or_differs_nowhere_is_no_axis(tmp_path: Path) -> None:
@@ -211,11 +227,60 @@ def test_an_interval_far_wider_than_the_means_does_not_set_the_axis() -> None:
     assert axes.get_ylim()[1] < 20
 
 
-def test_every_row_has_its_own_marker() -> None:
-    panel = a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(20)), floor=1.0)
-    (legend,) = plot([panel], x=X, y=Y).legends
-    assert [text.get_text() for text in legend.get_texts()] == [f"method{i}" for i in range(20)]
-    assert len({(mark.get_marker(), mark.get_color()) for mark in legend.get_lines()}) == 20
+def test_names_hide_neither_one_another_nor_a_point() -> None:
+    random = np.random.default_rng(0)
+    points = random.normal((200, 150), 40, (40, 2))
+    sizes = np.stack([random.uniform(20, 60, 40), np.full(40, 9.0)], axis=1)
+    within = np.array([0.0, 0.0, 400.0, 300.0])
+    boxes = np.array(place_labels(points, sizes, points, within))
+    np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], sizes)
+    assert (boxes >= 0).all()
+    assert (boxes[:, 2:] <= within[2:]).all()
+    others = np.concatenate([boxes, np.concatenate([points, points], axis=1)])
+    apart = (boxes[:, None, :2] >= others[:, 2:]) | (others[:, :2] >= boxes[:, None, 2:])
+    assert (apart.any(2).sum(1) == len(others) - 1).all(), "all but the label itself"
+    np.testing.assert_array_equal(boxes, place_labels(points, sizes, points, within))
+
+
+def test_a_name_without_room_is_left_out() -> None:
+    point = np.array([[5.0, 5.0]])
+    assert place_labels(point, np.array([[20.0, 9.0]]), point, np.array([0.0, 0.0, 10.0, 10.0])) == [None]
+
+
+def test_many_rows_have_a_colour_by_family_and_a_name_each() -> None:
+    families = (NORMAL, DETERMINISTIC)
+    lines = [Line(f"method{i}", [Point(0.1 * i, 0.1, 10.0 + i, 1.0, i)], families[i % 2]) for i in range(20)]
+    figure = plot([Panel(title="", lines=lines, y_floor=1.0)], x=X, y=Y)
+    assert names(figure) == [f"method{i}" for i in range(20)]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(families)
+    assert len({mark.get_color() for mark in legend.get_lines()}) == 2
+
+
+@pytest.mark.parametrize("n", [3, 20])
+def test_figures_are_as_wide_as_columns_of_a_paper_with_letters_of_seven_points_or_more(n: int, tmp_path: Path) -> None:
+    figure = plot([a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(n)), floor=1.0)], x=X, y=Y)
+    with Image.open(save(figure, tmp_path / "plot")[0]) as image:
+        width = image.size[0]
+    assert 0.95 < width / 300 * 2.54 / (8.5 if n == 3 else 17.0) <= 1
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 7
+
+
+PARTS = [
+    ("gaussian.GaussianPosterior", "normal.NormalPrior", "kullback_leibler.KullbackLeibler", NORMAL),
+    ("flow.FlowPosterior", "own.OwnPrior", "kullback_leibler.KullbackLeibler", OTHER_PRIOR),
+    ("gaussian.GaussianPosterior", "normal.NormalPrior", "own.OwnRegularizer", OTHER_PENALTY),
+    ("dirac.DiracPosterior", "normal.NormalPrior", "own.OwnRegularizer", DETERMINISTIC),
+    ("own.OwnPosterior", "categorical.CategoricalPrior", "none.NoRegularizer", DISCRETE),
+    (None, "normal.NormalPrior", None, NO_ENCODER),
+]
+
+
+@pytest.mark.parametrize(("posterior", "prior", "regularizer", "family"), PARTS)
+def test_a_family_is_known_by_the_parts(posterior: str, prior: str, regularizer: str, family: str) -> None:
+    parts = {"posterior": posterior, "prior": prior, "regularizer": regularizer}
+    config = {group: {"_target_": f"package.{name}"} if name else None for group, name in parts.items()}
+    assert family_of(a_record(config=config)) == family
 
 
 def test_figures_are_written_whole_and_the_same_each_time(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from latentbench.records.record import Record
-from latentbench.reporting import plots
+from latentbench.reporting import plots, point_plots
 from latentbench.reporting.columns import describe_column
+from latentbench.reporting.families import family_of
 from latentbench.reporting.image_grids import load_arrays, only_images
 from latentbench.reporting.plots import Images, SampleRow, as_shown
 from latentbench.reporting.significance import mean_interval
@@ -37,7 +38,7 @@ def make_figures(
         joined_key = _joined_key(summary, x)
         panels = _panels(summary, x, y, joined_key)
         if panels:
-            figures[name] = plots.plot(
+            figures[name] = point_plots.plot(
                 panels, x=_axis(summary, x), y=_axis(summary, y), joined_key=joined_key, is_setting=x in summary.keys
             )
         else:
@@ -50,13 +51,13 @@ def shown_run(row: Row) -> Record | None:
     return next(iter(row.finished), None)
 
 
-def _axis(summary: Summary, key: str) -> plots.Axis:
+def _axis(summary: Summary, key: str) -> point_plots.Axis:
     """The axis of a metric or a setting. It is never logarithmic for nats, which are logarithms, nor for shares."""
     if key in summary.keys:
-        return plots.Axis(key)
+        return point_plots.Axis(key)
     column = describe_column(summary.runs, key)
     is_share = column.units in ("of samples", "of real") and not key.split("/")[0].endswith("_ratio")
-    return plots.Axis(column.heading, may_be_log=column.units != "nats" and not is_share)
+    return point_plots.Axis(column.heading, may_be_log=column.units != "nats" and not is_share)
 
 
 def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> tuple[list[SampleRow], list[str]]:
@@ -101,26 +102,32 @@ def _joined_key(summary: Summary, x: str) -> str | None:
     return None
 
 
-def _panels(summary: Summary, x: str, y: str, joined_key: str | None) -> list[plots.Panel]:
+def _panels(summary: Summary, x: str, y: str, joined_key: str | None) -> list[point_plots.Panel]:
     """A panel per scale with the rows that have both; rows that differ in `joined_key` alone make a line."""
     panels = []
     for scale in summary.scales:
-        lines: dict[str, dict[Row, plots.Point]] = {}
+        lines: dict[str, dict[Row, point_plots.Point]] = {}
         for row in scale.rows:
             point = _point(row, x, y)
             if point:
                 lines.setdefault(row.name_without(joined_key), {})[row] = point
         if lines:
+            ends_of = None if x in summary.keys else joined_key  # an axis needs no labels of its ends
             drawn = [
-                plots.Line(name, list(points.values()), _end_labels(list(points), joined_key))
+                point_plots.Line(
+                    name,
+                    list(points.values()),
+                    family_of(next(iter(points)).runs[0]),
+                    _end_labels(list(points), ends_of),
+                )
                 for name, points in lines.items()
             ]
             panels.append(_panel(scale, drawn, x, y))
     return panels
 
 
-def _panel(scale: Scale, lines: Sequence[plots.Line], x: str, y: str) -> plots.Panel:
-    return plots.Panel(title=scale.name, lines=lines, x_floor=scale.floor_of(x), y_floor=scale.floor_of(y))
+def _panel(scale: Scale, lines: Sequence[point_plots.Line], x: str, y: str) -> point_plots.Panel:
+    return point_plots.Panel(title=scale.name, lines=lines, x_floor=scale.floor_of(x), y_floor=scale.floor_of(y))
 
 
 def _end_labels(rows: Sequence[Row], joined_key: str | None) -> tuple[str, str]:
@@ -130,16 +137,16 @@ def _end_labels(rows: Sequence[Row], joined_key: str | None) -> tuple[str, str]:
     return format_value(rows[0].values[joined_key]), format_value(rows[-1].values[joined_key])
 
 
-def _point(row: Row, x: str, y: str) -> plots.Point | None:
+def _point(row: Row, x: str, y: str) -> point_plots.Point | None:
     """The point of a row in a plot; None if the row does not have both x and y."""
     if x in row.values:
         setting = row.values[x]
         values = [run.metrics[y] for run in row.finished if y in run.metrics]
         if not values or not isinstance(setting, int | float):
             return None
-        return plots.Point(float(setting), float("nan"), *mean_interval(values)[:2])
+        return point_plots.Point(float(setting), float("nan"), *mean_interval(values)[:2], row.index)
     both = [run.metrics for run in row.finished if {x, y} <= run.metrics.keys()]
     if not both:
         return None
     (x_mean, x_interval, _), (y_mean, y_interval, _) = (mean_interval([m[key] for m in both]) for key in (x, y))
-    return plots.Point(x_mean, x_interval, y_mean, y_interval)
+    return point_plots.Point(x_mean, x_interval, y_mean, y_interval, row.index)
