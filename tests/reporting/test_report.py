@@ -110,7 +110,7 @@ def html_of(folder: Path, **given: Any) -> tuple[str, Summary]:
     )
     axes = {"fid_against_sharpness": {"x": "sharpness_ratio/prior", "y": "fid/prior"}}
     made, _ = make_figures(summary, folder, samples=["prior", "gmm", "reconstruction"], axes=axes)
-    return to_html(summary, made, folder, **({"title": "s"} | given)), summary
+    return to_html(summary, made, folder, axes=axes, **({"title": "s"} | given)), summary
 
 
 def page_of(folder: Path, **given: Any) -> tuple[Page, Summary]:
@@ -192,7 +192,7 @@ def test_a_setting_that_is_a_number_or_null_sorts_by_the_number(tmp_path: Path) 
     gan = a_record("gan", metrics={"fid/prior": 2.0, "fid/real": 0.5})
     keep(tmp_path, dataclasses.replace(gan, choices=gan.choices | {"beta": None}, config=gan.config | {"beta": None}))
     summary = summarize(load_records(tmp_path)[0], rows=["beta"])
-    page = Page(to_html(summary, {}, tmp_path, title="s"))
+    page = Page(to_html(summary, {}, tmp_path, title="s", axes={}))
     heads = [head for head in page.all("th") if head["scope"] == "row" and "data-value" in head]
     assert [(head["data-text"], head["data-value"]) for head in heads][:3] == [
         ("real images (floor)", ""), ("4", "4.0"), ("none", "")
@@ -481,3 +481,50 @@ def test_what_has_the_focus_shows_it(address: str) -> None:
         browser.press(".sortable thead button", ENTER)
         style = "const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.outlineWidth]"
         assert browser.run(style) == ["solid", "2px"]
+
+
+# Where on the screen the marker of a row is, in the figure of points.
+PLACE = """
+const list = [...document.querySelectorAll(".fid_against_sharpness .marks li")];
+const { row } = list.find((mark) => mark.querySelector("strong").textContent === arguments[0]).dataset;
+const point = document.querySelector(`.fid_against_sharpness .point[data-row="${row}"]`);
+point.scrollIntoView({ block: "center" });
+const box = point.getBoundingClientRect();
+return [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+"""
+FADED = "return [...document.querySelectorAll('.point')].map(p => p.classList.contains('faded'))"
+
+
+def mouse(browser: Browser, kind: str, place: list[float]) -> None:
+    pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+    browser.command("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], **pressed)
+
+
+@needs_browser
+def test_a_point_shows_its_numbers_and_samples_and_singles_out_its_family(tmp_path: Path) -> None:
+    for method, regularizer in (("vae", "KullbackLeibler"), ("info_vae", "InformationMaximising")):
+        parts = {"posterior": "GaussianPosterior", "prior": "NormalPrior", "regularizer": regularizer}
+        config = {group: {"_target_": f"latentbench.{name}"} for group, name in parts.items()}
+        for seed in range(2):
+            metrics = {"sharpness_ratio/prior": 0.25 + len(method) / 10, "fid/prior": 20.0 + seed}
+            images = some_images(["real", "prior"]) if seed == 0 else None
+            keep(tmp_path / "s", a_record(method, seed, metrics, config=config), images)
+    assert main(["study=s", f"output_dir={tmp_path}", *FEW, "table.columns=null"]) == 0
+    with Browser() as browser:
+        browser.open((tmp_path / "s" / "report.html").as_uri())
+        place = browser.run(PLACE, "info_vae")
+        assert browser.run("return document.querySelector('.tip').hidden")
+        mouse(browser, "mouseMoved", place)
+        text = browser.run("return document.querySelector('.tip').innerText")
+        assert text.split("\n")[0] == "info_vae random encoder, other penalty"
+        assert "fid/prior 20.5 ± 6.4 (seed 0: 20, seed 1: 21)" in text
+        same = "return document.querySelector('.tip img').src === document.querySelector(`[alt^='info_vae']`).src"
+        assert browser.run(same)
+        for kind in ("mousePressed", "mouseReleased"):
+            mouse(browser, kind, place)
+        assert sorted(browser.run(FADED)) == [False, True]
+        browser.click(".fid_against_sharpness .families button[aria-pressed='true']")
+        assert browser.run(FADED) == [False, False]
+        mouse(browser, "mouseMoved", [1.0, 1.0])
+        assert browser.run("return document.querySelector('.tip').hidden")
+        assert browser.messages() == []

@@ -2,15 +2,11 @@
 
 import dataclasses
 import functools
-import html
-import io
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-import matplotlib
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,23 +15,21 @@ from latentbench.records.record import write_atomically
 from latentbench.reporting.columns import ARROWS
 from latentbench.reporting.findings import Finding, baseline_name, find, headline
 from latentbench.reporting.formats import CAPTION
+from latentbench.reporting.page_figures import PageFigure, make_page_figures
 from latentbench.reporting.page_tables import PageTables, make_tables, signed
 from latentbench.reporting.run_cards import RowCards, data_uri, make_card
-from latentbench.reporting.study import TO_ANOTHER, output_folder, read_records, summarize_study, writing_to
+from latentbench.reporting.study import (
+    TO_ANOTHER,
+    figure_axes,
+    output_folder,
+    read_records,
+    summarize_study,
+    writing_to,
+)
 from latentbench.reporting.summary import Summary
 from latentbench.reporting.tuned import each_rule
 
 FILE_NAME = "report.html"
-SAMPLES = "Samples and reconstructions of each row's first finished run, below real images."
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PageFigure:
-    """A figure as SVG, with the caption below it."""
-
-    name: str
-    caption: str
-    svg: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +84,7 @@ def write_page(config: DictConfig) -> None:
     for name, of_rule in each_rule(config):
         summary, figures = summarize_study(of_rule, study)
         question = OmegaConf.select(config, "question")
-        page = to_html(summary, figures, study.folder, title=config.study, question=question)
+        page = to_html(summary, figures, study.folder, title=config.study, axes=figure_axes(config), question=question)
         path = folder / name / FILE_NAME
         with writing_to(folder, otherwise=TO_ANOTHER):
             write_atomically(path, page.encode())
@@ -98,9 +92,15 @@ def write_page(config: DictConfig) -> None:
 
 
 def to_html(
-    summary: Summary, figures: Mapping[str, Figure], folder: Path, *, title: str, question: str | None = None
+    summary: Summary,
+    figures: Mapping[str, Figure],
+    folder: Path,
+    *,
+    title: str,
+    axes: Mapping[str, Mapping[str, str]],
+    question: str | None = None,
 ) -> str:
-    """A study's page; the images of its runs are in `folder`."""
+    """A study's page; the images of its runs are in `folder`. axes: figure -> its x and y"""
     findings = find(summary)
     first, mark, details = " ".join((question or "").split()).partition("? ")
     page = StudyPage(
@@ -110,7 +110,7 @@ def to_html(
         summary=summary,
         findings=findings,
         tables=make_tables(summary, findings),
-        figures=[PageFigure(name=name, caption=_caption(name), svg=_svg(f, name)) for name, f in figures.items()],
+        figures=make_page_figures(summary, figures, axes),
         rows=[RowCards(row=row, runs=[make_card(folder, run) for run in row.runs]) for row in summary.rows],
     )
     environment = jinja2.Environment(
@@ -123,19 +123,3 @@ def to_html(
     environment.filters |= {"signed": signed, "data_uri": data_uri}
     environment.globals |= {"version": __version__, "table_caption": CAPTION, "arrows": ARROWS}
     return environment.get_template("page.html.jinja").render(page=page)
-
-
-def _caption(name: str) -> str:
-    return SAMPLES if name == "samples" else name.replace("_", " ").capitalize().replace("Fid ", "FID ")
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """A figure as SVG to embed in a page: text stays text, black becomes the page's text colour; reproducible."""
-    content = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(content, format="svg", dpi=288, transparent=True, bbox_inches="tight", metadata=no_metadata)
-    svg = content.getvalue()
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg[svg.index("<svg") :])  # an id must be unique in a page
-    svg = svg.replace("#000000", "currentColor")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(_caption(name))}" ', 1)
