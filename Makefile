@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_HINT := the venv module of Python 3.11 or later is needed (on Debian: apt-get install python3-venv)
 
-.PHONY: help setup bench benchmarks test coverage check inception features clean
+.PHONY: help setup bench benchmarks test coverage check inception features site clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -51,5 +51,16 @@ inception: setup  ## get the networks of features=inception, dinov2 and clip alo
 features: setup  ## train the classifiers of grey images anew (needs MNIST and Fashion-MNIST)
 	for data in digits mnist fashion_mnist sprites; do $(BIN)/python -m latentbench.features.train data=$$data || exit 1; done
 
-clean:  ## remove .venv and caches, keep outputs
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage dist
+# mkdocs has a folder of its own, since nothing else needs it.
+SITE := $(VENV)/site
+site: setup $(SITE)/ready  ## make build/site/index.html, the documents, results and methods as a static site
+	$(BIN)/python -m latentbench.cli.site
+	$(SITE)/bin/mkdocs build --quiet --strict --config-file build/mkdocs.yml
+
+$(SITE)/ready: $(VENV)/ready
+	$(PYTHON) -m venv --clear $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check mkdocs-material==9.8.1
+	@touch $@
+
+clean:  ## remove .venv, caches and the site, keep outputs
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage dist
