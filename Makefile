@@ -55,7 +55,7 @@ features: setup  ## train the classifiers of grey images anew (needs MNIST and F
 SITE := $(VENV)/site
 site: setup $(SITE)/ready  ## make build/site/index.html, the documents, results and methods as a static site
 	$(BIN)/python -m latentbench.cli.site
-	$(SITE)/bin/mkdocs build --quiet --strict --config-file build/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --quiet --strict --config-file build/mkdocs.yml
 
 $(SITE)/ready: $(VENV)/ready
 	$(PYTHON) -m venv --clear $(SITE)

@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from browser import MISSING, Browser
 from latentbench.configuration.catalogue import own_options
+from latentbench.reporting.formats import escape_markdown
 from latentbench.reporting.published_study import anchor, published_studies
 from latentbench.reporting.site import CONFIG, HTML, PAGES, write_site
 
@@ -72,7 +74,7 @@ def test_every_method_has_a_card_with_its_loss_and_its_ranges(pages: dict[str, s
         card = pages[f"methods/{method}.md"]
         told = yaml.safe_load((ROOT / "conf" / "method" / f"{method}.yaml").read_text(encoding="utf-8"))
         assert told["published"]["loss"] in card
-        assert told["published"]["source"] in card
+        assert escape_markdown(told["published"]["source"]) in card
         assert all(f"{key}: " in card or f"{key}:\n" in card for key in told.get("search", ())), method
         assert f"[{method}]({method}.md)" in pages["methods/README.md"]
 
@@ -117,7 +119,7 @@ def test_the_pictures_of_a_card_are_those_of_its_method(folder: Path, pages: dic
 
 @pytest.mark.skipif(not MKDOCS.is_file() or bool(MISSING), reason=f"needs `make site`, and of Chromium: {MISSING}")
 def test_nothing_is_loaded_from_elsewhere(folder: Path, tmp_path: Path) -> None:
-    few = ("README.md", "site.css", "methods/vae.md", "results/quick/digits/samples.png")
+    few = ("README.md", "site.css", "iframe-worker.js", "methods/vae.md", "results/quick/digits/samples.png")
     for name in few:
         (tmp_path / PAGES / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / PAGES / name, tmp_path / PAGES / name)
@@ -134,3 +136,8 @@ def test_nothing_is_loaded_from_elsewhere(folder: Path, tmp_path: Path) -> None:
             requested = browser.requested()
             assert requested
             assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
+        browser.press("input.md-search__input", "autoencoder")
+        deadline = time.monotonic() + 30
+        while not browser.run("return document.querySelectorAll('.md-search-result__link').length"):
+            assert time.monotonic() < deadline, "the search finds nothing"
+            time.sleep(0.1)

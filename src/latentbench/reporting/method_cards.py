@@ -8,8 +8,9 @@ from omegaconf import OmegaConf
 
 from latentbench.configuration.catalogue import CONF_DIR, option_description, own_options, preset
 from latentbench.records.store import images_of, load_records
+from latentbench.reporting.formats import escape_markdown
 from latentbench.reporting.image_grids import enlarge, load_arrays, pictures, to_png
-from latentbench.reporting.published_study import PublishedStudy, widest_studies
+from latentbench.reporting.published_study import PublishedStudy, Standing, widest_studies
 
 SHOWN = ("prior", "gmm", "reconstruction", "real")  # image sets, in this order
 LINES = 2  # of eight images each, for an image set
@@ -35,8 +36,8 @@ def _what_it_is(method: str) -> list[str]:
     parts = [f"# {method}", option_description(path), "## What it minimises", f"```text\n{told.loss}\n```"]
     facts = [("Paper", told.source), ("Read", READ.get(told.read, f"{told.read}.")), ("Published for", told.images)]
     facts += [("What differs here", told.differs)] if told.differs else []
-    parts.append("\n".join(["| | |", "|---|---|", *(f"| {name} | {_cell(fact)} |" for name, fact in facts)]))
-    parts += ["Its parts here; [options](../docs/options.md) has all there are:", _parts(method)]
+    parts.append("\n".join(f"- **{name}:** {escape_markdown(fact)}" for name, fact in facts))
+    parts += ["Its parts here ([all there are](../docs/options.md)):", _parts(method)]
     search = re.search(r"^search:\n(?:[ #].*\n)+", yaml, re.MULTILINE)
     text = f"```yaml\n{search[0].rstrip()}\n```" if search else "Nothing."
     return [*parts, "## What may be tuned", "[How methods are tuned alike](../docs/tuning.md).", text]
@@ -46,7 +47,9 @@ def _parts(method: str) -> str:
     lines = ["| choice | option | what it is |", "|---|---|---|"]
     for group, option in preset(method).items():
         path = CONF_DIR / group / f"{option}.yaml"
-        lines.append(f"| `{group}` | `{option}` | {_cell(option_description(path)) if path.is_file() else ''} |")
+        lines.append(
+            f"| `{group}` | `{option}` | {escape_markdown(option_description(path)) if path.is_file() else ''} |"
+        )
     return "\n".join(lines)
 
 
@@ -54,7 +57,9 @@ def _standings(method: str, studies: Sequence[PublishedStudy]) -> list[str]:
     lines = ["| study | row | mean rank | rows | fid/prior |", "|---|---|--:|--:|--:|"]
     for study in studies:
         for row in study.standings(method):
-            lines.append(f"| {_link(study)} | {_cell(row.settings)} | {row.rank} | {row.n_rows} | {row.fid} |")
+            lines.append(
+                f"| {_link(study)} | {escape_markdown(row.settings)} | {row.rank} | {row.n_rows} | {row.fid} |"
+            )
     if len(lines) == 2:
         return ["## Where it stands", "No study with this method is published yet."]
     told = (
@@ -80,7 +85,7 @@ class _Shown:
             return []
         arrays = load_arrays(self.folder, run)
         made = pictures({key: arrays[key] for key in (*SHOWN, "original") if key in arrays}, lines=LINES)
-        parts = [f"## Images of {self.study.data}", f"Run `{run.run_id}` of {_link(self.study)}."]
+        parts = [f"## Samples on {self.study.data}", f"Run `{run.run_id}` of {_link(self.study)}."]
         for key in [key for key in SHOWN if key in made]:
             name = f"{method}-{self.study.data}-{key}.png"
             (folder / name).write_bytes(to_png(enlarge(made[key])))
@@ -95,12 +100,16 @@ def _list_of_methods(widest: dict[str, PublishedStudy]) -> str:
     lines = [f"| {' | '.join(['method', 'what it is', *heads])} |", "|---|---" + "|--:" * len(heads) + "|"]
     for method in own_options("method"):
         what = option_description(CONF_DIR / "method" / f"{method}.yaml")
-        fids = ["<br>".join(row.fid for row in widest[data].standings(method)) for data in data_sets]
-        lines.append(f"| {' | '.join([f'[{method}]({method}.md)', _cell(what), *fids])} |")
+        fids = ["<br>".join(map(_of_row, widest[data].standings(method))) for data in data_sets]
+        lines.append(f"| {' | '.join([f'[{method}]({method}.md)', escape_markdown(what), *fids])} |")
     told = (
-        "A card for each: what it minimises, its paper, what may be tuned, where it stands in each study, its images."
+        "A card for each: what it minimises, its paper, what may be tuned, where it stands in each study, its samples."
     )
     return "\n\n".join(["# Methods", told, "\n".join(lines)]) + "\n"
+
+
+def _of_row(row: Standing) -> str:
+    return f"{row.fid} ({row.settings})" if row.settings else row.fid
 
 
 def _link(study: PublishedStudy) -> str:
@@ -109,7 +118,3 @@ def _link(study: PublishedStudy) -> str:
 
 def _address(study: PublishedStudy) -> str:
     return f"../results/{study.folder.relative_to(study.results)}/table.md"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "&#124;").replace("<", "&lt;")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from latentbench.reporting.formats import PLUS_MINUS, decimals
-from latentbench.reporting.summary import FLOOR
+from latentbench.reporting.summary import FLOOR, format_value
 
 FID = "fid/prior"
 FILES = {"records.jsonl": "records", "table.csv": "CSV", "table.tex": "LaTeX", "published.csv": "published numbers"}
@@ -114,10 +114,19 @@ def anchor(heading: str) -> str:
 
 def _standing(row: dict[str, str], n_rows: int) -> Standing:
     keys = list(row)
-    settings = [f"{key}={row[key]}" for key in keys[: keys.index("status")] if key != "method" and row[key]]
+    own = [key for key in keys[: keys.index("status")] if key != "method" and row[key]]
+    settings = [f"{key}={_value(row[key])}" for key in own]
     rank = f"{float(row['rank']):.1f}" if row["rank"] else ""
     fid = row["status"] if row["status"] != "finished" else _with_interval(row)
     return Standing(settings=", ".join(settings), rank=rank, n_rows=n_rows, fid=fid)
+
+
+def _value(text: str) -> str:
+    """A value as tables show it, such as 1 for 1.0."""
+    try:
+        return text if text.isdigit() else format_value(float(text))
+    except ValueError:
+        return text
 
 
 def _with_interval(row: dict[str, str]) -> str:

@@ -49,7 +49,14 @@ SETTINGS: dict[str, Any] = {
     },
     "extra": {"polyfills": [WORKER.name]},
     "plugins": ["search", "offline"],
-    "markdown_extensions": ["attr_list", "sane_lists", "tables", "pymdownx.superfences", {"toc": {"permalink": True}}],
+    "markdown_extensions": [
+        "attr_list",
+        "sane_lists",
+        "tables",
+        "pymdownx.escapeall",
+        "pymdownx.superfences",
+        {"toc": {"permalink": True}},
+    ],
     "validation": {
         "nav": {"omitted_files": "warn"},
         "links": {"not_found": "warn", "anchors": "warn", "unrecognized_links": "warn"},
