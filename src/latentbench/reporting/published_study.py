@@ -3,15 +3,23 @@
 import csv
 import dataclasses
 import functools
+import posixpath
 import re
 from pathlib import Path
 
+from latentbench.records.store import PUBLISHED_NAME, TRIALS_NAME
 from latentbench.reporting.formats import PLUS_MINUS, decimals
 from latentbench.reporting.summary import FLOOR, format_value
 
 FID = "fid/prior"
-FILES = {"records.jsonl": "records", "table.csv": "CSV", "table.tex": "LaTeX", "published.csv": "published numbers"}
-TUNING = {"tuning.csv": "chosen settings", "best_of_trials.csv": "best of n trials", "trials.jsonl.gz": "trials"}
+RECORDS = {PUBLISHED_NAME: "records", TRIALS_NAME: "records of trials"}
+FILES = {
+    "table.csv": "CSV",
+    "table.tex": "LaTeX",
+    "published.csv": "published numbers",
+    "tuning.csv": "chosen settings",
+    "best_of_trials.csv": "best of n trials",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,11 @@ class PublishedStudy:
     @property
     def data(self) -> str:
         return self.folder.relative_to(self.results).parts[1]
+
+    @property
+    def records(self) -> Path:
+        """The folder with the records of all its rules."""
+        return self.results / self.name / self.data
 
     @property
     def title(self) -> str:
@@ -82,7 +95,9 @@ class PublishedStudy:
         up = "../" * (len(self.folder.relative_to(self.results).parts) - 1)
         links = [f"[what it found: {line}]({up}../README.md#{anchor(line)})" for line in self._sections()]
         links += [f"[every run, in a sortable report{_of(report)}]({up}{report})" for report in reports]
-        links += [f"[{text}]({name})" for name, text in (FILES | TUNING).items() if (self.folder / name).is_file()]
+        of_data = posixpath.relpath(self.records, self.folder)
+        files = {posixpath.normpath(f"{of_data}/{name}"): text for name, text in RECORDS.items()} | FILES
+        links += [f"[{text}]({name})" for name, text in files.items() if (self.folder / name).is_file()]
         figures = sorted(self.folder.glob("*.png"), key=lambda path: (path.stem != "samples", path.stem))
         shown = [f"[![{_title(path)}]({path.name})]({path.with_suffix('.pdf').name})" for path in figures]
         parts = [head, " · ".join(links), *(["## Figures", *shown] if shown else []), *_headed(table)]

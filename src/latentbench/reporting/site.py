@@ -19,7 +19,6 @@ from latentbench.reporting.published_study import PublishedStudy, published_stud
 PAGES, HTML, CONFIG = "pages", "site", "mkdocs.yml"
 FOLDER_PAGES = ("README.md", "table.md")  # what a link to a folder leads to
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(?=[)#])")
-NOT_SHOWN = (".npz",)
 STYLE = Path(__file__).with_name("site.css")
 WORKER = Path(__file__).with_name("iframe-worker.js")  # the name by which mkdocs-material knows not to load its own
 # Nothing is loaded from elsewhere: no fonts, no icons of repositories, no analytics.
@@ -98,9 +97,9 @@ def _copy(source: Path, target: Path) -> None:
 def _write_study(study: PublishedStudy, results: Path) -> None:
     """Its page, and the files that the page links."""
     target = results / study.folder.relative_to(study.results)
-    for source in study.folder.iterdir():
-        if source.is_file() and source.suffix not in NOT_SHOWN:
-            _copy(source, target / source.name)
+    for source in {*study.folder.iterdir(), *study.records.iterdir()}:
+        if source.is_file() and source.name != "table.md":
+            _copy(source, results / source.relative_to(study.results))
     reports = [path.relative_to(results / study.name) for path in sorted((results / study.name).rglob(REPORT))]
     (target / "table.md").write_text(study.page(reports), encoding="utf-8")
 
