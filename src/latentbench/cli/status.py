@@ -7,7 +7,6 @@ from pathlib import Path
 
 from latentbench.cli.command import run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
-from latentbench.cli.tuned import is_trial
 from latentbench.configuration.identity import method_words
 from latentbench.records.measuring import cells_to_measure
 from latentbench.records.record import Record, load_or_none
@@ -45,8 +44,8 @@ def _show(arguments: Sequence[str]) -> None:
     if tune is None:
         print("\n".join(status_lines(list(runs.values()))))
         return
-    trials = [run for run in runs.values() if is_trial(run.config, tune)]
-    chosen = [run for run in runs.values() if not is_trial(run.config, tune)]
+    trials = [run for run in runs.values() if tune.is_trial(run.config.seed)]
+    chosen = [run for run in runs.values() if not tune.is_trial(run.config.seed)]
     print("\n".join(["trials:", *status_lines(trials), "", "what they choose, as far as it is known:"]))
     print("\n".join(status_lines(chosen)) if chosen else "nothing: no method has spent all its trials")
 

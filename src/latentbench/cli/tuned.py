@@ -54,11 +54,6 @@ def tuned_jobs(
     )
 
 
-def is_trial(config: DictConfig, tune: Tune) -> bool:
-    """Whether a run of a study that tunes is one of its trials."""
-    return config.seed in tune.seeds
-
-
 def _without_split(words: Words) -> Words:
     return tuple(word for word in words if not word.startswith("measure_against="))
 

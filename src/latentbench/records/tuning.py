@@ -29,6 +29,10 @@ class Tune(NamedTuple):
         """The numbers of all trials."""
         return range(self.trials + 1)
 
+    def is_trial(self, seed: int) -> bool:
+        """Whether a run with this seed is one of the study's trials."""
+        return seed in self.seeds
+
 
 def tune_of(config: DictConfig) -> Tune | None:
     """How the study of a config tunes; None if it does not.

@@ -90,9 +90,8 @@ def _write(config: DictConfig, study: StudyRecords, target: Path) -> None:
         shown += _write_table(of_rule, study, target, folder)
     if config.publish:
         tune = tune_of(config)
-        seeds = tune.seeds if tune else ()
-        trials = [record for record in study.records if record.choices["seed"] in seeds]
-        others = [record for record in study.records if record.choices["seed"] not in seeds]
+        trials = [record for record in study.records if tune and tune.is_trial(record.choices["seed"])]
+        others = [record for record in study.records if not (tune and tune.is_trial(record.choices["seed"]))]
         with writing_to(target, otherwise=OWN_FOLDER):
             print("", *publish(others, trials, shown, study.folder, target), sep="\n  ")
 

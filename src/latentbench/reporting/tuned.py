@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from latentbench.configuration.settings import Settings, settings, shared_by_seeds
 from latentbench.records.record import Record
-from latentbench.records.tuning import Tune, best_trial, direction, has_ended, scores
+from latentbench.records.tuning import Tune, best_trial, direction, has_ended, scores, tune_of
 from latentbench.reporting.grouping import MISSING, separating_keys
 from latentbench.reporting.summary import format_value, label_of
 
@@ -104,11 +104,11 @@ class BestOf(NamedTuple):
 
 def each_rule(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
     """For every rule of a study the name of a folder and the config with this rule alone; no name if it is the only."""
-    rules = OmegaConf.select(config, "tune.select")
-    if rules is None or isinstance(rules, str) or len(rules) == 1:
+    tune = tune_of(config)
+    if tune is None or len(tune.select) == 1:
         yield "", config
         return
-    for rule in rules:
+    for rule in tune.select:
         one = config.copy()
         one.tune.select = rule
         yield rule.replace("/", "_").replace("@", "_"), one
@@ -120,7 +120,7 @@ def read_tuned(records: Sequence[Record], tune: Tune, rows: Sequence[str]) -> Tu
     rows: the keys that name cells, to which others are added where needed
     """
     every_settings = [settings(record.choices, record.config) for record in records]
-    is_trial = [record.choices["seed"] in tune.seeds for record in records]
+    is_trial = [tune.is_trial(record.choices["seed"]) for record in records]
     of_trials = [values for values, is_one in zip(every_settings, is_trial, strict=True) if is_one]
     keys = _cell_keys([values for values in of_trials if not values.get("trial")], rows)
     trials: dict[CellValues, dict[int, list[Record]]] = {}
