@@ -24,8 +24,8 @@ from latentbench.cli.reproduce import command_of
 from latentbench.contracts.options import composed, few_digits
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_seeded_model
-from latentbench.records.record import FILE_NAME, Record, load
-from latentbench.records.run_folder import CONFIG_NAME, WEIGHTS_NAME, save_images
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, load
+from latentbench.records.run_folder import CONFIG_NAME, save_images
 from latentbench.running.job import Job, resolve
 from latentbench.running.recording import save_trained_run
 

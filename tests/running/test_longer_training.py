@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentbench.data.base import Batches
-from latentbench.records.record import FILE_NAME, load
-from latentbench.records.run_folder import WEIGHTS_NAME
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, load
 from latentbench.running.job import CHECKPOINT
 from tiny_runs import digits_are_few, run_tiny
 

@@ -21,8 +21,8 @@ from latentbench.metrics.negative_log_likelihood import importance_weights
 from latentbench.models.base import Ability, GenerativeModel
 from latentbench.records.measuring import Evaluation, Request, Settings, merged_settings, without_source
 from latentbench.records.outside import check_unchanged
-from latentbench.records.record import FILE_NAME, Record, load
-from latentbench.records.run_folder import WEIGHTS_NAME, load_config
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, load
+from latentbench.records.run_folder import load_config
 
 LIKELIHOOD_BATCH = 20  # images
 

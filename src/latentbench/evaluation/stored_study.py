@@ -6,7 +6,7 @@ import pandas as pd
 
 from latentbench.errors import UserError
 from latentbench.evaluation.stored_run import StoredRun
-from latentbench.records.record import Record
+from latentbench.records.record import Record, is_trained
 from latentbench.records.store import load_records
 from latentbench.reporting.grouping import frame
 
@@ -30,8 +30,8 @@ class StoredStudy:
     @property
     def runs(self) -> list[StoredRun]:
         """The trained runs, sorted by the name of their folder."""
-        folders = sorted(self.folder / record.run_id for record in self.records if record.is_trained)
-        return [StoredRun.open(folder) for folder in folders if folder.is_dir()]
+        folders = sorted(self.folder / record.run_id for record in self.records)
+        return [StoredRun.open(folder) for folder in folders if is_trained(folder)]
 
     def frame(self) -> pd.DataFrame:
         """The table that all tables and figures are made of: a row per run, a column per setting and metric."""

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from latentbench.configuration.catalogue import option_targets
 from latentbench.errors import UserError
-from latentbench.records.record import FILE_NAME, load
-from latentbench.records.run_folder import CONFIG_NAME, WEIGHTS_NAME, load_config
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, load
+from latentbench.records.run_folder import CONFIG_NAME, load_config
 
 PREFIX = "hf://"
 

@@ -35,6 +35,7 @@ from latentbench.records.schema_3 import SCHEMA_3, upgrade
 
 SCHEMA = 4
 FILE_NAME = "record.json"
+WEIGHTS_NAME = "model.safetensors"
 Status = Literal["finished", "trained", "failed", "refused"]
 
 
@@ -65,14 +66,15 @@ class Record:
 
         Raises: ValueError if a metric or a standard error is not finite, which JSON cannot express.
         """
-        if not self.is_trained and is_trained(run_dir):
+        before = load_or_none(run_dir)
+        if not self.is_trained and before is not None and before.is_trained:
             return
         text = json.dumps(vars(self), indent=1, sort_keys=True, allow_nan=False)
         write_atomically(run_dir / FILE_NAME, text.encode() + b"\n")
 
     @property
     def is_trained(self) -> bool:
-        """Whether the run folder holds the weights of a trained model."""
+        """Whether the run has trained a model."""
         return self.status in ("finished", "trained")
 
     def to_line(self) -> str:
@@ -146,8 +148,9 @@ def load_or_none(run_dir: Path) -> Record | None:
 
 
 def is_trained(run_dir: Path) -> bool:
+    """Whether a run folder holds a trained model; that of a restored record does not."""
     record = load_or_none(run_dir)
-    return record is not None and record.is_trained
+    return record is not None and record.is_trained and (run_dir / WEIGHTS_NAME).is_file()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

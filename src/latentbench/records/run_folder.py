@@ -25,7 +25,6 @@ from latentbench.records.record import write_atomically
 from latentbench.records.schema_3 import name_features
 
 CONFIG_NAME = "config.yaml"
-WEIGHTS_NAME = "model.safetensors"
 LAST_WEIGHTS_NAME = "last.safetensors"
 IMAGES_NAME = "images.npz"
 REQUIRED_KEYS = (

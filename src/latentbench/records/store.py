@@ -169,5 +169,23 @@ def publish(
     return _published_files(target)
 
 
+def restore(folder: Path, output_dir: Path) -> Iterator[tuple[Path, bool]]:
+    """Write every record of a published study, and the published images of its run, to the folder of the run.
+
+    folder: of a study and a data set, such as results/quick/digits
+    Yields: the folder of each run below `output_dir`, and whether it had no record before; others keep theirs.
+    Raises: UserError if there are no records, or one cannot be used.
+    """
+    for record in load_published(folder):
+        run_dir = output_dir / record.study / record.run_id
+        is_new = not (run_dir / FILE_NAME).exists()
+        if is_new:
+            images = folder / record.run_id / IMAGES_NAME
+            if images.is_file():
+                write_atomically(run_dir / IMAGES_NAME, images.read_bytes())
+            record.save(run_dir)
+        yield run_dir, is_new
+
+
 def _lines(records: Iterable[Record]) -> bytes:
     return "".join(sorted(f"{record.to_line()}\n" for record in records)).encode()

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from latentbench.configuration.catalogue import CONF_DIR, config_keys
-from latentbench.records.record import FILE_NAME, Record, load, write_atomically
-from latentbench.records.run_folder import IMAGES_NAME, WEIGHTS_NAME, load_config, load_images, save_config
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, load, write_atomically
+from latentbench.records.run_folder import IMAGES_NAME, load_config, load_images, save_config
 from latentbench.reporting.image_grids import enlarge, pictures, to_png
 from latentbench.reporting.model_card import model_card
 

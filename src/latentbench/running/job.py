@@ -18,7 +18,7 @@ from latentbench.errors import UserError
 from latentbench.records.classifiers import choose_classifier
 from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
 from latentbench.records.outside import outside_digests
-from latentbench.records.record import load_or_none
+from latentbench.records.record import is_trained, load_or_none
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,7 @@ class ResolvedRun(NamedTuple):
         """Whether it needs no training: a trained model is stored, and `force` does not ask for another."""
         if self.config.force and not self.is_only_measured:
             return False
-        record = load_or_none(self.folder)
-        return record is not None and record.is_trained
+        return is_trained(self.folder)
 
     @property
     def is_done(self) -> bool:

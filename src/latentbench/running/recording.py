@@ -20,8 +20,8 @@ from latentbench.loggers.base import RunInfo
 from latentbench.models.base import GenerativeModel
 from latentbench.models.recipe import convergence
 from latentbench.records.provenance import environment, git_commit, processor
-from latentbench.records.record import FILE_NAME, Record, Status, write_atomically
-from latentbench.records.run_folder import LAST_WEIGHTS_NAME, WEIGHTS_NAME, save_config
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, Status, write_atomically
+from latentbench.records.run_folder import LAST_WEIGHTS_NAME, save_config
 from latentbench.running.checkpoints import PeriodicCheckpoint
 from latentbench.running.job import ResolvedRun
 

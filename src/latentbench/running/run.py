@@ -17,7 +17,7 @@ from latentbench.evaluation.stored_run import StoredRun, measuring_device
 from latentbench.loggers.base import RunLogger
 from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells
 from latentbench.records.provenance import Clock, code_digest
-from latentbench.records.record import FILE_NAME, describe, is_trained
+from latentbench.records.record import FILE_NAME, describe, is_trained, load_or_none
 from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
 from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint
 from latentbench.running.data_parallel import STRATEGY
@@ -177,12 +177,13 @@ def measure(run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devi
 def remove_outdated_files(run_dir: Path) -> None:
     """Before a run starts, delete the record of its last failure.
 
-    If it is a trained run repeated with `force`, its record stays until a new model replaces it, and a checkpoint that
-    it left is deleted."""
-    if is_trained(run_dir):
-        remove_checkpoint(run_dir)
-    else:
+    That of a trained run stays until a new model replaces it. If the run is repeated with `force`, a checkpoint that it
+    left is deleted."""
+    record = load_or_none(run_dir)
+    if record is None or not record.is_trained:
         (run_dir / FILE_NAME).unlink(missing_ok=True)  # it holds the reason of the last failure
+    elif is_trained(run_dir):
+        remove_checkpoint(run_dir)
 
 
 def checkpoint_to_resume(run_dir: Path) -> Path | None:
