@@ -30,9 +30,10 @@ def test_a_restored_study_runs_only_what_is_new_and_its_table_has_all(tmp_path: 
     copies = files(tmp_path / "elsewhere")
     again = latentbench("-m", "method=vae,ae", "seed=0,1", *STUDY, "output_dir=elsewhere")
     assert "2 finished before, 2 finished" in again.err
-    assert files(tmp_path / "elsewhere").items() >= {
-        name: content for name, content in copies.items() if name.endswith((FILE_NAME, IMAGES_NAME))
-    }.items()
+    assert (
+        files(tmp_path / "elsewhere").items()
+        >= {name: content for name, content in copies.items() if name.endswith((FILE_NAME, IMAGES_NAME))}.items()
+    )
     assert latentbench(*STUDY, "output_dir=elsewhere", "publish=true", program=tables.main).code == 0
     published = Path("results/tiny/digits")
     lines = (published / "records.jsonl").read_text().splitlines()
