@@ -2,8 +2,10 @@
 
 import torch
 from torch import nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import MixtureSameFamily, Normal
 
+from latentbench.distributions.factorised import Factorised
+from latentbench.distributions.mixture import mixture
 from latentbench.errors import check_whole_number
 from latentbench.priors.base import Encode, Prior
 
@@ -24,6 +26,4 @@ class MixturePrior(Prior):
 
     def forward(self, encode: Encode | None) -> MixtureSameFamily:
         scales = self.log_scales.clamp(-10, 10).exp()
-        components = Independent(Normal(self.means, scales, validate_args=False), 1, validate_args=False)
-        weights = Categorical(logits=self.logits, validate_args=False)
-        return MixtureSameFamily(weights, components, validate_args=False)
+        return mixture(self.logits, Factorised(Normal(self.means, scales, validate_args=False)))

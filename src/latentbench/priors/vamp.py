@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.distributions import Categorical, MixtureSameFamily
+from torch.distributions import MixtureSameFamily
 
+from latentbench.distributions.mixture import mixture
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_whole_number
 from latentbench.priors.base import Encode, Prior
@@ -35,5 +36,4 @@ class VampPrior(Prior):
                 "a VampPrior is a mixture of an encoder's posteriors, and this model has no encoder: "
                 "take prior=normal or prior=laplace"
             )
-        weights = Categorical(logits=self.zero, validate_args=False)
-        return MixtureSameFamily(weights, encode(self.pseudo_inputs.sigmoid()), validate_args=False)
+        return mixture(self.zero, encode(self.pseudo_inputs.sigmoid()))
