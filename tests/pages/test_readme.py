@@ -29,6 +29,7 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 OPTIONS = ROOT / "docs" / "options.md"
 OUTPUT = ROOT / "docs" / "output.md"
 DATA = ROOT / "docs" / "data.md"
+STUDIES = ROOT / "docs" / "studies.md"
 PAGES = (README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *(ROOT / "docs").glob("*.md"))
 DOCUMENTS = [path for path in PAGES if path.is_file()]
 OURS = ("", "-evaluate", "-status", "-tables", "-report", "-dashboard")  # commands that compose a config
@@ -155,13 +156,12 @@ def test_the_page_of_data_describes_every_data_set_and_its_features() -> None:
         assert not is_shipped(path.stem) or f"| `{path.stem}` |" in features, path.stem
 
 
-def test_the_readme_names_every_study_and_every_page() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_readme_names_every_page_and_that_of_studies_every_study() -> None:
     for path in (ROOT / "sweeps").glob("*.yaml"):
-        assert f"`{path.stem}`" in text, path.stem
+        assert f"`{path.stem}`" in STUDIES.read_text(encoding="utf-8"), path.stem
     for path in DOCUMENTS:
         if path != README:
-            assert f"]({path.relative_to(ROOT)})" in text, path.name
+            assert f"]({path.relative_to(ROOT)})" in README.read_text(encoding="utf-8"), path.name
 
 
 def test_numbers_that_the_readme_quotes_are_in_the_table_of_its_study() -> None:

@@ -103,9 +103,18 @@ def readme_table() -> list[str]:
     return rest.partition("<!-- end of table -->")[0].strip().splitlines()
 
 
-@pytest.mark.parametrize(
-    "section", RESULTS.read_text(encoding="utf-8").split("\n## ")[1:], ids=lambda s: s.split(":")[0]
-)
+SECTIONS = RESULTS.read_text(encoding="utf-8").split("\n## ")[1:]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.split(":")[0])
+def test_an_answer_is_short_and_says_what_would_overturn_it(section: str) -> None:
+    _, _, answer = section.partition("\n\n**")
+    words = re.findall(r"\S*[^\W\d]\S*", answer)
+    assert 0 < len(words) <= 120
+    assert "\n*What would overturn it:* " in answer
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.split(":")[0])
 def test_numbers_that_are_quoted_are_in_the_table(section: str) -> None:
     study = re.split(r"\W", section)[0]  # also of "beta on Fashion-MNIST"
     linked = re.findall(rf"\]\(({study}/[a-z_]+/table\.md)\)", section)

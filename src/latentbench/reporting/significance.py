@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 LEVEL = 0.05  # significance level: the probability of calling a difference significant if there is none
 POWER = 0.8  # the probability of calling a difference significant that a study could have seen
 MIN_ROWS = 3  # whose variances can say how much variances scatter
-NOISY = 0.1  # a row is noisier than others of its column if chance makes it so more rarely
+NOISY = 0.05  # a row is noisier than others of its column if chance makes it so more rarely
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -53,16 +53,16 @@ class Spread:
         """The variance of a row, shrunk towards the common one, and its degrees of freedom.
 
         (d0 s0^2 + d s^2) / (d0 + d) and d0 + d, with d = n - 1 and s^2 the row's own. Source: Smyth (2004), equation 3.
-        A row that an F test at the level `NOISY` calls noisier than that keeps s^2 and d: it alone among rows that are
-        alike would be marked too often.
+        A row whose s^2 exceeds s0^2 by an F test at the level `NOISY` keeps s^2 and d: it alone among rows that are
+        alike would be marked too often, and its intervals would be too narrow.
         """
         own, d = mean_and_deviation(values)[1] ** 2, len(values) - 1
+        # False without a common variance, where the quantile is nan.
+        if own > self.variance * fdtri(d, min(self.freedom, self.total), 1 - NOISY):
+            return own, d
         if math.isinf(self.freedom):
-            shrunk, freedom = self.variance, float(self.total)
-        else:
-            shrunk = (self.freedom * self.variance + d * own) / (self.freedom + d)
-            freedom = min(self.freedom + d, self.total)
-        return (own, d) if own > shrunk * fdtri(d, freedom, 1 - NOISY) else (shrunk, freedom)
+            return self.variance, self.total
+        return (self.freedom * self.variance + d * own) / (self.freedom + d), min(self.freedom + d, self.total)
 
 
 def fit_spread(rows: Iterable[Sequence[float]]) -> Spread:
