@@ -129,6 +129,16 @@ def test_without_a_classifier_it_is_random_convolutions() -> None:
 
 
 @pytest.mark.usefixtures("none_shipped")
+def test_features_that_it_is_the_same_as_are_left_out() -> None:
+    config = composed("data=digits", "features=[auto,random,pixels]").copy()
+    choose_classifier(config, "digits")
+    assert sorted(config.features) == ["classifier", "pixels"]
+    other = composed("data=digits", "features=[auto,random]", "features.random.seed=1").copy()
+    choose_classifier(other, "digits")
+    assert sorted(other.features) == ["classifier", "random"]
+
+
+@pytest.mark.usefixtures("none_shipped")
 def test_a_classifier_is_taken_for_the_data_that_it_was_trained_on_alone(cache: Path) -> None:
     trained = latentbench("data=digits", program=features.main)
     assert trained.code == 0, trained.err

@@ -52,6 +52,7 @@ def folder() -> Path | None:
 def choose_classifier(config: DictConfig, option: str) -> None:
     """Put the features that `features=auto` means for the config's data in its place.
 
+    Other features of the config that are the same are dropped: their numbers would be repeated under another key.
     option: that of `data`, the name of data sets that have no setting for it
     """
     features = config.get("features") or {}
@@ -63,7 +64,7 @@ def choose_classifier(config: DictConfig, option: str) -> None:
         chosen = {**features[CLASSIFIER], "weights": trained[-1].stem}
     else:
         chosen = {**option_node("features", STAND_IN)}
-    config.features = {**features, CLASSIFIER: chosen}
+    config.features = {name: node for name, node in features.items() if node != chosen} | {CLASSIFIER: chosen}
 
 
 def _trained_for(config: DictConfig, option: str) -> list[Path]:
