@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from example_records import a_record, keep
+from latentbench.cli import report
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
 from latentbench.reporting.ledger import published_latex, published_markdown, published_text, remarks
@@ -150,6 +151,10 @@ def test_tables_print_and_publish_them_and_the_ledger_lists_all(
     assert "## [s on digits](s/digits/table.md)" in ledger
     assert "| fid/prior of ae on digits |" in ledger
     assert "- missed: fid/prior of ae on digits: other images" in ledger
+    assert report.main([*command[:-3], entry]) == 0
+    page = Path("outputs/s/report.html").read_text()
+    assert "<h3>Published beside ours</h3>" in page
+    assert "<li>missed: fid/prior of ae on digits: other images</li>" in page
 
     assert main(command) == 0
     assert not (folder / "published.csv").exists()

@@ -15,8 +15,11 @@ from latentbench.records.record import write_atomically
 from latentbench.reporting.columns import ARROWS
 from latentbench.reporting.findings import Finding, baseline_name, find, headline
 from latentbench.reporting.formats import CAPTION
+from latentbench.reporting.ledger import CAPTION as PUBLISHED_CAPTION
+from latentbench.reporting.ledger import HEADINGS, TITLE, cells, remarks
 from latentbench.reporting.page_figures import PageFigure, make_page_figures
 from latentbench.reporting.page_tables import PageTables, make_tables, signed
+from latentbench.reporting.published_numbers import Comparison, compare, published_numbers
 from latentbench.reporting.run_cards import RowCards, data_uri, make_card
 from latentbench.reporting.study import (
     TO_ANOTHER,
@@ -37,6 +40,7 @@ class StudyPage:
     """Everything that the template shows.
 
     question, details: the first question of the study, and the rest of its text
+    published: numbers of papers beside ours
     """
 
     title: str
@@ -47,6 +51,7 @@ class StudyPage:
     tables: PageTables
     figures: Sequence[PageFigure]
     rows: Sequence[RowCards]
+    published: Sequence[Comparison]
 
     @property
     def headline(self) -> list[str]:
@@ -84,7 +89,15 @@ def write_page(config: DictConfig) -> None:
     for name, of_rule in each_rule(config):
         summary, figures = summarize_study(of_rule, study)
         question = OmegaConf.select(config, "question")
-        page = to_html(summary, figures, study.folder, title=config.study, axes=figure_axes(config), question=question)
+        page = to_html(
+            summary,
+            figures,
+            study.folder,
+            title=config.study,
+            axes=figure_axes(config),
+            question=question,
+            published=compare(published_numbers(of_rule), summary),
+        )
         path = folder / name / FILE_NAME
         with writing_to(folder, otherwise=TO_ANOTHER):
             write_atomically(path, page.encode())
@@ -99,6 +112,7 @@ def to_html(
     title: str,
     axes: Mapping[str, Mapping[str, str]],
     question: str | None = None,
+    published: Sequence[Comparison] = (),
 ) -> str:
     """A study's page; the images of its runs are in `folder`. axes: figure -> its x and y"""
     findings = find(summary)
@@ -112,6 +126,7 @@ def to_html(
         tables=make_tables(summary, findings),
         figures=make_page_figures(summary, figures, axes),
         rows=[RowCards(row=row, runs=[make_card(folder, run) for run in row.runs]) for row in summary.rows],
+        published=published,
     )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -120,6 +135,13 @@ def to_html(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"signed": signed, "data_uri": data_uri}
-    environment.globals |= {"version": __version__, "table_caption": CAPTION, "arrows": ARROWS}
+    environment.filters |= {"signed": signed, "data_uri": data_uri, "published_cells": cells, "remarks": remarks}
+    environment.globals |= {
+        "version": __version__,
+        "table_caption": CAPTION,
+        "arrows": ARROWS,
+        "published_title": TITLE,
+        "published_headings": HEADINGS,
+        "published_caption": PUBLISHED_CAPTION,
+    }
     return environment.get_template("page.html.jinja").render(page=page)
