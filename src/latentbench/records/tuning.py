@@ -53,12 +53,17 @@ def tune_of(config: DictConfig) -> Tune | None:
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, str) and "/" in rule for rule in rules):
         raise UserError(f"tune.select={select}: give the key of a number, such as fid/prior@validation, or several")
     for rule in rules:
-        if view_of(rule).split != VALIDATION:
-            raise UserError(
-                f"tune.select={rule}: test images choose nothing: give a number against validation images, such as "
-                "fid/prior@validation or nll/validation"
-            )
+        check_rule(rule, "tune.select")
     return Tune(trials, tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(rules)))
+
+
+def check_rule(rule: str, key: str) -> None:
+    """Raises: UserError if a rule, the value of a key, would look at test images."""
+    if view_of(rule).split != VALIDATION:
+        raise UserError(
+            f"{key}={rule}: test images choose nothing: give a number against validation images, such as "
+            "fid/prior@validation or nll/validation"
+        )
 
 
 def has_ended(record: Record | None) -> bool:

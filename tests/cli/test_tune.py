@@ -1,0 +1,126 @@
+"""`latentbench-tune` searches the settings of one method, by validation images, and goes on where it was."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+
+from commands import composing_quickly, latentbench, the_one_line
+from latentbench.cli import tune
+from latentbench.cli.jobs import compose_jobs
+from latentbench.loggers.none import NoLogger
+from latentbench.loggers.pruning import Pruned, Reports
+from latentbench.records.record import FILE_NAME, load
+from latentbench.running import run
+from tiny_runs import TINY, digits_are_few
+
+COMMAND = ("study=mine", "metric=[fid]", "sampler=[prior]", *TINY)
+
+
+@pytest.fixture(autouse=True)
+def _in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    with digits_are_few(), composing_quickly():
+        yield
+
+
+def trials() -> list[Any]:
+    """What Optuna has stored."""
+    return optuna.load_study(study_name=tune.STUDY, storage="sqlite:///outputs/mine/optuna.db").trials
+
+
+def test_trials_are_runs_and_more_can_be_added() -> None:
+    assert latentbench("method=vae", "n=2", *COMMAND, program=tune.main).code == 0
+    first = trials()
+    told = latentbench("method=vae", "n=3", *COMMAND, program=tune.main)
+    assert told.code == 0, told.err
+    assert [trial.params for trial in trials()[:2]] == [trial.params for trial in first]
+    assert len(trials()) == 3
+    for trial in trials():
+        record = load(Path(trial.user_attrs["folder"]) / FILE_NAME)
+        assert record.config["beta"] == float(f"{trial.params['beta']:.3g}")
+        assert record.metrics["fid/prior@validation"] == trial.value
+        assert not [key for key in record.metrics if "validation" not in key], "test images choose nothing"
+    best = min(trials(), key=lambda trial: trial.value)
+    command = shlex.split(told.out.splitlines()[-1])
+    assert command[:2] == ["latentbench", "-m"]
+    assert {*best.user_attrs["words"], "method=vae", "seed=0,1,2"} <= set(command)
+
+
+def test_a_factor_of_a_formula_is_told_as_the_formula() -> None:
+    told = latentbench("method=rae", "n=1", *COMMAND, program=tune.main)
+    assert told.code == 0, told.err
+    words = shlex.split(told.out.splitlines()[-1])[2:]
+    (job, *_) = compose_jobs([*words, "-m"])
+    (trial,) = trials()
+    assert job.config.beta == f"{trial.params['beta']:.3g} * (2 * 5e-4 * pixels / latents)"
+
+
+def test_lists_are_chosen_among() -> None:
+    told = latentbench("method=wae_mmd", "n=1", *COMMAND, program=tune.main)
+    assert told.code == 0, told.err
+    (job, *_) = compose_jobs([*shlex.split(told.out.splitlines()[-1])[2:], "-m"])
+    (trial,) = trials()
+    assert job.config.regularizer.scales == json.loads(trial.params["regularizer.scales"])
+
+
+def test_a_trial_that_was_cut_off_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "measure", SimpleNamespace(__call__=None))  # fails after the training
+        with pytest.raises(TypeError):
+            latentbench("method=vae", "n=1", *COMMAND, program=tune.main)
+    (cut_off,) = trials()
+    assert cut_off.state.name == "RUNNING"
+    assert latentbench("method=vae", "n=1", *COMMAND, program=tune.main).code == 0
+    (finished,) = trials()
+    assert (finished.number, finished.params, finished.state.name) == (0, cut_off.params, "COMPLETE")
+
+
+def test_a_trial_that_falls_behind_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda _: True)
+    told = latentbench("method=vae", "n=1", *COMMAND, program=tune.main)
+    assert told.code == 1
+    assert "ended: its validation loss after epoch 1 is worse than that of most trials" in told.out
+    (trial,) = trials()
+    assert trial.state.name == "PRUNED"
+    assert trial.intermediate_values.keys() == {0}
+    assert load(Path(trial.user_attrs["folder"]) / FILE_NAME).status == "failed"
+
+
+def test_losses_are_reported_by_epoch() -> None:
+    told: list[tuple[float, int]] = []
+    trial = SimpleNamespace(report=lambda loss, epoch: told.append((loss, epoch)), should_prune=lambda: len(told) > 1)
+    reports = Reports(trial, NoLogger().start(None))  # type: ignore[arg-type, func-returns-value]
+    reports.log_metrics({"train/loss": 1.0, "epoch": 0})
+    reports.log_metrics({"validation/loss": 3.0, "epoch": 0})
+    with pytest.raises(Pruned, match="after epoch 2"):
+        reports.log_metrics({"validation/loss": 4.0, "epoch": 1})
+    assert told == [(3.0, 0), (4.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("method=vae",), "latentbench-tune: n: give the number of trials"),
+        (("n=2", "method=vae"), "latentbench-tune: study: name the study"),
+        (("n=2", "study=a", "select=fid/prior"), "latentbench-tune: select=fid/prior: test images choose nothing"),
+        (("n=2", "study=a", "sweep=quick"), "latentbench-tune: sweep: leave it out"),
+        (("n=2", "study=a", "trainer=ddp"), "latentbench-tune: trainer=ddp: leave it out"),
+        (("n=2", "study=a", "method=null"), "latentbench-tune: the method does not say what may be tuned"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(arguments: tuple[str, ...], told: str) -> None:
+    finished = latentbench(*arguments, program=tune.main)
+    assert finished.code == 2
+    assert the_one_line(finished).startswith(told)
+
+
+def test_a_number_that_trials_do_not_have_is_said() -> None:
+    told = latentbench("method=vae", "n=1", "select=nll/validation", *COMMAND, program=tune.main)
+    assert told.code == 2
+    assert "select=nll/validation: the trial has no such number; choose from fid/prior@random@validation" in told.err
