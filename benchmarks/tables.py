@@ -54,7 +54,7 @@ def main() -> None:
         records = many(n_records)
         for record in records:
             record.save(Path(folder) / "runs" / record.run_id)
-        publish(records, [], Path(folder), Path(folder) / "published" / "digits")
+        publish(records, [], [], Path(folder), Path(folder) / "published" / "digits")
         del records
         for kind in ("runs", "published"):
             times, busy = [time.perf_counter()], time.process_time()

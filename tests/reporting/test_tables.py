@@ -228,6 +228,11 @@ def test_the_best_follows_the_direction_and_is_never_the_floor() -> None:
     assert header == ["method", "seeds", "mean rank", *metrics]
 
 
+def test_of_rows_that_are_all_the_same_none_is_best() -> None:
+    summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])
+    assert not best_cells(summary)
+
+
 def test_a_metric_without_known_direction_has_no_best() -> None:
     records = [a_record(m, metrics={"odd/x": v}) for m, v in (("ae", 1.0), ("vae", 2.0))]
     assert best_cells(summarize(records, rows=["method"])) == set()
@@ -365,7 +370,7 @@ def test_rows_measured_differently_share_no_best(config: dict[str, Any], keys: l
         "metric": {"fid": {"images": 100}},
         "outside": {"data": "a1"},
     }
-    records = [a_record("ae", config=usual), a_record("vae", config=usual | config)]
+    records = [a_record("ae", config=usual), a_record("vae", metrics={"fid/prior": 11.0}, config=usual | config)]
     records[1].choices["metric"] = ["fid", "nll"]
     summary = summarize(records, rows=["method"])
     assert summary.keys == keys

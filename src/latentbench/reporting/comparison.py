@@ -45,7 +45,8 @@ class BaselineTests:
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
     """Mark the best mean of every column and scale, if it has a direction and two rows or more have a number.
 
-    A row of which not all seeds are finished is not the best, nor is one of which the bounds overlap with another's.
+    A row of which not all seeds are finished is not the best, nor is one of which the bounds overlap with another's. Of
+    rows that are all the same, as by what does not depend on the model, none is.
     """
     for scale in scales:
         rows = [row for row in scale.rows if row.is_complete]
@@ -54,6 +55,8 @@ def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
             if not column.is_ranked or len(cells) < 2:
                 continue
             means = [cell.mean for cell in cells]
+            if min(means) == max(means):
+                continue
             best = max(means) if column.higher_is_better else min(means)
             for cell in cells:
                 cell.is_best = cell.mean == best and not any(cell.overlaps(c) for c in cells if c is not cell)
