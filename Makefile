@@ -37,10 +37,11 @@ coverage: setup  ## run the tests, a sixth slower, and show what they cover
 	@echo "Lines of src that no test ran, of files below 90 % and in all:"
 	@awk '$$1 == "(summary)" || (/^src/ && $$4 < 90)' .coverage.txt
 
-check: setup  ## ruff, mypy --strict on src, the import rule
+check: setup  ## ruff, mypy --strict on src and mypy on benchmarks, the import rule
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd benchmarks && ../$(BIN)/mypy --cache-dir ../.mypy_cache/benchmarks --config-file= --ignore-missing-imports --follow-imports=silent *.py
 	$(BIN)/lint-imports
 
 # With their dependencies torch-fidelity and timm bring gigabytes that no test needs.

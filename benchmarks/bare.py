@@ -32,7 +32,7 @@ def adam(*modules: nn.Module) -> tuple[torch.optim.Adam, list[nn.Parameter]]:
     return torch.optim.Adam(weights, lr=1e-3, fused=True, capturable=is_on_gpu), weights
 
 
-def minimize(loss: Tensor, optimizer: torch.optim.Adam, weights: Iterable[nn.Parameter]) -> None:
+def minimize(loss: Tensor, optimizer: torch.optim.Adam, weights: Iterable[Tensor]) -> None:
     for weight in weights:
         weight.grad = None
     loss.backward()
@@ -101,9 +101,7 @@ def aae(encoder: nn.Module, decoder: nn.Module) -> Step:
 
 def vampprior_vae(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]) -> Step:
     """-log p(x|z) + log q(z|x) - log 1/K sum_k q(z|u_k), the last two by ten draws of z."""
-    inputs = nn.Linear(1, 1)  # a holder of the pseudo-inputs
-    inputs.u = nn.Parameter(torch.randn(PSEUDO_INPUTS, *shape))
-    inputs = inputs.to(next(encoder.parameters()).device)
+    inputs = nn.ParameterList([torch.randn(PSEUDO_INPUTS, *shape)]).to(next(encoder.parameters()).device)
     optimizer, weights = adam(encoder, decoder, inputs)
 
     def log_density(z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
@@ -114,7 +112,7 @@ def vampprior_vae(encoder: nn.Module, decoder: nn.Module, shape: tuple[int, ...]
         scale = log_scale.exp()
         distortion = cross_entropy(decoder(mean + scale * torch.randn_like(scale)), x)
         z = mean + scale * torch.randn(DRAWS, *scale.shape, device=x.device)
-        of_inputs = encoder(inputs.u.sigmoid()).chunk(2, 1)
+        of_inputs = encoder(inputs[0].sigmoid()).chunk(2, 1)
         log_p = log_density(z.unsqueeze(-2), *of_inputs).logsumexp(-1) - math.log(PSEUDO_INPUTS)
         rate = (log_density(z, mean, log_scale) - log_p).mean()
         minimize(distortion + rate, optimizer, weights)
@@ -145,10 +143,11 @@ CODES = {
 
 def bare_step(method: str, shape: tuple[int, ...], device: str = "cpu") -> Step:
     """A step of a method with fully connected networks, on images (B, C, H, W) of this shape."""
-    networks = [network.to(device) for network in mlp_networks(shape, CODES.get(method, LATENT_SIZE))]
+    encoder, decoder = mlp_networks(shape, CODES.get(method, LATENT_SIZE))
+    encoder, decoder = encoder.to(device), decoder.to(device)
     if method == "vampprior_vae":
-        return vampprior_vae(*networks, shape)
-    return {"vae": vae, "wae_mmd": wae_mmd, "aae": aae, "gan": gan}[method](*networks)
+        return vampprior_vae(encoder, decoder, shape)
+    return {"vae": vae, "wae_mmd": wae_mmd, "aae": aae, "gan": gan}[method](encoder, decoder)
 
 
 def bare_step_of(model: GenerativeModel) -> Step:
@@ -162,7 +161,7 @@ def bare_step_of(model: GenerativeModel) -> Step:
     def minimize_loss(loss: Tensor, *, player: str) -> None:
         minimize(loss, optimizers[player], named[player].weights)
 
-    model.minimize, model._optimizers = minimize_loss, optimizers
+    model.minimize, model._optimizers = minimize_loss, optimizers  # type: ignore[method-assign]
 
     def step(x: Tensor) -> None:
         model.learn(x)

@@ -7,6 +7,7 @@ trainer if it is installed. Images are noise of the size of MNIST's and, for the
 Runs an hour: `latentbench -m method=vae` on MNIST (needs LATENTBENCH_DATA), several runs at a time on the device.
 """
 
+import functools
 import json
 import logging
 import math
@@ -29,8 +30,9 @@ from torch import Tensor, nn
 
 from evaluation import times
 from latentbench.configuration.compose import compose_config
-from latentbench.data.base import ImageData, Splits
+from latentbench.data.base import ImageData, Split, Splits
 from latentbench.evaluation.build import build_model
+from latentbench.models.autoencoder import Autoencoder
 from latentbench.running.train import fit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,7 +50,7 @@ class Noise(ImageData):
         self.of_shape = shape
 
     def load(self) -> Splits:
-        sizes = {"train": N_TRAIN, "validation": 100, "test": 100}
+        sizes: dict[Split, int] = {"train": N_TRAIN, "validation": 100, "test": 100}
         images = {split: torch.randint(0, 256, (n, *self.of_shape), dtype=torch.uint8) for split, n in sizes.items()}
         return Splits(images, {split: torch.zeros(n, dtype=torch.int64) for split, n in sizes.items()})
 
@@ -132,9 +134,9 @@ def step_times() -> tuple[str, float]:
         data = Noise(shape, binarize="none" if method == "gan" else "dynamic")
         images = data.splits.images["train"]
         make = (
-            (lambda s=settings, d=data: resnet_step(s, d))
+            functools.partial(resnet_step, settings, data)
             if shape == COLOUR
-            else (lambda m=method: bare_step(m, GREY, DEVICE))
+            else functools.partial(bare_step, method, GREY, DEVICE)
         )
         bare = of_a_bare_loop(make(), images, binarize=data.is_binary, graphed=False)
         graphed = (
@@ -160,9 +162,8 @@ def step_times() -> tuple[str, float]:
 
 def runs_an_hour(data: str, pythae_step: float) -> str:
     """The table of runs an hour, start of the workers included, for several at a time on the device."""
-    rows = []
-    for at_a_time in (1,) if IS_TINY else (1, 4, 8, 16, "auto"):
-        n_runs = 2 if IS_TINY else 2 * max(2, 16 if at_a_time == "auto" else at_a_time)
+    rows: list[list[str]] = []
+    for at_a_time, n_runs in {"1": 2}.items() if IS_TINY else {"1": 4, "4": 8, "8": 16, "16": 32, "auto": 32}.items():
         with tempfile.TemporaryDirectory() as folder:
             command = [
                 *(sys.executable, "-m", "latentbench", "-m", *RUN, f"data={data}", f"output_dir={folder}"),
@@ -174,7 +175,7 @@ def runs_an_hour(data: str, pythae_step: float) -> str:
             hourly = 3600 * n_runs / (time.perf_counter() - start)
             records = [json.loads(path.read_text()) for path in Path(folder).rglob("record.json")]
         fit = statistics.median(record["seconds"]["fit"] for record in records)
-        rows.append([at_a_time, n_runs, f"{hourly:,.0f}", f"{fit:.1f}"])
+        rows.append([at_a_time, str(n_runs), f"{hourly:,.0f}", f"{fit:.1f}"])
         print(rows[-1], file=sys.stderr, flush=True)
     theirs = 3600 / (20 * 391 * pythae_step)
     rows.append(["Pythae, training alone", "", f"{theirs:,.0f}", f"{20 * 391 * pythae_step:.1f}"])
@@ -186,13 +187,14 @@ def difference_from_cpu() -> float:
     """The largest difference of a gradient of method=ae between the device and the processor, as a share of it."""
     data = Noise(GREY, binarize="none")
     model = build_model(compose_config(settings_of("ae")), data)
+    assert isinstance(model, Autoencoder)
     x = data.images("test")
     gradients = []
     for device in ("cpu", DEVICE):
         model.to(device).zero_grad()
         terms, _ = model.terms(x.to(device))
         terms["loss"].backward()
-        gradients.append([weight.grad.cpu().clone() for weight in model.parameters()])
+        gradients.append([weight.grad.cpu().clone() for weight in model.parameters() if weight.grad is not None])
     return max(((a - b).norm() / a.norm()).item() for a, b in zip(*gradients, strict=True))
 
 

@@ -43,6 +43,7 @@ def log_likelihood(centres: Tensor, validation: Tensor, test: Tensor) -> tuple[f
     grid = torch.logspace(-1, 0, 10, dtype=torch.float64)
     best = grid[parzen_log_likelihood(validation, centres, grid).mean(1).argmax()]
     estimate = mean_of(parzen_log_likelihood(test, centres, best[None])[0])
+    assert estimate.standard_error is not None
     return float(estimate.value), float(estimate.standard_error)
 
 
@@ -51,7 +52,7 @@ ROUNDS_TRIED = "found in part: not the rounds of k-means, of which 1, 2 and 4 gi
 
 
 def number(images: str, value: float, **more: Any) -> PublishedNumber:
-    about = {"low": value - 10, "high": value + 10, "why": WHY, "sign": "", "other": None, "cause": ""}
+    about: dict[str, Any] = {"low": value - 10, "high": value + 10, "why": WHY, "sign": "", "other": None, "cause": ""}
     return PublishedNumber(
         data="mnist",
         term=term_of(images),

@@ -44,12 +44,15 @@ SCATTER: dict[str, Callable[[np.random.Generator, int], NDArray[np.float64]]] = 
 
 def paired(rows: Rows) -> list[float]:
     """Student's test of differences by seed."""
-    return list(scipy.stats.ttest_rel(rows[1:], rows[:1], axis=1).pvalue)
+    p_values: list[float] = np.asarray(scipy.stats.ttest_rel(rows[1:], rows[:1], axis=1).pvalue).tolist()
+    return p_values
 
 
 def welch(rows: Rows) -> list[float]:
     """Welch's test with each row's own variance."""
-    return list(scipy.stats.ttest_ind(rows[1:], rows[:1], axis=1, equal_var=False).pvalue)
+    found = scipy.stats.ttest_ind(rows[1:], rows[:1], axis=1, equal_var=False)
+    p_values: list[float] = np.asarray(found.pvalue).tolist()
+    return p_values
 
 
 def pooled(rows: Rows) -> list[float]:
