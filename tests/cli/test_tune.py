@@ -13,8 +13,8 @@ import pytest
 from commands import composing_quickly, latentbench, the_one_line
 from latentbench.cli import tune
 from latentbench.cli.jobs import compose_jobs
+from latentbench.cli.pruning import Pruned, Reports
 from latentbench.loggers.none import NoLogger
-from latentbench.loggers.pruning import Pruned, Reports
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running import run
 from tiny_runs import TINY, digits_are_few

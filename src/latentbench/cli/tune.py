@@ -116,8 +116,8 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
     import optuna
     from omegaconf import OmegaConf
 
+    from latentbench.cli.pruning import Pruned
     from latentbench.configuration.search import set_values
-    from latentbench.loggers.pruning import Pruned
     from latentbench.records.record import FILE_NAME, load
     from latentbench.records.tuning import direction
     from latentbench.running.job import resolve
@@ -128,7 +128,7 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
     set_values(config, values)
     config.logger = OmegaConf.create(
         {
-            "_target_": "latentbench.loggers.pruning.PruningLogger",
+            "_target_": "latentbench.cli.pruning.PruningLogger",
             "storage": _storage(Path(config.output_dir) / config.study),
             "study": STUDY,
             "trial": trial._trial_id,
