@@ -41,7 +41,7 @@ check: setup  ## ruff, mypy --strict on src and mypy on benchmarks, the import r
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	cd benchmarks && ../$(BIN)/mypy --cache-dir ../.mypy_cache/benchmarks --config-file= --ignore-missing-imports --follow-imports=silent *.py
+	$(BIN)/mypy --config-file benchmarks/mypy.ini
 	$(BIN)/lint-imports
 
 # With their dependencies torch-fidelity and timm bring gigabytes that no test needs.
