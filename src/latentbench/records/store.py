@@ -11,14 +11,18 @@ import gzip
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from latentbench.errors import UserError
 from latentbench.records.record import FILE_NAME, Record, Status, load, parse, write_atomically
-from latentbench.records.run_folder import IMAGES_NAME
+from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PUBLISHED_NAME = "records.jsonl"
 TRIALS_NAME = "trials.jsonl.gz"  # compressed, since there are many trials for each run of a table
+PUBLISHED_IMAGES = 16  # of each set, two lines of a picture
 MAX_NUMBER = 1e100  # larger numbers have no finite square, which standard deviations need
 
 
@@ -143,7 +147,7 @@ def published_ids(folder: Path) -> set[str]:
 def publish(
     records: Iterable[Record], trials: Iterable[Record], shown: Iterable[Record], folder: Path, target: Path
 ) -> list[Path]:
-    """Write records and trials, sorted, and copy the images of the runs that figures show beside them.
+    """Write records and trials, sorted, and beside them the first images of the runs that figures show.
 
     Images of other runs are removed from `target`.
 
@@ -157,16 +161,20 @@ def publish(
         (target / TRIALS_NAME).unlink(missing_ok=True)
     wanted = set()
     for record in shown:
-        source, copy = images_of(folder, record), target / record.run_id / IMAGES_NAME
-        wanted.add(copy)
-        if source.is_file() and source.resolve() != copy.resolve():
-            write_atomically(copy, source.read_bytes())
+        wanted.add(target / record.run_id / IMAGES_NAME)
+        if images := load_images(images_of(folder, record)):
+            save_images(target / record.run_id, {name: _first(name, images[name]) for name in images})
     for path in target.glob(f"*/{IMAGES_NAME}"):
         if path not in wanted:
             path.unlink()
             with contextlib.suppress(OSError):  # the user may have put other files there
                 path.parent.rmdir()
     return _published_files(target)
+
+
+def _first(name: str, images: "NDArray[Any]") -> "NDArray[Any]":
+    """The first images of a set; all of a traversal, which is one picture, and all latents."""
+    return images[:PUBLISHED_IMAGES] if images.ndim == 4 and name != "traversal" else images
 
 
 def restore(folder: Path, output_dir: Path) -> Iterator[tuple[Path, bool]]:
