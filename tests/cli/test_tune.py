@@ -120,6 +120,25 @@ def test_what_is_wrong_is_said_in_a_line(arguments: tuple[str, ...], told: str) 
     assert the_one_line(finished).startswith(told)
 
 
+@pytest.mark.parametrize(("metric", "rule"), [("nll", "nll/validation"), ("reconstruction", "psnr/validation")])
+def test_the_best_are_told_by_their_own_numbers_whichever_way_is_better(metric: str, rule: str) -> None:
+    command = [word for word in COMMAND if not word.startswith("metric=")]
+    told = latentbench("method=vae", "n=2", f"select={rule}", f"metric=[{metric}]", *command, program=tune.main)
+    assert told.code == 0, told.err
+    numbers = [load(Path(trial.user_attrs["folder"]) / FILE_NAME).metrics[rule] for trial in trials()]
+    best = sorted(numbers, reverse=metric == "reconstruction")
+    _, _, shown = told.out.partition("; the best:\n")
+    assert [line.split(": ")[1] for line in shown.splitlines()[:2]] == [f"{number:.4g}" for number in best]
+
+
+def test_a_number_below_0_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    state = SimpleNamespace(name="COMPLETE")
+    attributes = {"number": -196.0, "words": ["beta=1.0"]}
+    trial = SimpleNamespace(number=0, value=-196.0, state=state, user_attrs=attributes)
+    assert tune._tell_best(SimpleNamespace(trials=[trial]), SimpleNamespace(overrides=["method=vae"])) == 0  # type: ignore[arg-type]
+    assert "trial 0: -196: beta=1.0" in capsys.readouterr().out
+
+
 def test_a_number_that_trials_do_not_have_is_said() -> None:
     told = latentbench("method=vae", "n=1", "select=nll/validation", *COMMAND, program=tune.main)
     assert told.code == 2

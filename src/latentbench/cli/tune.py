@@ -36,7 +36,8 @@ DEFAULT_RULE = "fid/prior@validation"
 STORAGE, STUDY = "optuna.db", "latentbench"  # the file, and the only study in it
 FIRST_TRIALS = 10  # at random, before TPE has something to learn from
 SHOWN = 5  # best trials
-FOLDER, WORDS = "folder", "words"  # what Optuna keeps of a trial: the folder of its run, and its settings
+# What Optuna keeps of a trial: the folder of its run, its settings, and its number, since it always minimizes.
+FOLDER, WORDS, NUMBER = "folder", "words", "number"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,6 +157,7 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
         if rule not in record.metrics:
             found = ", ".join(sorted(record.metrics))
             raise UserError(f"select={rule}: the trial has no such number; choose from {found}")
+        trial.set_user_attr(NUMBER, record.metrics[rule])
         study.tell(trial, -direction([record], rule) * record.metrics[rule])
         print(f"trial {trial.number}: {rule} {record.metrics[rule]:.4g}")
 
@@ -180,7 +182,7 @@ def _tell_best(study: Any, job: "Job") -> int:
     print(f"\n{', '.join(f'{n} {state}' for state, n in counts.items())}; the best:")
     best = sorted(done, key=lambda trial: trial.value)[:SHOWN]
     for trial in best:
-        print(f"  trial {trial.number}: {abs(trial.value):.4g}: {' '.join(trial.user_attrs[WORDS])}")
+        print(f"  trial {trial.number}: {trial.user_attrs[NUMBER]:.4g}: {' '.join(trial.user_attrs[WORDS])}")
     if not best:
         return 1
     words = [word for word in job.overrides if not word.startswith(("study=", "measure_against="))]

@@ -66,8 +66,7 @@ class Record:
 
         Raises: ValueError if a metric or a standard error is not finite, which JSON cannot express.
         """
-        before = load_or_none(run_dir)
-        if not self.is_trained and before is not None and before.is_trained:
+        if not self.is_trained and (before := load_or_none(run_dir)) is not None and before.is_trained:
             return
         text = json.dumps(vars(self), indent=1, sort_keys=True, allow_nan=False)
         write_atomically(run_dir / FILE_NAME, text.encode() + b"\n")

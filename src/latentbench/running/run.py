@@ -17,7 +17,7 @@ from latentbench.evaluation.stored_run import StoredRun, measuring_device
 from latentbench.loggers.base import RunLogger
 from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells
 from latentbench.records.provenance import Clock, code_digest
-from latentbench.records.record import FILE_NAME, describe, is_trained, load_or_none
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, describe, load_or_none
 from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
 from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint
 from latentbench.running.data_parallel import STRATEGY
@@ -182,7 +182,7 @@ def remove_outdated_files(run_dir: Path) -> None:
     record = load_or_none(run_dir)
     if record is None or not record.is_trained:
         (run_dir / FILE_NAME).unlink(missing_ok=True)  # it holds the reason of the last failure
-    elif is_trained(run_dir):
+    elif (run_dir / WEIGHTS_NAME).is_file():  # that of a restored record has none
         remove_checkpoint(run_dir)
 
 
