@@ -88,6 +88,12 @@ def test_the_continuous_bernoulli_likelihood_is_an_exponential_density_far_from_
     torch.testing.assert_close(slope, x - (raw > 0).float() + 1 / raw)
 
 
+def test_the_gradient_of_the_continuous_bernoulli_likelihood_is_that_of_its_values() -> None:
+    raw = torch.linspace(-3, 3, 12, dtype=torch.float64).view(3, 1, 1, 2, 2).requires_grad_()
+    x = torch.rand(5, 1, 2, 2, dtype=torch.float64)  # five images for each decoded latent
+    assert torch.autograd.gradcheck(lambda raw: part_of("likelihood", "continuous_bernoulli")(raw).log_prob(x), (raw,))
+
+
 def test_draws_of_the_continuous_bernoulli_likelihood_have_its_moments() -> None:
     logits = torch.tensor([-40.0, -3.0, -1e-5, 0.0, 0.5, 8.0])
     made = part_of("likelihood", "continuous_bernoulli")(logits.view(-1, 1, 1, 1))

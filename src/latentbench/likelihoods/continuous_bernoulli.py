@@ -1,7 +1,10 @@
 """Continuous Bernoulli likelihood."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import constraints
 
 from latentbench.likelihoods.base import Likelihood, PixelDistribution, not_of_binary
@@ -38,14 +41,44 @@ class ContinuousBernoulliPixels(PixelDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, summed over pixels, as a density of pixel values in [0, 1]."""
-        half = self.raw / 2
-        far = half.abs().clamp(min=SMALL)
+        per_pixel: Tensor = _LogDensity.apply(self.raw, value)  # type: ignore[no-untyped-call]
+        return per_pixel.flatten(-3).sum(-1)
+
+
+class _LogDensity(torch.autograd.Function):
+    """(x - 1/2) l - log(sinh(h) / h), h = l / 2, of each pixel, and its gradient x - mean.
+
+    Of an exponential family the gradient is known in advance, which takes half the time of automatic differentiation.
+    There is none with respect to x.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, value: Tensor) -> Tensor:
+        ctx.shape = raw.shape  # which one of x may be larger than
+        half = raw / 2
+        size, square, centred = half.abs(), half.square(), value - 0.5
+        is_small, far = size < SMALL, size.clamp(min=SMALL)
+        inverse = far.reciprocal()
+        falling = (-2 * far).clamp(min=NEGLIGIBLE).expm1()  # exp(-2 h) - 1
         log_sinhc = torch.where(
-            half.abs() < SMALL,
-            half**2 / 6 - half**4 / 180 + half**6 / 2835,
-            far + torch.log1p(-torch.exp((-2 * far).clamp(min=NEGLIGIBLE))) - torch.log(2 * far),
+            is_small,
+            square * (1 / 6 + square * (-1 / 180 + square / 2835)),
+            (falling * inverse).mul_(-0.5).log_().add_(far),
         )
-        return ((value - 0.5) * self.raw - log_sinhc).flatten(-3).sum(-1)
+        if ctx.needs_input_grad[0]:
+            excess = torch.where(  # 1 / tanh(h) - 1 / h, twice the mean minus 1
+                is_small,
+                half * (1 / 3 + square * (-1 / 45 + square * 2 / 945)),
+                ((falling + 2) / falling).add_(inverse).neg_().copysign_(half),
+            )
+            ctx.save_for_backward(torch.add(centred, excess, alpha=-0.5))
+        return (centred * raw).sub_(log_sinhc)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (of_raw,) = ctx.saved_tensors
+        return (gradients[0] * of_raw).sum_to_size(ctx.shape), None
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
