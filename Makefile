@@ -20,7 +20,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@touch $@
 
 bench: setup  ## run the study `quick` on the digits (no download) and print its table
-	$(BIN)/latentbench -m sweep=quick
+	$(BIN)/latentbench -m sweep=quick seed=0,1,2
 	$(BIN)/latentbench-tables sweep=quick
 
 # Leave the machine alone meanwhile. The longer ones, by hand: gpu, samplers, set_metrics, significance, training_throughput.
