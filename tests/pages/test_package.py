@@ -201,4 +201,5 @@ def test_make_bench_runs_a_study_and_prints_its_table(tmp_path: Path) -> None:
     shown = run_command(
         "make", "--no-print-directory", "-n", "-f", ROOT / "Makefile", "bench", cwd=tmp_path
     ).stdout.splitlines()
-    assert [line.split("/")[-1] for line in shown] == ["latentbench -m sweep=quick", "latentbench-tables sweep=quick"]
+    commands = ["latentbench -m sweep=quick seed=0,1,2", "latentbench-tables sweep=quick"]
+    assert [line.split("/")[-1] for line in shown] == commands

@@ -55,7 +55,7 @@ def counted(err: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("command", "n"),
     [
-        ("-m sweep=quick method=vae", 3),
+        ("-m sweep=quick method=vae", 10),
         ("-m sweep=quick method=ae,vae seed=5 beta=1,2", 4),
         ("-m beta=0.1,1,10 latent_size=2,8", 6),
         ("-m seed=range(0,3)", 3),

@@ -27,6 +27,7 @@ class Done:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}  # player -> of its steps, since this process began to train
+        self.losses: dict[str, float] = {}  # `stage/name` -> mean of a loss term over the last epoch
         self.validation_losses: list[float] = []  # after each epoch
 
     def end_step(self, player: str) -> None:
@@ -165,7 +166,10 @@ class TrainedModel(pl.LightningModule):
         for name, value in means.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} became {value} in epoch {self.current_epoch + 1}")
-        self.log_dict(means)
+        self.done.losses = means
+        # Not by `log_dict`, which takes as long as two steps of a small network.
+        for logger in self.loggers:
+            logger.log_metrics({**means, "epoch": self.current_epoch}, step=self.done.batches + 1)
         if "validation/loss" in means:
             self._end_epoch(self.trainer.strategy.broadcast(means["validation/loss"]))
 

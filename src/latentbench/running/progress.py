@@ -3,6 +3,8 @@
 import pytorch_lightning as pl
 from tqdm import tqdm
 
+from latentbench.models.training import TrainedModel
+
 
 class EpochBar(pl.Callback):
     """One bar for the whole training, in epochs; hidden if standard error is not a terminal."""
@@ -12,7 +14,8 @@ class EpochBar(pl.Callback):
         self.bar = tqdm(total=trainer.max_epochs, desc="training", unit="epoch", leave=False, disable=disable)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        losses = {k.removeprefix("train/"): f"{v:.4g}" for k, v in trainer.callback_metrics.items() if "train/" in k}
+        assert isinstance(pl_module, TrainedModel)
+        losses = {k.removeprefix("train/"): f"{v:.4g}" for k, v in pl_module.done.losses.items() if "train/" in k}
         self.bar.set_postfix(losses)
         self.bar.update()
 
