@@ -27,20 +27,22 @@ PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16}
 class Recipe(NamedTuple):
     """How a network is trained.
 
-    epochs: their number, and more of few images, until there are `min_steps` steps
+    epochs: their number; of few images more, up to `most_epochs`, until there are `min_steps` steps
     learning_rate: the highest; it rises from a 25th of it and falls to nearly 0
     shift: pixels by which images are moved at most, each way; if it is not 0, half of the images are mirrored
     """
 
     epochs: int
+    most_epochs: int
     min_steps: int
     learning_rate: float
     optimizer: Callable[..., torch.optim.Optimizer]
     shift: int
 
 
-PLAIN = Recipe(30, 0, 2e-3, torch.optim.Adam, 0)
-RESIDUAL = Recipe(24, 2000, 0.2, functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4), 4)
+PLAIN = Recipe(30, 30, 0, 2e-3, torch.optim.Adam, 0)
+SGD = functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4)
+RESIDUAL = Recipe(24, 100, 2000, 0.2, SGD, 4)
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def train(data: ImageData, *, device: torch.device | None = None, precision: str
     classifier = network(data.shape, classes=n_classes).to(device)
     classifier.to(memory_format=layout)  # type: ignore[call-overload]
     steps = -(-len(images) // data.batch_size)  # of an epoch
-    epochs = max(recipe.epochs, -(-recipe.min_steps // steps))
+    epochs = max(recipe.epochs, min(recipe.most_epochs, -(-recipe.min_steps // steps)))
     optimizer = recipe.optimizer(classifier.parameters(), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=epochs * steps)
     dtype = PRECISIONS[precision]
@@ -122,12 +124,14 @@ def to_bytes(classifier: torch.nn.Sequential, data: ImageData, command: str) -> 
         for name, tensor in classifier.state_dict().items()
     }
     classifier.load_state_dict(state)
+    confused = confusion(classifier, data)
+    of_test = confused["taken"]
     about = {
         "shape": "x".join(map(str, data.shape)),
         "classes": str(classifier[-1].out_features),
         "validation_accuracy": f"{accuracy(classifier, data, 'validation'):.4f}",
-        "test_accuracy": f"{accuracy(classifier, data, 'test'):.4f}",
-        "confusion": json.dumps({name: table.tolist() for name, table in confusion(classifier, data).items()}),
+        "test_accuracy": f"{(of_test.trace() / of_test.sum()).item():.4f}",
+        "confusion": json.dumps({name: table.tolist() for name, table in confused.items()}),
         "command": command,
     }
     return save(state, metadata=about), about
