@@ -1,6 +1,8 @@
 """The progress of a run and of a sweep: messages where standard error is a file, bars where it is a terminal."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -161,3 +163,12 @@ def test_training_has_a_bar_in_epochs_on_a_terminal_only(tmp_path: Path, monkeyp
     quiet = latentbench(*command, "sampler=[prior]", terminal=False).err
     assert "training" not in quiet
     assert "\r" not in quiet
+
+
+def test_the_first_run_of_a_process_shows_no_messages_of_other_packages(tmp_path: Path) -> None:
+    """Lightning, which a run imports after messages are set up, sets its own level."""
+    command = ("trainer.max_epochs=1", "metric=[rate]", "logger=none", f"output_dir={tmp_path}")
+    done = subprocess.run((sys.executable, "-m", "latentbench", *command), capture_output=True, text=True, check=True)
+    folder, shown = (done.stdout + done.stderr).splitlines()
+    assert folder.endswith("record.json")
+    assert shown.split()[:2] == ["rate", "test"]

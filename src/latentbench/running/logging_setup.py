@@ -26,18 +26,19 @@ class ProgressBarHandler(logging.Handler):
             self.handleError(record)
 
 
+def is_for_the_user(record: logging.LogRecord) -> bool:
+    """Whether it is latentbench's, or a warning. Levels would not do: Lightning sets its own when it is imported."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "latentbench"
+
+
 def set_up_logging() -> None:
     """Write messages to standard error, one line each: latentbench's own, and the warnings of all other packages."""
     logging.config.dictConfig(
         {
             "version": 1,
             "formatters": {"plain": {"format": "%(message)s"}},
-            "handlers": {"console": {"()": ProgressBarHandler, "formatter": "plain"}},
-            "loggers": {
-                "latentbench": {"level": "INFO"},
-                "pytorch_lightning": {"level": "WARNING"},
-                "lightning_fabric": {"level": "WARNING"},
-            },
+            "handlers": {"console": {"()": ProgressBarHandler, "formatter": "plain", "filters": [is_for_the_user]}},
+            "loggers": {"latentbench": {"level": "INFO"}},
             "root": {"level": "WARNING", "handlers": ["console"]},
             "disable_existing_loggers": False,
         }
