@@ -50,6 +50,7 @@ def test_trials_are_measured_against_validation_images_alone_and_what_they_choos
         assert keys
         assert {view_of(key).split for key in keys} == {VALIDATION}
         assert record.config["measure_against"] == [VALIDATION]
+        assert set(record.measured) == {"reconstruction"}, "trials are measured by what the rule looks at alone"
     for record in records:
         if record not in trials:
             assert not any(view_of(key).split == VALIDATION for key in record.metrics)
@@ -89,9 +90,16 @@ def test_status_tells_both_stages(folder: Path, records: list[Record], tmp_path:
 
 
 def test_a_rule_that_looks_at_what_no_trial_has_is_refused_once_that_is_known(folder: Path) -> None:
-    told = latentbench(*STUDY, "tune.select=nll/validation", f"output_dir={folder}", program=status.main)
-    assert "tune.select=nll/validation: no trial has it; choose from " in the_one_line(told)
+    told = latentbench(*STUDY, "tune.select=mse/prior@validation", f"output_dir={folder}", program=status.main)
+    assert "tune.select=mse/prior@validation: no trial has it; choose from " in the_one_line(told)
     assert RULE in told.err
+
+
+def test_a_rule_that_no_metric_of_the_study_measures_is_refused_before_the_trials(tmp_path: Path) -> None:
+    told = latentbench(*STUDY, "tune.select=[mse/validation,nll/validation]", f"output_dir={tmp_path}")
+    assert told.code == 2
+    assert "tune.select: no metric of the study measures nll" in the_one_line(told)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

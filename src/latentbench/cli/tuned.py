@@ -1,8 +1,10 @@
 """The two stages of a study that tunes: its trials, then what they choose, with the seeds of the study's own grid."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from omegaconf import DictConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 from latentbench.records.record import Record, load_or_none
@@ -20,12 +22,14 @@ def tuned_jobs(
 ) -> Iterator[Job]:
     """The jobs of all trials, and then of what they choose, as far as it is known: where all trials are spent.
 
-    A cell is a combination of the study's grid without its seed. Trials are measured against validation images alone.
+    A cell is a combination of the study's grid without its seed. Trials are measured against validation images alone,
+    by the metrics that the rules look at.
 
     config: of the study, without its grid; make_jobs: composes the jobs of combinations
-    Raises: UserError if a seed of the trials is one of the grid, the grid has trials, or no trial has what a rule
-    looks at.
+    Raises: UserError if a seed of the trials is one of the grid, the grid has trials, or no metric or no trial has what
+    a rule looks at.
     """
+    metrics = _metrics_of_rules(config, tune)
     cells: dict[Words, list[str]] = {}
     for words in combinations:
         if any(word.partition("=")[0].lstrip("+") == "trial" for word in words):
@@ -43,6 +47,7 @@ def tuned_jobs(
     ]
     records: dict[Words, dict[int, list[Record | None]]] = {}
     for (cell, trial, _), job in zip(of_trials, make_jobs(words for _, _, words in of_trials), strict=True):
+        job.config.metric = OmegaConf.masked_copy(job.config.metric, metrics)
         yield job
         records.setdefault(cell, {}).setdefault(trial, []).append(_record_of(job))
     _check_rules(tune, [record for trials in records.values() for each in trials.values() for record in each])
@@ -56,6 +61,16 @@ def tuned_jobs(
 
 def _without_split(words: Words) -> Words:
     return tuple(word for word in words if not word.startswith("measure_against="))
+
+
+def _metrics_of_rules(config: DictConfig, tune: Tune) -> list[str]:
+    """The metrics of a study that its rules look at. Raises: UserError if a rule looks at none."""
+    classes: dict[str, Any] = {name: get_class(metric._target_) for name, metric in config.metric.items()}
+    measured = {name: set(metric.quantities) for name, metric in classes.items()}
+    looked_at = {rule.partition("/")[0] for rule in tune.select}
+    if missing := looked_at.difference(*measured.values()):
+        raise UserError(f"tune.select: no metric of the study measures {', '.join(sorted(missing))}")
+    return [name for name, quantities in measured.items() if quantities & looked_at]
 
 
 def _check_rules(tune: Tune, records: Sequence[Record | None]) -> None:
