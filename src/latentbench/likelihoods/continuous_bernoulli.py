@@ -12,6 +12,7 @@ from latentbench.likelihoods.base import Likelihood, PixelDistribution, not_of_b
 # Half logits below which a series replaces differences of nearly equal numbers, and at which the other formula is
 # computed instead, because it divides by 0.
 SMALL = 0.1
+TINY = 1e-30  # in place of 0, which would be divided by 0
 NEGLIGIBLE = -80  # 1 - exp(-80) is 1; an exp() that underflows would take a hundred times as long
 
 
@@ -46,7 +47,7 @@ class ContinuousBernoulliPixels(PixelDistribution):
 
 
 class _LogDensity(torch.autograd.Function):
-    """(x - 1/2) l - log(sinh(h) / h), h = l / 2, of each pixel, and its gradient x - mean.
+    """x l - max(l, 0) - log((1 - exp(-|l|)) / |l|) of each pixel, and its gradient x - mean.
 
     Of an exponential family the gradient is known in advance, which takes half the time of automatic differentiation.
     There is none with respect to x.
@@ -55,24 +56,19 @@ class _LogDensity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, raw: Tensor, value: Tensor) -> Tensor:
         ctx.shape = raw.shape  # which one of x may be larger than
-        half = raw / 2
-        size, square, centred = half.abs(), half.square(), value - 0.5
-        is_small, far = size < SMALL, size.clamp(min=SMALL)
-        inverse = far.reciprocal()
-        falling = (-2 * far).clamp(min=NEGLIGIBLE).expm1()  # exp(-2 h) - 1
-        log_sinhc = torch.where(
-            is_small,
-            square * (1 / 6 + square * (-1 / 180 + square / 2835)),
-            (falling * inverse).mul_(-0.5).log_().add_(far),
-        )
+        size = raw.abs().clamp_(min=TINY)
+        falling = size.neg().clamp_(min=NEGLIGIBLE).expm1_()  # exp(-|l|) - 1
         if ctx.needs_input_grad[0]:
-            excess = torch.where(  # 1 / tanh(h) - 1 / h, twice the mean minus 1
-                is_small,
+            half = raw / 2
+            square = half.square()
+            excess = torch.where(  # 1 / tanh(l / 2) - 2 / l, twice the mean minus 1
+                size < 2 * SMALL,
                 half * (1 / 3 + square * (-1 / 45 + square * 2 / 945)),
-                ((falling + 2) / falling).add_(inverse).neg_().copysign_(half),
+                ((falling + 2) / falling).add_(2 / size).neg_().copysign_(half),
             )
-            ctx.save_for_backward(torch.add(centred, excess, alpha=-0.5))
-        return (centred * raw).sub_(log_sinhc)
+            ctx.save_for_backward(torch.add(value - 0.5, excess, alpha=-0.5))
+        log_share = falling.div_(size).neg_().log_()
+        return (value * raw).sub_(raw.clamp(min=0)).sub_(log_share)
 
     @staticmethod
     @once_differentiable
