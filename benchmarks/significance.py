@@ -117,7 +117,7 @@ def simulate() -> list[list[str]]:
 def published() -> list[list[str]]:
     """Study, column -> the p value of a common effect of seeds, and the degrees of freedom of the rows' variances."""
     lines = []
-    for folder in sorted(path.parents[1] for path in (ROOT / "results").glob("*/digits/records.jsonl")):
+    for folder in sorted(path.parents[1] for path in (ROOT / "results").glob("*/digits/records.jsonl.gz")):
         study = folder.name
         config = compose_config([f"sweep={study}"])
         records = [record for record in load_records(folder)[0] if record.choices["data"] == "digits"]

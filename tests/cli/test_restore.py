@@ -1,5 +1,6 @@
 """A published study is continued from its records, on a machine that has not run it."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def test_a_restored_study_runs_only_what_is_new_and_its_table_has_all(tmp_path: 
     )
     assert latentbench(*STUDY, "output_dir=elsewhere", "publish=true", program=tables.main).code == 0
     published = Path("results/tiny/digits")
-    lines = (published / "records.jsonl").read_text().splitlines()
+    lines = gzip.decompress((published / "records.jsonl.gz").read_bytes()).splitlines()
     assert sorted(json.loads(line)["choices"]["method"] for line in lines) == ["ae", "ae", "vae", "vae"]
     assert len(list(published.glob(f"*/{IMAGES_NAME}"))) == 2, "those of the published run are still there"
 
@@ -70,7 +71,7 @@ def test_what_is_there_is_kept() -> None:
     [
         (("output_dir=x",), "latentbench-restore: name the folder of a published study, such as results/quick/digits"),
         (("results/x", "force=true"), "latentbench-restore: force=true: there is no such key"),
-        (("results/x",), "latentbench-restore: results/x has no records in records.jsonl"),
+        (("results/x",), "latentbench-restore: results/x has no records in records.jsonl.gz"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(arguments: tuple[str, ...], told: str) -> None:

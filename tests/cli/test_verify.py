@@ -1,6 +1,7 @@
 """`latentbench-verify` runs a published study again, once, and says whether its numbers agree."""
 
 import dataclasses
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def verified(*records: Record, words: tuple[str, ...] = ()) -> Finished:
     Path("published").mkdir(exist_ok=True)
-    Path("published/records.jsonl").write_text("".join(f"{record.to_line()}\n" for record in records))
+    lines = "".join(f"{record.to_line()}\n" for record in records)
+    Path("published/records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     return latentbench("published", *words, program=verify.main)
 
 
@@ -67,7 +69,7 @@ def changed(run: Record, part: str, **by: Any) -> Record:
 def test_what_cannot_be_run_again_is_one_line(run: Record) -> None:
     Path("empty").mkdir()
     for finished, says in (
-        (latentbench("empty", program=verify.main), "empty has no records in records.jsonl"),
+        (latentbench("empty", program=verify.main), "empty has no records in records.jsonl.gz"),
         (latentbench("seed=0", program=verify.main), "name one folder of a published study"),
         (verified(run, words=("seed=3",)), "seed=3: no such run; the published ones have seed=0"),
         (verified(run, words=("sead=0",)), "sead: the published runs have no such setting"),

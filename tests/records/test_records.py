@@ -1,6 +1,7 @@
 """What is published is what was recorded: every record, and the images that the figures show."""
 
 import dataclasses
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from latentbench.records.run_folder import load_images
 from latentbench.records.store import images_of, load_published, load_records, publish, published_ids
 
 KIND = "a field is missing or has the wrong type"
-NAMES = {"records.jsonl", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
+NAMES = {"records.jsonl.gz", "table.md", "table.csv", "table.tex", "samples.png", "samples.pdf"}
 
 
 def some_runs(folder: Path) -> list[Record]:
@@ -51,7 +52,7 @@ def test_publishing_leaves_a_folder_per_data_set_with_all_that_its_tables_need(h
         assert files(digits / run_id).keys() == {"images.npz"}
         made, published = (load_images(folder / run_id / "images.npz") for folder in (here / "outputs" / "s", digits))
         assert made.keys() == published.keys()
-    lines = (digits / "records.jsonl").read_text().splitlines()
+    lines = gzip.decompress((digits / "records.jsonl.gz").read_bytes()).splitlines()
     assert [parse(line, "") for line in lines] == sorted(
         (record for record in records if record.choices["data"] == "digits"), key=Record.to_line
     )
@@ -85,14 +86,14 @@ def test_publishing_again_drops_images_that_no_table_needs(tmp_path: Path) -> No
     into = tmp_path / "results"
     publish([old], [], [old], tmp_path, into)
     publish([new], [], [new], tmp_path, into)
-    assert set(files(into)) == {"records.jsonl", f"{new.run_id}/images.npz"}
+    assert set(files(into)) == {"records.jsonl.gz", f"{new.run_id}/images.npz"}
 
 
 def test_trials_are_published_beside_the_runs_of_the_table_in_the_same_bytes_whenever(tmp_path: Path) -> None:
     run, trial, into = a_record(seed=0), a_record(seed=1000), tmp_path / "s" / "digits"
     publish([run], [trial], [], tmp_path, into)
     before = files(into)
-    assert before.keys() == {"records.jsonl", "trials.jsonl.gz"}
+    assert before.keys() == {"records.jsonl.gz", "trials.jsonl.gz"}
     assert load_published(into) == load_records(tmp_path / "s")[0] == [run, trial]
     assert published_ids(into) == {run.run_id, trial.run_id}
     publish([run], [trial], [], tmp_path, into)
@@ -101,7 +102,7 @@ def test_trials_are_published_beside_the_runs_of_the_table_in_the_same_bytes_whe
     with pytest.raises(UserError, match=r"trials\.jsonl\.gz is not a whole file of gzip"):
         load_published(into)
     publish([run], [], [], tmp_path, into)
-    assert files(into).keys() == {"records.jsonl"}
+    assert files(into).keys() == {"records.jsonl.gz"}
 
 
 def test_publishing_loses_no_run_without_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,13 +122,13 @@ def test_publishing_loses_no_run_without_force(here: Path, capsys: pytest.Captur
 def test_a_damaged_record_is_not_published_away(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     some_runs(here / "outputs" / "s")
     assert main(["study=s", "publish=true"]) == 0
-    path = here / "results" / "s" / "digits" / "records.jsonl"
-    path.write_bytes(path.read_bytes()[:-100] + b"\xff\n")
+    path = here / "results" / "s" / "digits" / "records.jsonl.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-100] + b"\xff\n"))
     before = files(here / "results")
     capsys.readouterr()
     assert main(["study=s", "publish=true", "output_dir=results"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
-    assert "records.jsonl:5 is not valid JSON" in warning
+    assert "records.jsonl.gz:5 is not valid JSON" in warning
     assert "publish=true would lose the records that cannot be used: repair or delete them first" in error
     assert files(here / "results") == before
     assert main(["study=s", "publish=true"]) == 2, "nor by others' records in its place"
@@ -147,10 +148,11 @@ def test_lines_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> Non
     texts = [" ".join(path.read_text().split()) for path in sorted(tmp_path.glob("broken/*/record.json"))]
     good = a_record()
     (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "records.jsonl").write_text("\n".join([good.to_line(), *texts]))
+    lines = "\n".join([good.to_line(), *texts])
+    (tmp_path / "digits" / "records.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     records, unusable = load_records(tmp_path)
     assert records == [good]
-    assert [line.partition("records.jsonl:")[2][0] for line in unusable] == ["2", "3", "4", "5", "6"]
+    assert [line.partition("records.jsonl.gz:")[2][0] for line in unusable] == ["2", "3", "4", "5", "6"]
 
 
 @pytest.mark.parametrize(

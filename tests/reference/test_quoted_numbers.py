@@ -1,5 +1,6 @@
 """Numbers that docs/metrics.md quotes come out again, or are in the published records."""
 
+import gzip
 import json
 import math
 import re
@@ -38,7 +39,7 @@ def told(words: str) -> list[float]:
 
 def published(study: str, method: str) -> list[dict[str, float]]:
     """The numbers of a method's runs in results/<study>/digits."""
-    lines = (ROOT / "results" / study / "digits" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = gzip.decompress((ROOT / "results" / study / "digits" / "records.jsonl.gz").read_bytes()).splitlines()
     return [record["metrics"] for record in map(json.loads, lines) if record["choices"]["method"] == method]
 
 

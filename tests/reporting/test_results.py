@@ -1,6 +1,7 @@
 """Published numbers are those of their records: every table under results/ and the one in the README."""
 
 import dataclasses
+import gzip
 import re
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from latentbench.reporting.summarize import summarize
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "README.md"
-PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/*/records.jsonl"))
+PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/*/records.jsonl.gz"))
 README_COLUMNS = [
     "fid/prior", "fid/gmm", "fid/reconstruction", "coverage/prior", "sharpness_ratio/prior", "nll/test", "rate/test"
 ]  # fmt: skip
@@ -66,7 +67,8 @@ def test_a_published_study_is_made_from_its_records(
 def contents(folder: Path) -> dict[str, Any]:
     """What of a published folder is the same on every machine: records, in the form of today, tables and images."""
     paths = [path for path in folder.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".npz")]
-    records = {"records": [parse(line, folder.name) for line in (folder / "records.jsonl").read_bytes().splitlines()]}
+    lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
+    records = {"records": [parse(line, folder.name) for line in lines]}
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths} | records
 
 

@@ -16,7 +16,7 @@ Usage:
   latentbench-tables sweep=quick 'table.rows=[method,latent_size]' 'table.columns=[fid/prior,nll/test]'
 
 Reads  <output_dir>/<study>/*/record.json (by default output_dir=outputs, study=adhoc), and published
-       records: <output_dir>/<study>/*/records.jsonl.
+       records: <output_dir>/<study>/*/records.jsonl.gz.
 Writes <output_dir>/<study>/table.md, table.csv, table.tex, and the figures as .png and .pdf; to=DIR writes them there.
 
 table.rows      choices or config keys that make a row; only seeds are averaged over

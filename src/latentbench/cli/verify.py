@@ -19,8 +19,8 @@ Usage:
   latentbench-verify results/quick/digits method=vae,gan     only the runs with these settings
   latentbench-verify results/quick/digits seed=0
 
-Reads  <folder>/records.jsonl. Runs into <output_dir>/<study>/, by default outputs/verify/<study>/; what has run there
-       is not run again.
+Reads  <folder>/records.jsonl.gz. Runs into <output_dir>/<study>/, by default outputs/verify/<study>/; what has run
+       there is not run again.
 
 bit for bit               every published number is the same
 within rounding           every published number is the same up to 1e-6 of its size

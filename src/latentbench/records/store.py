@@ -1,8 +1,8 @@
 """Reading and publishing a study's records.
 
-Below `<output_dir>/<study>` they are in `<run>/record.json`, one file per run, or in `<data>/records.jsonl`, one line
-per run, if they were published; trials of a study that tunes in `<data>/trials.jsonl.gz`. The images of a run are in
-`<run>` or `<data>/<run>`.
+Below `<output_dir>/<study>` they are in `<run>/record.json`, one file per run, or in `<data>/records.jsonl.gz`, one
+line per run, if they were published; trials of a study that tunes in `<data>/trials.jsonl.gz`. The images of a run are
+in `<run>` or `<data>/<run>`.
 """
 
 import contextlib
@@ -20,14 +20,15 @@ from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PUBLISHED_NAME = "records.jsonl"
-TRIALS_NAME = "trials.jsonl.gz"  # compressed, since there are many trials for each run of a table
+# Compressed, to a twelfth: a study may have hundreds of runs.
+PUBLISHED_NAME = "records.jsonl.gz"
+TRIALS_NAME = "trials.jsonl.gz"
 PUBLISHED_IMAGES = 16  # of each set, two lines of a picture
 MAX_NUMBER = 1e100  # larger numbers have no finite square, which standard deviations need
 
 
 def load_records(folder: Path) -> tuple[list[Record], list[str]]:
-    """The records in `<folder>/*/record.json` and `<folder>/*/records.jsonl`, and a message for each unusable one.
+    """The records in `<folder>/*/record.json` and `<folder>/*/records.jsonl.gz`, and a message for each unusable one.
 
     Folders named after their run come first, so that the original of a copied run folder is the one that counts.
     """
@@ -62,9 +63,8 @@ def load_published(folder: Path) -> list[Record]:
 
 def _published_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """Every record of a published study, with where it stands."""
-    content = path.read_bytes()
     try:
-        text = gzip.decompress(content) if path.name == TRIALS_NAME else content
+        text = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is not a whole file of gzip ({error}): restore or delete it") from error
     for number, line in enumerate(text.splitlines(), 1):
@@ -154,11 +154,11 @@ def publish(
     trials: of a study that tunes; folder: the folder of the study
     Returns: the files of records.
     """
-    write_atomically(target / PUBLISHED_NAME, _lines(records))
-    if of_trials := _lines(trials):
-        write_atomically(target / TRIALS_NAME, gzip.compress(of_trials, mtime=0))  # the same bytes whenever
-    else:
-        (target / TRIALS_NAME).unlink(missing_ok=True)
+    for name, published in ((PUBLISHED_NAME, records), (TRIALS_NAME, trials)):
+        if lines := "".join(sorted(f"{record.to_line()}\n" for record in published)):
+            write_atomically(target / name, gzip.compress(lines.encode(), mtime=0))  # the same bytes whenever
+        else:
+            (target / name).unlink(missing_ok=True)
     wanted = set()
     for record in shown:
         wanted.add(target / record.run_id / IMAGES_NAME)
@@ -193,7 +193,3 @@ def restore(folder: Path, output_dir: Path) -> Iterator[tuple[Path, bool]]:
                 write_atomically(run_dir / IMAGES_NAME, images.read_bytes())
             record.save(run_dir)
         yield run_dir, is_new
-
-
-def _lines(records: Iterable[Record]) -> bytes:
-    return "".join(sorted(f"{record.to_line()}\n" for record in records)).encode()
