@@ -124,7 +124,7 @@ def published() -> list[list[str]]:
         runs = group_runs(records, list(config.table.rows)).runs.values()
         for key in (config.table.primary, *config.table.secondary):
             by_row = [[run.metrics[key] for run in of_row if key in run.metrics] for of_row in runs]
-            rows = np.array([values for values in by_row if len(values) == 3])
+            rows = np.array([values for values in by_row if len(values) == max(map(len, by_row))])
             if len(rows) > 3:
                 freedom = fit_spread(rows.tolist()).freedom
                 shown = "no scatter" if math.isinf(freedom) else f"{freedom:.1f}"
