@@ -378,4 +378,4 @@ def test_a_published_study_has_records_but_no_runs() -> None:
         pytest.skip("this test needs a checkout")
     study = latentbench.load_study(published)
     assert study.runs == []
-    assert len(study.frame()) == len(study.records) == 27
+    assert len(study.frame()) == len(study.records) == 90

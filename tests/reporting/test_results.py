@@ -86,7 +86,7 @@ def test_every_study_that_is_published_is_found() -> None:
 
 def test_the_readme_shows_the_published_table() -> None:
     records, unreadable = load_records(ROOT / "results" / "quick")
-    assert len(records) == 27
+    assert len(records) == 90
     assert not unreadable
     table = compose_config(["sweep=quick"]).table
     order = {"method": list(dict.fromkeys(line.split("|")[1].strip() for line in readme_table()[2:]))}
