@@ -36,6 +36,19 @@ def test_every_order_of_axes_and_type_gives_the_same_images(array: np.ndarray, t
         assert all_images(data) == sorted(image.tobytes() for image in expected)
 
 
+def test_the_name_of_a_file_changes_no_split(tmp_path: Path) -> None:
+    path = npy(tmp_path, COLOUR)
+    before: Any = arrays_data(path)
+    entries = before.entries()
+    after: Any = arrays_data(path.rename(tmp_path / "another.npy"))
+    assert after.entries() == entries, "images are drawn by their names"
+
+
+def test_splits_of_different_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 4x4 pixels, others have 5x6: give images of one size"):
+        arrays_data(npz(tmp_path, train=GREY, test=noise(8, 4, 4))).setup()
+
+
 def test_black_and_white_is_0_and_255(tmp_path: Path) -> None:
     data = arrays_data(npy(tmp_path, GREY > 127))
     assert set(b"".join(all_images(data))) == {0, 255}

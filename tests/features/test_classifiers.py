@@ -153,6 +153,9 @@ def test_a_classifier_is_taken_for_the_data_that_it_was_trained_on_alone(cache: 
     assert meant("digits", "data.batch_size=7").weights == path.stem
     assert "weights" not in meant("digits", "data.binarize=threshold")
     assert "weights" not in meant("mnist")
+    config = composed("data=digits", "features=[classifier]").copy()
+    choose_classifier(config, "digits")
+    assert config.features.classifier.weights == path.stem
 
 
 def test_data_are_told_apart_by_their_settings_and_by_the_content_of_their_files(tmp_path: Path) -> None:

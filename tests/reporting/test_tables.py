@@ -84,14 +84,16 @@ def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
 
 
 def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
-    def trained(method: str, seed: int, falling: float | None) -> Record:
-        facts = {"falling": falling, "converged": falling is not None and falling < 0.1}
-        return a_record(method, seed, config={"resolved": {} if falling is None else {"convergence": facts}})
+    def trained(method: str, seed: int, falling: float | None, converged: bool | None) -> Record:
+        facts = {"falling": falling, "converged": converged}
+        return a_record(method, seed, config={"resolved": {"convergence": facts}})
 
-    runs = [trained("vae", 0, 2.5), trained("vae", 1, 0.01), trained("ae", 0, 0.01), trained("beta_vae", 0, None)]
-    (note,) = [note for note in summarize(runs, rows=["method"]).notes if "converged" in note]
-    assert note.startswith("not converged: vae, beta=1 (2.5): the validation loss still fell")
-    assert not [note for note in summarize(runs[2:], rows=["method"]).notes if "converged" in note]
+    runs = [trained("vae", 0, 2.5, False), trained("vae", 1, 0.01, True), trained("ae", 0, 0.01, True)]
+    brief, without = trained("beta_vae", 0, None, None), a_record("gan", config={"resolved": {}})
+    told, untold = [note for note in summarize([*runs, brief, without], rows=["method"]).notes if "converged" in note]
+    assert untold.startswith("not converged: vae, beta=1 (2.5): the validation loss still fell")
+    assert told.startswith("cannot be told whether it had converged: beta_vae, beta=1: fewer than ten epochs")
+    assert not [note for note in summarize([runs[2], without], rows=["method"]).notes if "converged" in note]
 
 
 def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:

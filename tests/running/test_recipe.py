@@ -306,6 +306,11 @@ def test_half_precision_with_scaled_gradients_is_refused(asked: str) -> None:
         check_recipe(model, on_gpu)
 
 
+def test_a_training_without_a_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"took no step, since it had fewer batches than trainer\.accumulate=100"):
+        trained("vae", tmp_path, "trainer.accumulate=100")
+
+
 def test_convergence_is_the_fall_per_tenth_of_the_training() -> None:
     line = convergence([100.0 - n for n in range(100)])
     assert line is not None
@@ -315,9 +320,15 @@ def test_convergence_is_the_fall_per_tenth_of_the_training() -> None:
     decay = convergence([math.exp(-n / 5) for n in range(100)])
     assert decay is not None
     assert decay["converged"]
-    rising = convergence([3.0, 2.0, 4.0])
+    rising = convergence([3.0, *[2.0] * 8, 4.0])
     assert rising == {"validation_loss": 4.0, "falling": -2.0, "fallen": 1.0, "converged": True}
-    assert convergence([1.0]) is None
+
+
+def test_of_a_brief_training_or_a_loss_that_never_fell_it_cannot_be_told_whether_it_had_converged() -> None:
+    brief = convergence([3.0, 2.0, 2.0])
+    assert brief == {"validation_loss": 2.0, "falling": None, "fallen": 1.0, "converged": None}
+    never = convergence([1.0 + n for n in range(10)])
+    assert never == {"validation_loss": 10.0, "falling": -1.0, "fallen": 0.0, "converged": None}
     assert convergence([]) is None
 
 

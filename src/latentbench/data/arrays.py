@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class ImageArrays(OwnImages):
     layout: `nhw`, `nhwc` or `nchw`; null: as the shape tells
     Raises: UserError if pixels have another range or are not finite, or the axes cannot be told apart.
     """
+
+    if_sizes_differ: ClassVar[str] = "give images of one size"
 
     def __init__(
         self,
@@ -183,7 +185,7 @@ class ImageArrays(OwnImages):
 
     def _names(self) -> list[str]:
         if self.path.suffix != ".npz":
-            return [self.path.stem]
+            return ["images"]  # whatever the file's name is: images are drawn by their names
         with zipfile.ZipFile(self.path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 

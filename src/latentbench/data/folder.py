@@ -35,8 +35,8 @@ class ImageFolder(OwnImages):
 
     Images are turned as their EXIF data say, transparent ones laid over `background`, cropped, and then resized with
     Pillow's bicubic filter, which is antialiased: a pixel averages over all that it covers (Parmar et al. 2022 compare
-    filters). Of palettes and CMYK the colours are taken, 16 bits are rounded to 8, ICC profiles are ignored, and of
-    several images in a file the first counts.
+    filters). Of palettes and CMYK the colours are taken, 16 bits are rounded to 8 (of colours the upper 8 are taken),
+    ICC profiles are ignored, and of several images in a file the first counts.
 
     size: width and height, or [height, width], in pixels; null: as they are, all of one size
     crop: `centre`, the largest centred part with the proportions of `size`; `none`, so that resizing may change
@@ -113,7 +113,9 @@ class ImageFolder(OwnImages):
         if not images:
             kinds = Counter(PurePosixPath(name).suffix or "no suffix" for name in names)
             found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "no file at all"
-            raise UserError(f"data.root={self.root}: it has no images ({', '.join(SUFFIXES)}), but {found}")
+            raise UserError(
+                f"data.root={self.root}: it has no images ({', '.join(SUFFIXES)}), but {found}: name the folder or the archive that has them"
+            )
         if self.path.is_dir():
             self._check_split_folders(images)
         places = self._places(images)

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class OwnImages(ImageData, ABC):
     max_broken: the largest share of files that may be broken; they are left out, named in a warning and in the record
     Raises: UserError if there are too few images for the splits or for a batch.
     """
+
+    if_sizes_differ: ClassVar[str] = "set data.size, such as data.size=64"
 
     def __init__(
         self,
@@ -194,7 +196,7 @@ class OwnImages(ImageData, ABC):
     def _mixed(self, name: str, shape: tuple[int, ...], other: Any) -> str:
         return (
             f"data.root={self.root}: {name} has {shape[2]}x{shape[1]} pixels, others have {other[2]}x{other[1]}: "
-            "set data.size, such as data.size=64"
+            + self.if_sizes_differ
         )
 
     def _check_broken(self) -> None:

@@ -1,7 +1,6 @@
 """How a model's weights are trained, whatever its loss: optimizer, learning rates, gradients, averages, and its end."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -73,23 +72,22 @@ def best_epoch(losses: Sequence[float]) -> int:
 
 
 def convergence(losses: Sequence[float]) -> dict[str, Any] | None:
-    """By how much the validation loss was still falling in the end; None if there are fewer than two epochs.
+    """By how much the validation loss was still falling in the end; None if there is none.
 
     falling = mean(losses of the last but one tenth of the epochs) - mean(losses of the last tenth)
     The training had converged if this is at most a hundredth of all that the loss has fallen since the first epoch.
+    That cannot be told (None) of fewer than ten epochs, or of a loss that was never below that of the first epoch.
     Units: those of the loss, per 10 % of the training.
     """
-    tenth = max(1, round(len(losses) / 10))
-    if len(losses) < 2 * tenth or not all(map(math.isfinite, losses)):
+    if not losses:
         return None
+    tenth, fallen = round(len(losses) / 10), losses[0] - min(losses)
+    found = {"validation_loss": losses[-1], "falling": None, "fallen": fallen, "converged": None}
+    if len(losses) < LEAST_EPOCHS:
+        return found
     falling = (sum(losses[-2 * tenth : -tenth]) - sum(losses[-tenth:])) / tenth
-    fallen = losses[0] - min(losses)
-    return {
-        "validation_loss": losses[-1],
-        "falling": falling,
-        "fallen": fallen,
-        "converged": falling <= CONVERGED * fallen,
-    }
+    return found | {"falling": falling, "converged": falling <= CONVERGED * fallen if fallen > 0 else None}
 
 
+LEAST_EPOCHS = 10  # of which it can be told
 CONVERGED = 0.01  # of all that the loss has fallen, per 10 % of the training

@@ -50,18 +50,21 @@ def folder() -> Path | None:
 
 
 def choose_classifier(config: DictConfig, option: str) -> None:
-    """Put the features that `features=auto` means for the config's data in its place.
+    """Put the features that `features=auto`, or a classifier without a name, means for the config's data in its place.
 
     Other features of the config that are the same are dropped: their numbers would be repeated under another key.
     option: that of `data`, the name of data sets that have no setting for it
     """
     features = config.get("features") or {}
-    if CLASSIFIER not in features or features[CLASSIFIER].get("weights") != AUTO:
+    weights = (features.get(CLASSIFIER) or {}).get("weights", STAND_IN)
+    if weights not in (AUTO, None):
         return
     if is_shipped(name_of(config, option)):
         chosen = {**features[CLASSIFIER], "weights": None}
     elif trained := _trained_for(config, option):
         chosen = {**features[CLASSIFIER], "weights": trained[-1].stem}
+    elif weights is None:
+        return  # there is none, which is refused when it is built
     else:
         chosen = {**option_node("features", STAND_IN)}
     config.features = {name: node for name, node in features.items() if node != chosen} | {CLASSIFIER: chosen}

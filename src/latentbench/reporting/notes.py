@@ -191,17 +191,24 @@ def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
 
 
 def not_converged(summary: Summary) -> list[str]:
-    """The rows with a run whose validation loss was still falling when its training ended, and by how much."""
+    """The rows with a run whose validation loss was still falling in the end, by how much; those that cannot tell."""
     falling: dict[str, float] = {}
+    unknown: dict[str, None] = {}
     for row in summary.rows:
         for run in row.finished:
             fact = (run.config.get("resolved") or {}).get("convergence")
-            if fact and not fact["converged"]:
+            if fact and fact["converged"] is None:
+                unknown[row.label] = None
+            elif fact and not fact["converged"]:
                 falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
+    notes = [
+        f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, or a validation loss "
+        "that was never below that of the first one"
+    ]
     if not falling:
-        return []
+        return notes if unknown else []
     listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
-    return [
+    return (notes if unknown else []) + [
         f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
         "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these rows"
     ]

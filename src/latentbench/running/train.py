@@ -45,7 +45,7 @@ def fit(
 
     In the end the model has the weights that are to be measured.
     devices: numbers of the devices to use; None leaves the choice to Lightning
-    Raises: UserError if the trainer's settings cannot be used.
+    Raises: UserError if the trainer's settings cannot be used, or it took no step.
     """
     model.recipe = build_recipe(config)
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
@@ -65,6 +65,11 @@ def fit(
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     finally:
         torch.set_flush_denormal(False)
+    if not any(model.budget()["steps"].values()):
+        raise UserError(
+            f"the training took no step, since it had fewer batches than trainer.accumulate={model.recipe.accumulate}: "
+            "take fewer, or more epochs"
+        )
     model.take_measured_weights()
     return trainer
 
