@@ -113,8 +113,9 @@ class ImageFolder(OwnImages):
         if not images:
             kinds = Counter(PurePosixPath(name).suffix or "no suffix" for name in names)
             found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(3)) or "no file at all"
+            wanted = ", ".join(SUFFIXES)
             raise UserError(
-                f"data.root={self.root}: it has no images ({', '.join(SUFFIXES)}), but {found}: name the folder or the archive that has them"
+                f"data.root={self.root}: it has no images ({wanted}), but {found}: name the folder or archive of images"
             )
         if self.path.is_dir():
             self._check_split_folders(images)
