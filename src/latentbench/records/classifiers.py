@@ -57,9 +57,10 @@ def choose_classifier(config: DictConfig, option: str) -> None:
     """
     features = config.get("features") or {}
     weights = (features.get(CLASSIFIER) or {}).get("weights", STAND_IN)
-    if weights not in (AUTO, None):
+    is_shipped_one = is_shipped(name_of(config, option))
+    if weights not in (AUTO, None) or (weights is None and is_shipped_one):
         return
-    if is_shipped(name_of(config, option)):
+    if is_shipped_one:
         chosen = {**features[CLASSIFIER], "weights": None}
     elif trained := _trained_for(config, option):
         chosen = {**features[CLASSIFIER], "weights": trained[-1].stem}
