@@ -27,7 +27,7 @@ class ProgressBarHandler(logging.Handler):
 
 
 def is_for_the_user(record: logging.LogRecord) -> bool:
-    """Whether it is latentbench's, or a warning. Levels would not do: Lightning sets its own when it is imported."""
+    """Whether it is latentbench's, or a warning. Levels alone do not do: Lightning sets its own when it is imported."""
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "latentbench"
 
 
@@ -38,7 +38,12 @@ def set_up_logging() -> None:
             "version": 1,
             "formatters": {"plain": {"format": "%(message)s"}},
             "handlers": {"console": {"()": ProgressBarHandler, "formatter": "plain", "filters": [is_for_the_user]}},
-            "loggers": {"latentbench": {"level": "INFO"}},
+            "loggers": {
+                "latentbench": {"level": "INFO"},
+                # If it is imported already, it has a handler of its own; if not, the filter above is what counts.
+                "pytorch_lightning": {"level": "WARNING"},
+                "lightning_fabric": {"level": "WARNING"},
+            },
             "root": {"level": "WARNING", "handlers": ["console"]},
             "disable_existing_loggers": False,
         }
