@@ -1,7 +1,5 @@
 """Numbers that docs/metrics.md quotes come out again, or are in the published records."""
 
-import gzip
-import json
 import math
 import re
 from pathlib import Path
@@ -22,6 +20,7 @@ from latentbench.metrics.frechet_distance import frechet_distance, make_referenc
 from latentbench.metrics.frechet_distance_infinity import frechet_distance_infinity
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.sharpness import laplacian_variance
+from latentbench.records.store import load_published
 from latentbench.reporting.notes import BIAS_IN_FLOORS
 
 ROOT = Path(__file__).parents[2]
@@ -39,8 +38,8 @@ def told(words: str) -> list[float]:
 
 def published(study: str, method: str) -> list[dict[str, float]]:
     """The numbers of a method's runs in results/<study>/digits."""
-    lines = gzip.decompress((ROOT / "results" / study / "digits" / "records.jsonl.gz").read_bytes()).splitlines()
-    return [record["metrics"] for record in map(json.loads, lines) if record["choices"]["method"] == method]
+    records = load_published(ROOT / "results" / study / "digits")
+    return [record.metrics for record in records if record.choices["method"] == method]
 
 
 def features_of_digits(*splits: str) -> Tensor:

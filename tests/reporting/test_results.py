@@ -1,7 +1,6 @@
 """Published numbers are those of their records: every table under results/ and the one in the README."""
 
 import dataclasses
-import gzip
 import re
 import shutil
 from pathlib import Path
@@ -13,8 +12,7 @@ from matplotlib.figure import Figure
 from latentbench.cli.tables import main
 from latentbench.configuration import catalogue, compose
 from latentbench.configuration.compose import compose_config
-from latentbench.records.record import parse
-from latentbench.records.store import load_records
+from latentbench.records.store import load_published, load_records
 from latentbench.reporting import plots
 from latentbench.reporting.columns import Measures
 from latentbench.reporting.formats import to_markdown
@@ -67,8 +65,7 @@ def test_a_published_study_is_made_from_its_records(
 def contents(folder: Path) -> dict[str, Any]:
     """What of a published folder is the same on every machine: records, in the form of today, tables and images."""
     paths = [path for path in folder.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".npz")]
-    lines = gzip.decompress((folder / "records.jsonl.gz").read_bytes()).splitlines()
-    records = {"records": [parse(line, folder.name) for line in lines]}
+    records = {"records": load_published(folder)}
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths} | records
 
 

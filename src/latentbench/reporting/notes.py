@@ -201,17 +201,20 @@ def not_converged(summary: Summary) -> list[str]:
                 unknown[row.label] = None
             elif fact and not fact["converged"]:
                 falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
-    notes = [
-        f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, or a validation loss "
-        "that was never below that of the first one"
-    ]
-    if not falling:
-        return notes if unknown else []
-    listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
-    return (notes if unknown else []) + [
-        f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
-        "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these rows"
-    ]
+    notes = []
+    if unknown:
+        notes.append(
+            f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, or a validation "
+            "loss that was never below that of the first one"
+        )
+    if falling:
+        listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
+        notes.append(
+            f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
+            "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these "
+            "rows"
+        )
+    return notes
 
 
 def weights_of_other_likelihoods(summary: Summary) -> list[str]:
