@@ -70,8 +70,10 @@ def test_one_coordinate_is_a_line() -> None:
     assert (views["codes"][:, 1] == 0).all()
 
 
-def test_more_coordinates_are_shown_by_principal_components() -> None:
+@pytest.mark.parametrize("more", [0, 10_000])
+def test_more_coordinates_are_shown_by_principal_components(more: int) -> None:
     codes = (torch.randn(50, 5) * torch.tensor([1.0, 4.0, 0.5, 2.0, 1.0]) + 3).double()
+    codes = torch.cat([codes, torch.full((50, more), 2.0)], 1)  # which do not vary
     points, shares = project_to_plane(codes)
     u, s, _ = np.linalg.svd((codes - codes.mean(0)).numpy(), full_matrices=False)
     np.testing.assert_allclose(points.abs().numpy(), np.abs(u[:, :2] * s[:2]), atol=1e-9)

@@ -256,3 +256,22 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(option: str, setti
         part_of("sampler", option, **{setting: value})
     assert str(raised.value).startswith(f"sampler.{option}.{setting}={value}: ")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "most"), [("gmm", 1024), ("flow", 1024), ("gaussian", 6000), ("kde", 6000), ("two_stage", 6000)]
+)
+def test_a_span_of_too_many_dimensions_is_refused(option: str, most: int) -> None:
+    sampler = part_of("sampler", option)
+    assert sampler.refuses(torch.empty(most, 50_000)) is None
+    assert sampler.refuses(torch.empty(50_000, most)) is None
+    assert sampler.refuses(torch.empty(50_000, most + 1)) == (
+        f"latents of {most + 1:,} dimensions would take this sampler too much time or memory: "
+        f"it is for at most {most:,}"
+    )
+
+
+def test_too_few_latents_are_refused() -> None:
+    gmm = part_of("sampler", "gmm")
+    assert gmm.refuses(torch.empty(9, 2)) == "this sampler needs at least 10 latents, and there are 9"
+    assert gmm.refuses(torch.empty(10, 2)) is None

@@ -119,6 +119,15 @@ def test_fewer_codes_than_dimensions_are_drawn_from(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", options("sampler"))
+def test_few_codes_of_very_many_dimensions_are_drawn_from_their_span(option: str) -> None:
+    codes = torch.randn(12, 4) @ torch.randn(4, 10_000)  # whose covariance matrix would take 0.8 GB
+    draws = fitted(option, codes, n=50)
+    if is_fitted(option) and option not in WITHOUT_CORRELATION:
+        values = torch.linalg.svdvals(torch.cat([codes, draws]))
+        assert values[4] < 1e-3 * values[0]
+
+
+@pytest.mark.parametrize("option", options("sampler"))
 def test_where_the_origin_lies_does_not_matter(option: str) -> None:
     codes = torch.randn(2000, 2) * torch.tensor([1.0, 0.02])
     draws = fitted(option, codes + torch.tensor([100.0, 0.0]), n=20_000)

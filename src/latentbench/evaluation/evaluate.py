@@ -175,8 +175,8 @@ def make_metric_inputs(
         if sampler.needs_latents and no_latents:
             skipped[name] = f"{no_latents}, so there are no latents to fit this sampler to"
             continue
-        if latents is not None and len(latents) < sampler.min_latents:
-            skipped[name] = f"this sampler needs at least {sampler.min_latents} latents, and there are {len(latents)}"
+        if latents is not None and (reason := sampler.refuses(latents)):
+            skipped[name] = reason
             continue
         with seeded(seed, f"sampler {name}"):
             prior = model.prior_distribution()

@@ -28,7 +28,8 @@ def latent_views(inputs: MetricInputs) -> dict[str, np.ndarray]:
         latents = inputs.codes
         if not_finite(latents, "codes"):
             return views
-        points, shares = project_to_plane(latents)
+        # Of very many coordinates, only those of the codes that are shown: a covariance matrix would be large.
+        points, shares = project_to_plane(latents[:MAX_POINTS] if latents.shape[1] > MAX_POINTS else latents)
         views["codes"] = points[:MAX_POINTS].float().numpy()
         views["labels"] = inputs.data.splits.labels["test"][:MAX_POINTS].numpy().astype(np.int32)
         if shares is not None:
@@ -55,7 +56,11 @@ def project_to_plane(codes: Tensor) -> tuple[Tensor, Tensor | None]:
     if exact.shape[1] <= 2:
         return pad(exact, (0, 2 - exact.shape[1])), None
     centred = exact - exact.mean(0)
-    variances, axes = torch.linalg.eigh(centred.T @ centred / len(exact))  # in ascending order
+    if len(exact) < exact.shape[1]:
+        _, values, transposed = torch.linalg.svd(centred, full_matrices=False)
+        variances, axes = (values.square() / len(exact)).flip(0), transposed.T.flip(1)
+    else:
+        variances, axes = torch.linalg.eigh(centred.T @ centred / len(exact))  # in ascending order
     first_two = axes[:, [-1, -2]]
     first_two = first_two * first_two.gather(0, first_two.abs().argmax(0, keepdim=True)).sign()
     total = variances.clamp(min=0).sum().clamp(min=torch.finfo(torch.float64).tiny)

@@ -1,5 +1,6 @@
 """The contract of a sampler: how to draw the latents that are decoded into new images."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ class Sampler(ABC):
 
     needs_latents: ClassVar[bool] = True  # True if it is fitted to latents of training images
     min_latents: int = 2  # number of latents that `fit` needs
+    max_dimensions: ClassVar[float] = math.inf  # of the latents' span; of more, `fit` takes too much time or memory
 
     @abstractmethod
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
@@ -34,6 +36,17 @@ class Sampler(ABC):
     @abstractmethod
     def draw(self, n: int) -> Tensor:
         """Return n latents (n, D)."""
+
+    def refuses(self, latents: Tensor) -> str | None:
+        """Why it cannot be fitted to latents (N, D); None if it can. They span at most min(N, D) dimensions."""
+        if len(latents) < self.min_latents:
+            return f"this sampler needs at least {self.min_latents} latents, and there are {len(latents)}"
+        if (span := min(latents.shape)) > self.max_dimensions:
+            return (
+                f"latents of {span:,} dimensions would take this sampler too much time or memory: it is for at most "
+                f"{self.max_dimensions:,}"
+            )
+        return None
 
     def checked_draw(self, n: int, *, prior: Distribution, latents: Tensor | None) -> Tensor:
         """Return n latents (n, D); the other arguments are those of `fit`.

@@ -1,6 +1,7 @@
 """A normalizing flow fitted to the training latents."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class FlowSampler(TrainedSampler):
     """
 
     name = "flow"
+    max_dimensions: ClassVar[float] = 1024
 
     def __init__(
         self,

@@ -1,11 +1,13 @@
 """A Gaussian fitted to the training latents."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.samplers.base import Sampler
-from latentbench.samplers.principal_components import principal_components
+from latentbench.samplers.principal_components import MAX_DIMENSIONS, principal_components
 
 
 class GaussianSampler(Sampler):
@@ -15,12 +17,14 @@ class GaussianSampler(Sampler):
     latent dimension does not vary.
     """
 
+    max_dimensions: ClassVar[float] = MAX_DIMENSIONS
+
     def fit(self, *, prior: Distribution, latents: Tensor | None, seed: int) -> None:
         assert latents is not None
         components = principal_components(latents)
         self.mean, self.root = components.mean.to(latents), components.root.to(latents)
 
     def draw(self, n: int) -> Tensor:
-        noise = torch.randn(n, len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
+        noise = torch.randn(n, self.root.shape[1], dtype=self.mean.dtype, device=self.mean.device)
         samples: Tensor = self.mean + noise @ self.root.T
         return samples

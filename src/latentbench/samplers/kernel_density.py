@@ -1,12 +1,14 @@
 """A kernel density estimate of the training latents."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from latentbench.errors import UserError, check_number
 from latentbench.samplers.base import Sampler
-from latentbench.samplers.principal_components import principal_components
+from latentbench.samplers.principal_components import MAX_DIMENSIONS, principal_components
 
 # The bandwidth h for N latents that vary in C dimensions.
 RULES = {
@@ -24,6 +26,8 @@ class KernelDensitySampler(Sampler):
     Source: Scott 1992, section 6.3; Silverman 1986, sections 4.2 (S), 4.3 (h) and 6.4 (sampling). This is scipy's
     gaussian_kde, except that C is the dimension of the latents' span: latents in a plane give samples in that plane.
     """
+
+    max_dimensions: ClassVar[float] = MAX_DIMENSIONS
 
     def __init__(self, *, bandwidth: float | str) -> None:
         if isinstance(bandwidth, str) and bandwidth not in RULES:

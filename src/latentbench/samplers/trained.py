@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from latentbench.errors import check_number, check_whole_number
 from latentbench.samplers.base import Sampler
-from latentbench.samplers.principal_components import principal_components
+from latentbench.samplers.principal_components import MAX_DIMENSIONS, principal_components
 
 EVALUATE_EVERY = 50  # steps between two evaluations on held-out latents
 PATIENCE = 10  # training ends after this many evaluations without an improvement
@@ -45,6 +45,7 @@ class TrainedSampler(Sampler):
     """
 
     name: ClassVar[str]
+    max_dimensions: ClassVar[float] = MAX_DIMENSIONS
 
     def __init__(self, *, steps: int, batch_size: int, learning_rate: float, held_out: float) -> None:
         self.steps = check_whole_number(f"sampler.{self.name}.steps", steps, minimum=1)
