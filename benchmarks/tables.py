@@ -6,15 +6,15 @@
 The records are those of results/quick/digits, repeated with other seeds and latent sizes: 500 rows of 20 seeds.
 """
 
-import copy
 import dataclasses
 import itertools
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from machine import header
+from machine import header, peak_memory
 from tabulate import tabulate
 
 from latentbench.configuration.compose import compose_config
@@ -27,22 +27,18 @@ SEEDS = 20
 PUBLISHED = Path(__file__).parents[1] / "results" / "quick"
 
 
-def many(n_records: int) -> list[Record]:
+def many(n_records: int) -> Iterator[Record]:
     """Records with a run id each."""
     record_of_method = {record.choices["method"]: record for record in load_records(PUBLISHED)[0]}
     methods = sorted(record_of_method)
-    records = []
     for number in range(n_records):
         row, seed = divmod(number, SEEDS)
         size, which = divmod(row, len(methods))
         record = record_of_method[methods[which]]
         choices = record.choices | {"seed": seed, "latent_size": 2 + size}
-        config = copy.deepcopy(record.config) | {"seed": seed, "latent_size": 2 + size}
+        config = record.config | {"seed": seed, "latent_size": 2 + size}
         metrics = {key: value * (1 + 0.01 * seed) for key, value in record.metrics.items()}
-        records.append(
-            dataclasses.replace(record, run_id=f"run{number:06}", choices=choices, config=config, metrics=metrics)
-        )
-    return records
+        yield dataclasses.replace(record, run_id=f"run{number:06}", choices=choices, config=config, metrics=metrics)
 
 
 def main() -> None:
@@ -51,11 +47,9 @@ def main() -> None:
     table = compose_config(["sweep=quick"]).table
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        records = many(n_records)
-        for record in records:
+        for record in many(n_records):
             record.save(Path(folder) / "runs" / record.run_id)
-        publish(records, [], [], Path(folder), Path(folder) / "published" / "digits")
-        del records
+        publish(many(n_records), [], [], Path(folder), Path(folder) / "published" / "digits")
         for kind in ("runs", "published"):
             times, busy = [time.perf_counter()], time.process_time()
             loaded, _ = load_records(Path(folder) / kind)
@@ -71,6 +65,7 @@ def main() -> None:
     print(header(f"A table of {n_records:,} records, {len(table.columns)} columns, one thread"))
     headers = ["records in", "rows", "load, s", "summarize, s", "four formats, s", "all, s", "of the processor, s"]
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    print(f"\nPeak memory {peak_memory():.1f} GiB.")
 
 
 if __name__ == "__main__":

@@ -202,3 +202,16 @@ def test_a_record_without_standard_errors_can_be_read(tmp_path: Path) -> None:
     assert load(tmp_path / "record.json") == record
     with pytest.raises(UserError, match="cannot be read"):
         load(tmp_path)
+
+
+def test_what_many_records_have_in_common_is_in_memory_once() -> None:
+    folder = Path(__file__).parents[2] / "results" / "gan"
+    (first, *others), _ = load_records(folder)
+    assert {record.run_id: record for record in load_published(folder / "digits")} == {
+        record.run_id: record for record in [first, *others]
+    }
+    for record in others:
+        assert record.config["metric"] is first.config["metric"]
+        assert record.config["resolved"]["metrics"] is first.config["resolved"]["metrics"]
+        assert record.measured["fid"] is first.measured["fid"]
+        assert record.metrics is not first.metrics
