@@ -15,7 +15,18 @@ from example_records import a_record
 from latentbench.cli import report, tables
 from latentbench.records.record import Record
 from latentbench.records.tuning import Tune
-from latentbench.reporting.tuned import PRESET, TUNED, best_of, best_of_csv, choices_csv, is_at_edge, notes, read_tuned
+from latentbench.reporting.summarize import summarize
+from latentbench.reporting.tuned import (
+    PRESET,
+    TUNED,
+    best_of,
+    best_of_csv,
+    choices_csv,
+    chosen_rows,
+    is_at_edge,
+    notes,
+    read_tuned,
+)  # fmt: skip
 from latentbench.reporting.tuned_figure import best_of_trials
 
 RULE = "fid/prior@validation"
@@ -130,6 +141,15 @@ def test_files_have_a_line_per_method_and_the_figure_a_panel(records: list[Recor
     figure = best_of_trials(tuned, "FID")
     assert figure
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["ae", "vae", "gan"]
+
+
+def test_figures_show_the_tuned_rows_alone_by_their_names(records: list[Record]) -> None:
+    summary = summarize(read_tuned(records, TUNE, ["method"]).runs, rows=["method", "trial"], columns=["fid/prior"])
+    assert {row.name for row in summary.rows} >= {"vae, preset", "vae, tuned"}
+    shown = chosen_rows(summary)
+    assert [row.name for row in shown.rows] == ["ae", "gan", "vae"]
+    in_table = [row.index for row in summary.rows if row.values["trial"] == TUNED]
+    assert [row.index for row in shown.rows] == in_table, "pages find a figure's row in the table by it"
 
 
 def test_tables_and_pages_of_a_study_have_one_for_every_rule(records: list[Record], tmp_path: Path) -> None:

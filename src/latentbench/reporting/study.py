@@ -19,7 +19,7 @@ from latentbench.reporting.columns import Measures, describe_column
 from latentbench.reporting.study_figures import make_figures
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Summary
-from latentbench.reporting.tuned import Tuned, notes, read_tuned
+from latentbench.reporting.tuned import Tuned, chosen_rows, notes, read_tuned
 from latentbench.reporting.tuned_figure import best_of_trials
 
 
@@ -107,7 +107,8 @@ def summarize_study(config: DictConfig, study: StudyRecords) -> tuple[Summary, d
         ),
     )
     samples = names(config, "table.samples") or []
-    figures, missing = make_figures(summary, study.folder, samples=samples, axes=figure_axes(config))
+    shown = chosen_rows(summary) if tuned else summary
+    figures, missing = make_figures(shown, study.folder, samples=samples, axes=figure_axes(config))
     of_tuning = notes(tuned) if tuned else []
     if tuned and (figure := best_of_trials(tuned, describe_column(study.records, tuned.rule).heading)):
         figures["best_of_trials"] = figure

@@ -14,7 +14,7 @@ from latentbench.configuration.settings import Settings, settings, shared_by_see
 from latentbench.records.record import Record
 from latentbench.records.tuning import Tune, best_trial, direction, has_ended, scores, tune_of
 from latentbench.reporting.grouping import MISSING, separating_keys
-from latentbench.reporting.summary import format_value, label_of
+from latentbench.reporting.summary import Row, Summary, format_value, label_of
 
 EDGE = 0.05  # share of a range, at either end, in which a choice is at its edge
 TUNED, PRESET = "tuned", "preset"
@@ -212,12 +212,27 @@ def is_at_edge(fact: Mapping[str, Any]) -> bool:
     return not EDGE <= fact["position"] <= 1 - EDGE
 
 
+def chosen_rows(summary: Summary) -> Summary:
+    """The tuned rows alone, under the names that they have where no others are: what figures show."""
+    tuned = [[row for row in scale.rows if row.values["trial"] == TUNED] for scale in summary.scales]
+    scales = [
+        dataclasses.replace(scale, rows=[dataclasses.replace(row, values=_without_trial(row)) for row in rows])
+        for scale, rows in zip(summary.scales, tuned, strict=True)
+    ]
+    return dataclasses.replace(summary, keys=[key for key in summary.keys if key != "trial"], scales=scales)
+
+
+def _without_trial(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.values.items() if key != "trial"}
+
+
 def notes(tuned: Tuned) -> list[str]:
     """What was chosen, from how many trials and how long they took, and what to be careful with."""
     tune, choices = tuned.tune, tuned.choices
     lines = [
         f"tuned: by {tuned.rule}, the best of {tune.trials} trials and of the method as it is ({PRESET}), with seed "
-        f"{', '.join(map(str, tune.seeds))}; the table's runs have other seeds. Test images chose nothing"
+        f"{', '.join(map(str, tune.seeds))}; the table's runs have other seeds. Test images chose nothing. "
+        "Figures show tuned rows"
     ]
     chosen = [choice for choice in choices if choice.trial]
     if chosen:

@@ -4,7 +4,7 @@ import math
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from latentbench.reporting.plots import COLOURS, FONT
 from latentbench.reporting.tuned import BestOf, Choice, Tuned, best_of
@@ -63,6 +63,7 @@ def _set_scale(axes: Axes, low: float, high: float) -> None:
     if low > 0 and high / low > 10:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.1, high * 1.1)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
