@@ -93,7 +93,7 @@ def _garbage_collection_disabled() -> Iterator[None]:
 def shared(record: Record, parts: dict[bytes, Any]) -> Record:
     """The record, in which settings and texts that other records have as well are the same objects.
 
-    They are two thirds of the memory that many records take. Nothing may change them.
+    They are more than half of the memory that many records take. Nothing may change them.
     parts: those of the records so far, by their JSON text
     """
     resolved = record.config.get("resolved") or {}

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MAX_DIMENSIONS = 6000  # min(N, D), whose decomposition takes minutes and a gigabyte
+# The most of min(N, D). A decomposition takes up to half a minute and a gigabyte for 3,000; time grows with the cube.
+MAX_DIMENSIONS = 6000
 
 
 class PrincipalComponents(NamedTuple):
