@@ -62,6 +62,7 @@ def main() -> None:
             phases = [after - before for before, after in itertools.pairwise(times)]
             busy = time.process_time() - busy
             rows.append([kind, len(summary.table), *(f"{taken:.1f}" for taken in [*phases, sum(phases), busy])])
+            del loaded, summary  # so that the peak of memory is that of one table
     print(header(f"A table of {n_records:,} records, {len(table.columns)} columns, one thread"))
     headers = ["records in", "rows", "load, s", "summarize, s", "four formats, s", "all, s", "of the processor, s"]
     print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
