@@ -26,7 +26,7 @@ from latentbench.reporting.tuned import (
     is_at_edge,
     notes,
     read_tuned,
-)  # fmt: skip
+)
 from latentbench.reporting.tuned_figure import best_of_trials
 
 RULE = "fid/prior@validation"
