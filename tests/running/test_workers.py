@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from commands import composing_quickly, latentbench, the_one_line
-from latentbench.cli.jobs import _to_job, compose_jobs
+from latentbench.cli.jobs import _to_job, _with_trial, compose_jobs
 from latentbench.configuration.compose import compose_started, hydra_started
 from latentbench.contracts.options import composed
 from latentbench.launchers import auto, local
@@ -131,7 +131,7 @@ def test_workers_are_prepared_while_the_runs_of_a_sweep_are_composed(monkeypatch
     monkeypatch.setattr(Local, "prepare", lambda self, job: done.append("prepared"))
     monkeypatch.setattr(Local, "launch", lambda self, jobs: done.append(len(jobs)) or {})
     monkeypatch.setattr("latentbench.cli.app.launch", lambda jobs: done.append(len(jobs)))
-    monkeypatch.setattr("latentbench.cli.jobs._to_job", lambda *_, is_alone: done.append("composed") or job())
+    monkeypatch.setattr("latentbench.cli.jobs._with_trial", lambda _: done.append("composed") or job())
     with composing_quickly():
         latentbench("-m", "seed=0,1,2")
         latentbench("seed=0")
@@ -143,7 +143,7 @@ def test_runs_that_differ_in_seed_and_size_are_those_that_hydra_composes() -> No
     assert len({tuple(run.overrides) for run in found}) == 8
     with hydra_started():
         for run in (found[3], found[-2]):
-            assert _to_job(compose_started(run.overrides), is_alone=False) == run
+            assert _with_trial(_to_job(compose_started(run.overrides), is_alone=False)) == run
 
 
 def test_the_server_imports_what_the_runs_need_and_the_command_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
                     config = compose_started(overrides)  # Hydra refuses several values and says how to give them
                 if config.tune is not None:
                     raise UserError("tune: one run has no trials to choose among: add -m")
-                yield _to_job(config, is_alone=True)
+                yield _with_trial(_to_job(config, is_alone=True))
                 return
             study, grid = config.hydra.runtime.choices.get("sweep"), config.hydra.sweeper.params or {}
             if study and not grid:
@@ -65,27 +65,23 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
 
 
 def _sweep_jobs(combinations: Iterable[Sequence[str]]) -> Iterator[Job]:
-    return (_to_job(config, is_alone=False) for config in _compose_each(combinations))
-
-
-def _compose_each(combinations: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
-    """What `compose_started` composes of each combination.
+    """The job of each combination.
 
     Those that differ in `WHOLE_NUMBER` alone are copies of the first: Hydra takes a quarter of a second for a run, a
-    copy a fiftieth of one.
+    copy a hundredth of one.
     """
-    firsts: dict[tuple[str, ...], tuple[DictConfig, Sequence[str]]] = {}
+    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]] = {}
     for words in combinations:
         numbers = _whole_numbers(words)
         others = tuple(key if (key := word.partition("=")[0]) in numbers else word for word in words)
         if others not in firsts:
-            firsts[others] = compose_started(words), words
+            firsts[others] = _to_job(compose_started(words), is_alone=False), words
         first, its_words = firsts[others]
-        config, new_words = copy.deepcopy(first), dict(zip(its_words, words, strict=True))
+        config, new_words = copy.deepcopy(first.config), dict(zip(its_words, words, strict=True))
         for key, number in numbers.items():
             config[key] = number
-        config.hydra.overrides.task = [new_words.get(word, word) for word in config.hydra.overrides.task]
-        yield config
+        job = first._replace(config=config, overrides=[new_words.get(word, word) for word in first.overrides])
+        yield _with_trial(job)
 
 
 def _whole_numbers(words: Sequence[str]) -> dict[str, int]:
@@ -105,9 +101,15 @@ def _split_flags(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _to_job(config: DictConfig, *, is_alone: bool) -> Job:
+    """A job without what its trial chooses."""
     choices, words = dict(config.hydra.runtime.choices), list(config.hydra.overrides.task)
-    take_trial(config, words, choices)
     with open_dict(config):
         del config.hydra
-    OmegaConf.resolve(config.logger)  # a run on another machine is logged as this machine's environment says
     return Job(config, choices, words, is_alone)
+
+
+def _with_trial(job: Job) -> Job:
+    """The job with what its trial chooses."""
+    take_trial(job.config, job.overrides, job.options)
+    OmegaConf.resolve(job.config.logger)  # a run on another machine is logged as this machine's environment says
+    return job

@@ -37,9 +37,7 @@ SCALARS = ("trial", "seed", "beta", "latent_size", "study", "output_dir", "force
 @functools.cache
 def config_keys() -> dict[str, Any]:
     """The keys of config.yaml, which every run has beside its options, and their defaults."""
-    content = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "config.yaml"))
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items() if key != "defaults"}
+    return {key: value for key, value in read_option(CONF_DIR / "config.yaml").items() if key != "defaults"}
 
 
 def option_folders() -> list[Path]:
@@ -67,6 +65,12 @@ def option_file(group: str, option: str) -> Path | None:
     """The YAML file of an option; None if there is no such option."""
     paths = [folder / group / f"{option}.yaml" for folder in option_folders()]
     return next((path for path in paths if path.is_file()), None)
+
+
+@functools.cache
+def read_option(path: Path) -> dict[str, Any]:
+    """The content of an option's YAML, which is read once in a process; not to be changed."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # type: ignore[return-value]
 
 
 def existing_option_file(group: str, option: str) -> Path:
@@ -121,8 +125,7 @@ def preset(method: str) -> dict[str, Any]:
     path = option_file("method", method)
     if path is None:
         return {}
-    content = OmegaConf.load(path)
-    assert isinstance(content, DictConfig)
-    parts = {str(key).rpartition("/")[2]: option for entry in content.defaults for key, option in entry.items()}
+    content = read_option(path)
+    parts = {str(key).rpartition("/")[2]: option for entry in content["defaults"] for key, option in entry.items()}
     values = USUAL_PARTS | {"beta": content.get("beta", 1.0)} | parts
     return {key: values[key] for key in ("model", *PARTS, "beta") if key in values}

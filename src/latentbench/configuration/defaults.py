@@ -1,8 +1,6 @@
 """The settings that a run has if none is set on the command line."""
 
-import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -14,13 +12,14 @@ from latentbench.configuration.catalogue import (
     MULTI_OPTION_GROUPS,
     TRAINING_GROUPS,
     option_file,
+    read_option,
 )
 from latentbench.configuration.settings import Settings, settings
 
 
 def default_settings(choices: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
     """The usual choices of a run's method, and the settings that the YAMLs of its own choices give."""
-    config = _read(CONF_DIR / "config.yaml")
+    config = read_option(CONF_DIR / "config.yaml")
     options = {group: option for entry in config["defaults"] if entry != "_self_" for group, option in entry.items()}
     content = OmegaConf.create({key: value for key, value in config.items() if key != "defaults"})
     for group in (*TRAINING_GROUPS, *MEASURING_GROUPS, *FIT_GROUPS):
@@ -39,13 +38,8 @@ def _option(group: str, option: str) -> dict[str, Any]:
     path = option_file(group, option)
     if path is None:
         return {}
-    content = dict(_read(path))
+    content = dict(read_option(path))
     for base in content.pop("defaults", []):
         if isinstance(base, str) and base != "_self_":
             content = _option(group, base) | content
     return content
-
-
-@functools.cache
-def _read(path: Path) -> dict[str, Any]:
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # type: ignore[return-value]

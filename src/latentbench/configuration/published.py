@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import option_file, preset
+from latentbench.configuration.catalogue import option_file, preset, read_option
 
 
 def weight_of_another_likelihood(config: DictConfig, chosen: Mapping[str, Any]) -> str | None:
@@ -17,7 +17,7 @@ def weight_of_another_likelihood(config: DictConfig, chosen: Mapping[str, Any]) 
     if meant is None or config.beta != preset(chosen["method"]).get("beta"):
         return None
     path = option_file("likelihood", meant)
-    if path and config.likelihood == OmegaConf.load(path):
+    if path and config.likelihood == read_option(path):
         return None
     here = [str(chosen["likelihood"])] + [f"{k}={v}" for k, v in config.likelihood.items() if k != "_target_"]
     return f"weight of another likelihood: published beside likelihood={meant}, here beside {', '.join(here)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import option_file
+from latentbench.configuration.catalogue import option_file, read_option
 from latentbench.configuration.identity import method_words
 from latentbench.errors import UserError
 
@@ -38,7 +38,7 @@ def take_trial(config: DictConfig, words: Iterable[str], choices: Mapping[str, A
         )
     given = {word.lstrip("+~").partition("=")[0] for word in words}
     sweep = option_file("sweep", str(choices.get("sweep")))
-    of_sweep = OmegaConf.load(sweep) if sweep else OmegaConf.create()
+    of_sweep = OmegaConf.create(read_option(sweep) if sweep else {})
     for key in ranges:
         if key in given or OmegaConf.select(of_sweep, key) is not None:
             raise UserError(f"trial={trial} chooses {key} itself: leave out {key}, or trial")

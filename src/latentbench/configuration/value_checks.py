@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from latentbench.configuration.catalogue import option_files
+from latentbench.configuration.catalogue import option_files, read_option
 from latentbench.configuration.messages import explain_unknown_key
 from latentbench.configuration.search import MAX_TRIAL
 from latentbench.configuration.weight import work_out
@@ -58,7 +58,7 @@ def _check_trainer(trainer: DictConfig) -> None:
     """Raises: UserError for a key that latentbench sets itself, or that has no effect on its own training steps."""
     if trainer._target_ != LIGHTNING:  # somebody else's, whose constructor refuses what it does not know
         return
-    known = {str(key) for path in option_files("trainer") for key in OmegaConf.load(path)} | {*FURTHER_TRAINER_KEYS}
+    known = {str(key) for path in option_files("trainer") for key in read_option(path)} | {*FURTHER_TRAINER_KEYS}
     for key in trainer:
         if key not in known:
             raise UserError(explain_unknown_key(f"trainer.{key!s}"))
