@@ -9,7 +9,7 @@ import pytest
 from example_records import a_record
 from latentbench.contracts.options import options, part_of
 from latentbench.reporting.columns import Measures
-from latentbench.reporting.findings import QUESTIONS, Finding, find, headline, main_columns, sections
+from latentbench.reporting.findings import QUESTIONS, Finding, baseline_name, find, headline, main_columns, sections
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Row, Summary
 
@@ -55,6 +55,16 @@ def test_a_row_that_beats_all_others_is_singled_out() -> None:
     found = the_finding(summary)
     assert (names(found.best), names(found.worse)) == (["vae"], ["ae"])  # higher is better
     assert headline(summary, [found])[0] == "One row is clearly the best in 1 of 1 main measure: vae in psnr/test."
+
+
+def test_of_many_better_rows_the_summary_names_the_best() -> None:
+    methods = ["gan", "mixture_vae", "flow_prior_vae", "iwae", "ae", "iaf_vae", "vampprior_vae"]
+    better = {method: [level + noise for noise in (0.0, 0.1, 0.2)] for level, method in enumerate(methods)}
+    summary = a_summary({**dict(reversed(better.items())), "vae": [100.0, 100.1, 100.2]})
+    found = the_finding(summary)
+    assert [row.runs[0].choices["method"] for row in found.better] == methods
+    first, last = ", ".join(names(found.better)[:5]), "and 2 others in fid/prior."
+    assert headline(summary, [found])[1] == f"Significantly better than {baseline_name(summary)}: {first} {last}"
 
 
 def test_what_the_table_marks_and_what_could_be_best_agree() -> None:

@@ -46,6 +46,9 @@ QUESTIONS = {
 }  # fmt: skip
 
 
+NAMED = 5  # rows that a sentence names at most
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
     """The finding in one column and scale.
@@ -54,7 +57,7 @@ class Finding:
     candidates: judged rows that may be the best, including `best`; ruled_out: all other judged rows
     with_caveat: rows that were not judged, since one of their runs has a caveat or is not finished
     differences: row -> its mean minus the mean of its baseline, for every judged row with a judged baseline
-    better, worse: rows that differ significantly from their baseline
+    better, worse: rows that differ significantly from their baseline, those with the best means first
     """
 
     column: Column
@@ -97,7 +100,7 @@ def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
     ]
     baseline = baseline_name(summary)
     if baseline:
-        better = [f"{_join([row.name for row in f.better])} in {_column_name(f)}" for f in findings if f.better]
+        better = [f"{_few([row.name for row in f.better])} in {_column_name(f)}" for f in findings if f.better]
         sentences.append(
             f"Significantly better than {baseline}: {'; '.join(better)}."
             if better
@@ -108,6 +111,12 @@ def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
 
 def _column_name(finding: Finding) -> str:
     return f"{finding.column.key} ({finding.scale})" if finding.scale else finding.column.key
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names, and how many there are beside them."""
+    left = len(names) - NAMED
+    return _join(names) if left < 2 else _join([*names[:NAMED], f"{left} others"])
 
 
 def _join(words: Sequence[str]) -> str:
@@ -146,8 +155,9 @@ def _finding(scale: Scale, column: Column) -> Finding:
     sign = 1.0 if column.higher_is_better else -1.0
     differences = {row: means[row] - means[row.baseline] for row in judged if row.baseline and row.baseline in judged}
     gains = {row: sign * difference for row, difference in differences.items() if row.cells[key].differs}
-    better = [row for row, gain in gains.items() if gain > 0]
-    worse = [row for row, gain in gains.items() if gain < 0]
+    by_mean = sorted(gains, key=lambda row: sign * means[row], reverse=True)
+    better = [row for row in by_mean if gains[row] > 0]
+    worse = [row for row in by_mean if gains[row] < 0]
     # Another row beats this one if it would be marked as better were this one the baseline: the first step of Holm's
     # correction over all rows. What the table itself marks counts, too. Either excludes the true best row with
     # probability `LEVEL` / 2 at most, since marks on its wrong side alone do, so that the candidates include it with
