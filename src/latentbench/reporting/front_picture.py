@@ -15,7 +15,10 @@ from latentbench.reporting.plots import Images, SampleRow
 
 RESULTS = Path("results")
 STEM = RESULTS / "front"
-BLOCKS = {"dogs/folder": "photographs of dogs, 32x32", "quick/digits": "digits, 8x8"}  # study and data
+BLOCKS = {  # study and data
+    "dogs/folder": "photographs of dogs, 32x32",
+    "tuned/digits": "digits, 8x8",
+}
 # Label -> method and image set.
 LINES = {
     "real images": ("vae", "real"),
@@ -45,8 +48,9 @@ def _images(folder: Path) -> dict[str, Images]:
 
 
 def shown(records: Sequence[Record], method: str) -> Record:
-    """The finished run of a method at the weight of its preset, with most latents and the lowest seed.
+    """The finished run of a method with most latents and the lowest seed.
 
+    As the study has tuned the method; where it has not, at the weight of the method's preset.
     Raises: UserError if there is none.
     """
     of_method = [
@@ -54,11 +58,18 @@ def shown(records: Sequence[Record], method: str) -> Record:
         for record in records
         if record.choices["method"] == method
         and record.status == "finished"
-        and record.choices["beta"] in (None, record.preset.get("beta"))
+        and (_trial(record) or record.choices["beta"] in (None, record.preset.get("beta")))
     ]
     if not of_method:
         raise UserError(f"no finished run of {method}")
-    return min(of_method, key=lambda record: (-record.choices["latent_size"], record.choices["seed"]))
+    return min(
+        of_method, key=lambda record: (not _trial(record), -record.choices["latent_size"], record.choices["seed"])
+    )
+
+
+def _trial(record: Record) -> int:
+    trial: int = record.choices.get("trial", 0)
+    return trial
 
 
 if __name__ == "__main__":
