@@ -94,6 +94,9 @@ def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
     assert untold.startswith("not converged: vae, beta=1 (2.5): the validation loss still fell")
     assert told.startswith("cannot be told whether it had converged: beta_vae, beta=1: fewer than ten epochs")
     assert not [note for note in summarize([runs[2], without], rows=["method"]).notes if "converged" in note]
+    annealed = dataclasses.replace(runs[2], choices=runs[2].choices | {"schedule": "warmup_cosine"})
+    (note,) = [note for note in summarize([annealed, without], rows=["method"]).notes if "converged" in note]
+    assert note.startswith("schedule=warmup_cosine: the learning rate had fallen in the end")
 
 
 def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:

@@ -191,9 +191,13 @@ def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
 
 
 def not_converged(summary: Summary) -> list[str]:
-    """The rows with a run whose validation loss was still falling in the end, by how much; those that cannot tell."""
+    """The rows with a run whose validation loss was still falling in the end, by how much; those that cannot tell.
+
+    And the schedules of learning rates under which a loss that no longer falls says little.
+    """
     falling: dict[str, float] = {}
     unknown: dict[str, None] = {}
+    schedules: dict[str, None] = {}
     for row in summary.rows:
         for run in row.finished:
             fact = (run.config.get("resolved") or {}).get("convergence")
@@ -201,6 +205,8 @@ def not_converged(summary: Summary) -> list[str]:
                 unknown[row.label] = None
             elif fact and not fact["converged"]:
                 falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
+            elif fact and (schedule := run.choices.get("schedule", "constant")) != "constant":
+                schedules[schedule] = None
     notes = []
     if unknown:
         notes.append(
@@ -214,6 +220,11 @@ def not_converged(summary: Summary) -> list[str]:
             "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these "
             "rows"
         )
+    notes += [
+        f"schedule={schedule}: the learning rate had fallen in the end, and then the loss stops falling anyway: more "
+        "epochs may change rows that are not named as not converged"
+        for schedule in schedules
+    ]
     return notes
 
 
