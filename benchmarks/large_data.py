@@ -25,7 +25,7 @@ from tabulate import tabulate
 from training_throughput import seconds
 
 from latentbench.configuration.compose import compose_config
-from latentbench.contracts.options import GivenImages
+from latentbench.contracts.images import GivenImages
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.build import build, build_model
 from latentbench.running.train import fit

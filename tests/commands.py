@@ -27,7 +27,7 @@ from latentbench.cli import app
 from latentbench.configuration.catalogue import GROUPS
 from latentbench.configuration.compose import compose_started
 from latentbench.configuration.overrides import check_composed
-from latentbench.contracts import options
+from latentbench.contracts import images
 from latentbench.contracts.options import composed
 from latentbench.launchers.local import forking_context
 from latentbench.records.record import load
@@ -136,7 +136,7 @@ SWEEP_OF_SMALL_RUNS = (
 def forking() -> ForkServerContext:
     """As `forking_context`; the server has imported what tests need, too."""
     context = forking_context()
-    context.set_forkserver_preload([run.__name__, options.__name__])
+    context.set_forkserver_preload([run.__name__, images.__name__])
     return context
 
 

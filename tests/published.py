@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import leaky_relu
 
-from latentbench.contracts.options import noise_images, untrained
+from latentbench.contracts.images import noise_images
+from latentbench.contracts.options import untrained
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.regularizers.base import Latents
 

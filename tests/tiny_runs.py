@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from omegaconf import open_dict
 
-from latentbench.contracts.options import composed, few_digits
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed
 from latentbench.data.base import ImageData
 from latentbench.data.digits import Digits
 from latentbench.running.job import Job, Outcome, resolve

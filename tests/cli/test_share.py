@@ -21,7 +21,8 @@ from commands import files, latentbench, the_one_line
 from hub_server import HubServer
 from latentbench.cli import reproduce, share
 from latentbench.cli.reproduce import command_of
-from latentbench.contracts.options import composed, few_digits
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_seeded_model
 from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, load

@@ -8,7 +8,7 @@ import pytest
 import torch
 from own_images import arrays_data, noise, npy
 
-from latentbench.contracts.options import SPLITS
+from latentbench.contracts.images import SPLITS
 from latentbench.errors import UserError
 
 COLOUR, GREY = noise(30, 6, 5, 3), noise(30, 6, 5)

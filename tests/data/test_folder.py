@@ -15,7 +15,8 @@ import pytest
 import torch
 from own_images import encoded, folder_data, noise, some_files, write_files
 
-from latentbench.contracts.options import SPLITS, part_of
+from latentbench.contracts.images import SPLITS
+from latentbench.contracts.options import part_of
 from latentbench.data import image_cache
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError

@@ -11,7 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from latentbench.contracts.options import SPLITS, node_of
+from latentbench.contracts.images import SPLITS
+from latentbench.contracts.options import node_of
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build

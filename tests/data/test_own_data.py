@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import SPLITS, GivenImages
+from latentbench.contracts.images import SPLITS, GivenImages
 from latentbench.data.base import Split, Splits
 from latentbench.errors import UserError
 

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from latentbench.contracts.options import SPLITS, node_of
+from latentbench.contracts.images import SPLITS
+from latentbench.contracts.options import node_of
 from latentbench.data.base import ImageData, Splits
 from latentbench.data.streaming import MappedImages
 from latentbench.errors import UserError

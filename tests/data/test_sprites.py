@@ -8,7 +8,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from latentbench.contracts.options import SPLITS, composed, data_set, node_of
+from latentbench.contracts.images import SPLITS, data_set
+from latentbench.contracts.options import composed, node_of
 from latentbench.data.sprites import SIDE, Sprites, _load, paint
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build

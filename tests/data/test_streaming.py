@@ -6,7 +6,7 @@ import pytest
 import torch
 from own_images import arrays_data, noise, npy
 
-from latentbench.contracts.options import SPLITS, GivenImages, shown_to_trainer
+from latentbench.contracts.images import SPLITS, GivenImages, shown_to_trainer
 from latentbench.data import streaming
 from latentbench.data.base import ImageData, Splits
 from latentbench.data.streaming import MappedImages, StreamedImages, parts

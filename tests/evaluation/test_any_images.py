@@ -8,7 +8,7 @@ from PIL import Image
 
 from commands import latentbench
 from latentbench.cli import report, sample, share, tables
-from latentbench.contracts.options import noise_images
+from latentbench.contracts.images import noise_images
 from latentbench.records.record import FILE_NAME, load
 from tiny_runs import digits_are, run_tiny
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from latentbench.contracts.options import few_digits
+from latentbench.contracts.images import few_digits
 from latentbench.evaluation.image_input import as_images
 
 GREY = few_digits().splits.images["test"]  # uint8

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.contracts.options import few_digits, part_of, untrained
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import part_of, untrained
 from latentbench.data.base import ImageData
 from latentbench.evaluation import evaluate as evaluation
 from latentbench.evaluation import latent_views as module

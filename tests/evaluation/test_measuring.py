@@ -12,7 +12,8 @@ import pytest
 
 from commands import Finished, composing_quickly, files, latentbench, the_one_line
 from latentbench.cli.evaluate import main
-from latentbench.contracts.options import composed, few_digits, options, untrained
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed, options, untrained
 from latentbench.evaluation import stored_run
 from latentbench.metrics.rate import Rate
 from latentbench.records.record import Record, load

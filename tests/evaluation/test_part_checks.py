@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from latentbench.contracts.options import autoencoder, brief_sampler, few_digits, part_of, some_images, untrained
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, brief_sampler, part_of, untrained
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build
 from latentbench.evaluation.part_checks import check_kind, check_measuring_parts, check_model_at_first_use

@@ -12,16 +12,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from commands import forking
-from latentbench.contracts.options import (
-    SPLITS,
-    GivenImages,
-    brief_metric,
-    few_digits,
-    inputs,
-    options,
-    part_of,
-    untrained,
-)
+from latentbench.contracts.images import SPLITS, GivenImages, few_digits
+from latentbench.contracts.options import brief_metric, inputs, options, part_of, untrained
 from latentbench.data.base import ImageData, Splits
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.aggregate_posterior import AggregatePosterior

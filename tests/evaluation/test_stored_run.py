@@ -18,7 +18,8 @@ import latentbench
 from commands import latentbench as latentbench_command
 from commands import the_one_line
 from latentbench.cli import sample
-from latentbench.contracts.options import few_digits, options, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import options, part_of
 from latentbench.data.base import ImageData
 from latentbench.errors import UserError
 from latentbench.evaluation.latent_views import to_uint8

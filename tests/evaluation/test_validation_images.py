@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import GivenImages, brief_metric, few_digits, inputs, options, part_of, untrained
+from latentbench.contracts.images import GivenImages, few_digits
+from latentbench.contracts.options import brief_metric, inputs, options, part_of, untrained
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.base import ImageMetric

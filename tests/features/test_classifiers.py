@@ -11,7 +11,8 @@ from torch import Tensor
 
 from commands import latentbench, the_one_line
 from latentbench.cli import evaluate, features
-from latentbench.contracts.options import GivenImages, composed, few_digits, noise_images, part_of
+from latentbench.contracts.images import GivenImages, few_digits, noise_images
+from latentbench.contracts.options import composed, part_of
 from latentbench.data.base import Splits
 from latentbench.errors import UserError
 from latentbench.features import train

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import inputs, part_of
 from latentbench.features import cache
 from latentbench.features.cache import cached
 from latentbench.features.cache import folder as the_real_folder

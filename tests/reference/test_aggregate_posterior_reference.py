@@ -10,7 +10,8 @@ from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from latentbench.contracts.options import few_digits, inputs, options, part_of, untrained
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import inputs, options, part_of, untrained
 from latentbench.distributions.factorised import Factorised
 from latentbench.errors import UserError
 from latentbench.metrics import aggregate_posterior

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from latentbench.contracts.options import data_set, inputs, part_of, untrained
+from latentbench.contracts.images import data_set
+from latentbench.contracts.options import inputs, part_of, untrained
 from latentbench.features.classifier import ClassifierFeatures
 from latentbench.metrics.class_share import ClassShare, noise_like
 

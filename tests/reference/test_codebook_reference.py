@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
-from latentbench.contracts.options import autoencoder, few_digits, part_of, some_images
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, part_of
 
 SHAPE = (1, 2, 2)
 

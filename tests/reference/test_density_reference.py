@@ -12,15 +12,8 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Mul
 from torch.nn.functional import binary_cross_entropy, l1_loss
 
 from latentbench.contracts.grids import grid
-from latentbench.contracts.options import (
-    SPLITS,
-    autoencoder,
-    few_digits,
-    inputs,
-    linear_autoencoder,
-    part_of,
-    untrained,
-)
+from latentbench.contracts.images import SPLITS, few_digits
+from latentbench.contracts.options import autoencoder, inputs, linear_autoencoder, part_of, untrained
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
 from latentbench.metrics.log_sum_exp import log_sum_exp

@@ -14,16 +14,8 @@ from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
-from latentbench.contracts.options import (
-    GivenImages,
-    brief_metric,
-    few_digits,
-    inputs,
-    node_of,
-    options,
-    part_of,
-    untrained,
-)
+from latentbench.contracts.images import GivenImages, few_digits
+from latentbench.contracts.options import brief_metric, inputs, node_of, options, part_of, untrained
 from latentbench.data.base import Splits
 from latentbench.errors import UserError
 from latentbench.metrics.disentanglement_completeness_informativeness import (

@@ -14,7 +14,8 @@ from scipy.stats import norm
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from latentbench.contracts.options import data_set, few_digits, inputs, part_of
+from latentbench.contracts.images import data_set, few_digits
+from latentbench.contracts.options import inputs, part_of
 from latentbench.metrics import known_factors
 from latentbench.metrics.active_units import active_units
 from latentbench.metrics.frechet_distance import frechet_distance, influence, make_reference, moments, pivoted_root

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.contracts.options import brief_metric, brief_sampler, few_digits, options, part_of, untrained
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import brief_metric, brief_sampler, options, part_of, untrained
 from latentbench.evaluation.evaluate import FIGURE_IMAGES, evaluate
 from latentbench.records.measuring import Evaluation
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import inputs, part_of
 from latentbench.errors import UserError
 from latentbench.features.base import Features
 from latentbench.metrics.feature_set import SEED, canonical_order

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.backbones.resnet import ResidualBlock
-from latentbench.contracts.options import GivenImages, composed, few_digits, part_of, shown_to_trainer, some_images
+from latentbench.contracts.images import GivenImages, few_digits, shown_to_trainer, some_images
+from latentbench.contracts.options import composed, part_of
 from latentbench.errors import Refused, UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.gan import GAN

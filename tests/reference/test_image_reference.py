@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from torchmetrics.functional.regression import mean_squared_error as their_mean_squared_error
 
-from latentbench.contracts.options import data_set, few_digits, inputs, part_of, untrained
+from latentbench.contracts.images import data_set, few_digits
+from latentbench.contracts.options import inputs, part_of, untrained
 from latentbench.metrics.high_frequency_energy import high_frequency_share
 from latentbench.metrics.noise import noise_level
 from latentbench.metrics.reconstruction import Reconstruction, mean_squared_error, peak_signal_to_noise_ratio

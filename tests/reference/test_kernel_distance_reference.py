@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import inputs, part_of
 from latentbench.features.pixels import PixelFeatures
 from latentbench.metrics import kernel_distance as module
 from latentbench.metrics.clip_discrepancy import gaussian

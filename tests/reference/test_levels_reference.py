@@ -11,7 +11,8 @@ from scipy.stats import logistic
 from torch import Tensor
 from torch.distributions import Categorical, Laplace
 
-from latentbench.contracts.options import autoencoder, inputs, noise_images, part_of
+from latentbench.contracts.images import noise_images
+from latentbench.contracts.options import autoencoder, inputs, part_of
 from latentbench.likelihoods.levels import logistic_log_prob, logistic_mean
 from latentbench.models.autoencoder import Autoencoder
 

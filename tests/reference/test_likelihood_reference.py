@@ -14,16 +14,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from latentbench.contracts.grids import grid
-from latentbench.contracts.options import (
-    autoencoder,
-    data_set,
-    few_digits,
-    inputs,
-    linear_autoencoder,
-    part_of,
-    shaken,
-    untrained,
-)
+from latentbench.contracts.images import data_set, few_digits
+from latentbench.contracts.options import autoencoder, inputs, linear_autoencoder, part_of, shaken, untrained
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, REAL
 from latentbench.errors import UserError
 from latentbench.metrics import negative_log_likelihood

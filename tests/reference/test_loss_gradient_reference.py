@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
-from latentbench.contracts.options import autoencoder, few_digits, refusal_of, some_images
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, refusal_of
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.regularizers.base import Latents
 from latentbench.regularizers.kullback_leibler import KullbackLeibler

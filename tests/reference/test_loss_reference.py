@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import few_digits, some_images, untrained
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import untrained
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.posteriors.dirac import Dirac
 from latentbench.regularizers.base import Latents

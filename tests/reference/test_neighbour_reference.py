@@ -6,7 +6,8 @@ import scipy.spatial
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import few_digits, inputs, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import inputs, part_of
 from latentbench.errors import UserError
 from latentbench.metrics import precision_recall_density_coverage as module
 from latentbench.metrics.nearest_neighbour_ratio import nearest, nearest_neighbour_ratio, ratio_of_distances

@@ -12,16 +12,8 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from latentbench.annealing.base import Annealing
-from latentbench.contracts.options import (
-    autoencoder,
-    composed,
-    few_digits,
-    linear_autoencoder,
-    options,
-    part_of,
-    plain,
-    some_images,
-)
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, composed, linear_autoencoder, options, part_of, plain
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model
 from latentbench.models.autoencoder import Autoencoder

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from latentbench.contracts.options import autoencoder, few_digits, options, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import autoencoder, options, part_of
 from latentbench.posteriors.dirac import Dirac
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.regularizers.kullback_leibler import kl_per_image

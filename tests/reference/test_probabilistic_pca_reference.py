@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import autoencoder, composed, data_set, some_images
+from latentbench.contracts.images import data_set, some_images
+from latentbench.contracts.options import autoencoder, composed
 from latentbench.metrics.negative_log_likelihood import importance_weighted_log_likelihood
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.reporting.published_numbers import published_numbers

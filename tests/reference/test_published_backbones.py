@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from latentbench.contracts.options import composed, few_digits, noise_images, part_of
+from latentbench.contracts.images import few_digits, noise_images
+from latentbench.contracts.options import composed, part_of
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model, build_seeded_model
 

@@ -14,7 +14,8 @@ from test_image_reference import noisy, sharpened
 from test_likelihood_caveats import nll_and_bias
 from torch import Tensor
 
-from latentbench.contracts.options import data_set, inputs, node_of, part_of
+from latentbench.contracts.images import data_set
+from latentbench.contracts.options import inputs, node_of, part_of
 from latentbench.data.sprites import SHAPES
 from latentbench.metrics.frechet_distance import frechet_distance, make_reference, moments, pivoted_root
 from latentbench.metrics.frechet_distance_infinity import frechet_distance_infinity

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 import tiny_runs
-from latentbench.contracts.options import backbone_of, composed, few_digits, noise_images, options, part_of
+from latentbench.contracts.images import few_digits, noise_images
+from latentbench.contracts.options import backbone_of, composed, options, part_of
 from latentbench.distributions.spaces import BOX, CODES, REAL, SPHERE
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model

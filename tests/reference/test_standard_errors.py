@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from latentbench.contracts.options import SPLITS, GivenImages, data_set, inputs, options, part_of, untrained
+from latentbench.contracts.images import SPLITS, GivenImages, data_set
+from latentbench.contracts.options import inputs, options, part_of, untrained
 from latentbench.data.base import ImageData, Splits
 from latentbench.metrics.base import ImageMetric, ModelMetric
 

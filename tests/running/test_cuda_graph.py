@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.cli.help import help_text
-from latentbench.contracts.options import composed, few_digits, options
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed, options
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel

@@ -21,7 +21,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from commands import forking, holder, latentbench, meanwhile
 from forked_python import forked_python
-from latentbench.contracts.options import composed, few_digits, options, untrained
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed, options, untrained
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_seeded_model
 from latentbench.launchers.local import usable_gpus

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import composed, few_digits, options, part_of
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed, options, part_of
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel

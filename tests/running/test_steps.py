@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.contracts.options import composed, few_digits
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed
 from latentbench.data import base
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model

@@ -5,7 +5,8 @@ from omegaconf import OmegaConf
 
 from example_records import a_record
 from latentbench.configuration.weight import work_out
-from latentbench.contracts.options import composed, few_digits
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.reporting.summarize import summarize

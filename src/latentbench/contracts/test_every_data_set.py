@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from latentbench.configuration.catalogue import option_description, option_file
-from latentbench.contracts.options import SPLITS, data_set, node_of, options, shown_to_trainer
+from latentbench.contracts.images import SPLITS, data_set, shown_to_trainer
+from latentbench.contracts.options import node_of, options
 from latentbench.contracts.own_files import reads_own_files
 from latentbench.data.base import BINARIZATIONS, ImageData, Split, Splits
 from latentbench.errors import UserError

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from latentbench.contracts.options import data_set, features_for, options, part_of
+from latentbench.contracts.images import data_set
+from latentbench.contracts.options import features_for, options, part_of
 from latentbench.errors import UserError
 from latentbench.features.classifier import metadata, network
 from latentbench.features.train import accuracy

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from latentbench.contracts.grids import assert_drawn_from
-from latentbench.contracts.options import few_digits, options, part_of, some_images, untrained
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import options, part_of, untrained
 from latentbench.likelihoods.base import PixelDistribution
 
 # Those that are no density of any pixels are losses.

@@ -17,7 +17,8 @@ from latentbench.configuration.catalogue import own_options
 from latentbench.configuration.identity import identity
 from latentbench.configuration.search import Ranges, ranges_of, set_values, value_at
 from latentbench.configuration.value_checks import check
-from latentbench.contracts.options import composed, few_digits, noise_images, options, sizes_for
+from latentbench.contracts.images import few_digits, noise_images
+from latentbench.contracts.options import composed, options, sizes_for
 from latentbench.data.base import ImageData
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model

@@ -9,16 +9,8 @@ import pytest
 import torch
 
 from latentbench.configuration.catalogue import own_options
-from latentbench.contracts.options import (
-    brief_metric,
-    brief_sampler,
-    composed,
-    few_digits,
-    noise_images,
-    options,
-    part_of,
-    untrained,
-)
+from latentbench.contracts.images import few_digits, noise_images
+from latentbench.contracts.options import brief_metric, brief_sampler, composed, options, part_of, untrained
 from latentbench.data.base import ImageData
 from latentbench.evaluation.evaluate import evaluate
 from latentbench.metrics.base import ModelMetric

@@ -6,7 +6,8 @@ import re
 import pytest
 import torch
 
-from latentbench.contracts.options import autoencoder, few_digits, options, part_of, refusal_of, some_images
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, options, part_of, refusal_of
 from latentbench.errors import Refused
 from latentbench.models.autoencoder import Autoencoder
 

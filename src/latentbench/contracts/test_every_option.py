@@ -14,6 +14,7 @@ from latentbench.configuration.catalogue import GROUPS, option_description, opti
 from latentbench.configuration.compose import compose_config
 from latentbench.configuration.identity import choices
 from latentbench.contracts import CHECKED
+from latentbench.contracts.images import few_digits, noise_images
 from latentbench.contracts.options import (
     ALL,
     SEVERAL,
@@ -22,9 +23,7 @@ from latentbench.contracts.options import (
     chosen,
     composed,
     features_for,
-    few_digits,
     node_of,
-    noise_images,
     options,
     part_of,
     refusal_of,

@@ -11,15 +11,8 @@ from torch import Tensor
 
 from latentbench.configuration.catalogue import own_options
 from latentbench.contracts import CHECKED
-from latentbench.contracts.options import (
-    autoencoder,
-    composed,
-    few_digits,
-    options,
-    plain,
-    refusal_of,
-    some_images,
-)
+from latentbench.contracts.images import few_digits, some_images
+from latentbench.contracts.options import autoencoder, composed, options, plain, refusal_of
 from latentbench.errors import Refused
 from latentbench.evaluation.build import build_model
 from latentbench.models.autoencoder import Autoencoder
