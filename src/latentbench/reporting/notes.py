@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,8 @@ from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, POWER
-from latentbench.reporting.summary import Row, Summary, format_value
+from latentbench.reporting.summary import Summary, format_value, join_rows
 
-ACTIVE_UNITS = "active_units/test"
-MAKERS = ("model", "generator")  # the players that make the images
 # The floor of splits with the same share of every class is about half of that of independent draws (docs/metrics.md).
 BIAS_IN_FLOORS = 2
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
@@ -136,7 +134,7 @@ def skipped(summary: Summary) -> list[str]:
                     labels.setdefault((run.skipped[column.key], column.key), {})[row.label] = None
     metrics: dict[tuple[str, str], list[str]] = {}
     for (reason, metric), labels_of_reason in labels.items():
-        metrics.setdefault((reason, _join_rows(labels_of_reason, summary.rows)), []).append(metric)
+        metrics.setdefault((reason, join_rows(labels_of_reason, summary.rows)), []).append(metric)
     return [f"skipped: {', '.join(keys)} of {rows}: {reason}" for (reason, rows), keys in metrics.items()]
 
 
@@ -150,103 +148,8 @@ def caveats(summary: Summary) -> list[str]:
                 if column.key in run.caveats:
                     texts.setdefault(row.label, run.caveats[column.key])
         if texts:
-            columns.setdefault((_join_rows(texts, summary.rows), next(iter(texts.values()))), []).append(column.key)
+            columns.setdefault((join_rows(texts, summary.rows), next(iter(texts.values()))), []).append(column.key)
     return [f"caveat: {', '.join(keys)} of {rows}: {text}" for (rows, text), keys in columns.items()]
-
-
-def budgets(summary: Summary) -> list[str]:
-    """What every row was given to train with: images, steps of each player, seconds; what differs is told by row."""
-    images: dict[str, list[str]] = {}
-    steps: dict[str, dict[str, list[str]]] = {}
-    seconds: list[float] = []
-    parameters: list[int] = []
-    for row in summary.rows:
-        for run in row.finished[:1]:
-            facts = run.config.get("resolved") or {}
-            if "steps" not in facts:
-                continue
-            asked = (run.config.get("trainer") or {}).get("max_epochs") or 0
-            epochs = facts.get("ran", {}).get("epochs", asked)
-            images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
-            parameters.append(run.n_parameters or 0)
-            seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
-            for player, number in sorted(facts["steps"].items(), key=lambda item: item[0] not in MAKERS):
-                role = "model or generator" if player in MAKERS else player
-                steps.setdefault(role, {}).setdefault(f"{number:,}", []).append(row.label)
-    if not images:
-        return []
-    parts = [f"images seen in training: {_by_row(images, summary.rows)}"]
-    parts += [f"steps of the {player}: {_by_row(of_player, summary.rows)}" for player, of_player in steps.items()]
-    if seconds:
-        parts.append(f"seconds of training: {min(seconds):.0f} to {max(seconds):.0f}")
-    parts.append(f"parameters, critics included: {min(parameters):,} to {max(parameters):,}")
-    return [f"budget: {'; '.join(parts)}"]
-
-
-def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
-    """What most rows have, and what others have instead."""
-    usual = max(labels, key=lambda value: len(labels[value]))
-    others = [f"{value} of {_join_rows(of_value, rows)}" for value, of_value in labels.items() if value != usual]
-    return ", ".join([usual, *others])
-
-
-def not_converged(summary: Summary) -> list[str]:
-    """The rows with a run whose validation loss was still falling in the end, by how much; those that cannot tell.
-
-    And the schedules of learning rates under which a loss that no longer falls says little.
-    """
-    falling: dict[str, float] = {}
-    unknown: dict[str, None] = {}
-    schedules: dict[str, None] = {}
-    for row in summary.rows:
-        for run in row.finished:
-            fact = (run.config.get("resolved") or {}).get("convergence")
-            if fact and fact["converged"] is None:
-                unknown[row.label] = None
-            elif fact and not fact["converged"]:
-                falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
-            elif fact and (schedule := run.choices.get("schedule", "constant")) != "constant":
-                schedules[schedule] = None
-    notes = []
-    if unknown:
-        notes.append(
-            f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, or a validation "
-            "loss that was never below that of the first one"
-        )
-    if falling:
-        listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
-        notes.append(
-            f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
-            "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these "
-            "rows"
-        )
-    notes += [
-        f"schedule={schedule}: the learning rate had fallen in the end, and then the loss stops falling anyway: more "
-        "epochs may change rows that are not named as not converged"
-        for schedule in schedules
-    ]
-    return notes
-
-
-def weights_of_other_likelihoods(summary: Summary) -> list[str]:
-    """A line for all rows whose weight is the paper's, and whose likelihood is not the one it was published for."""
-    labels: dict[str, dict[str, None]] = {}
-    for row in summary.rows:
-        for run in row.runs:
-            if caveat := (run.config.get("resolved") or {}).get("weight_caveat"):
-                labels.setdefault(caveat, {})[row.label] = None
-    return [f"caveat: {_join_rows(of_caveat, summary.rows)}: {caveat}" for caveat, of_caveat in labels.items()]
-
-
-def collapsed(summary: Summary) -> list[str]:
-    """The rows with a run whose latents carry nothing: no active unit."""
-    labels = [row.label for row in summary.rows if any(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished)]
-    if not labels:
-        return []
-    return [
-        f"caveat: {_join_rows(labels, summary.rows)}: a model with no active latent unit (posterior collapse): its "
-        "decoder ignores the latents, so that all its samples and reconstructions are nearly the same image"
-    ]
 
 
 def incomplete(summary: Summary) -> list[str]:
@@ -254,20 +157,8 @@ def incomplete(summary: Summary) -> list[str]:
     labels = [row.label for row in summary.rows if row.finished and not row.is_complete]
     if not labels:
         return []
-    rows = _join_rows(labels, summary.rows)
+    rows = join_rows(labels, summary.rows)
     return [f"not all seeds of {rows} are finished: neither best row nor rank, since those left may be the lucky ones"]
-
-
-def _join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:
-    """Join labels of rows; all rows with the same value of the first row key are abbreviated to this value."""
-    groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(row.first_label, []).append(row.label)
-    listed = []
-    for first_label, group in groups.items():
-        present = [label for label in group if label in labels]
-        listed += [first_label] if len(present) == len(group) else present
-    return "; ".join(listed)
 
 
 def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from latentbench.reporting.comparison import compare_with_baseline, mark_best, r
 from latentbench.reporting.grouping import Grouping, RowValues, group_runs
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import FLOOR, Cell, Row, Scale, Summary, floors_of, label_of
+from latentbench.reporting.training_notes import training_notes
 from latentbench.reporting.yardsticks import disagreements
 
 
@@ -51,10 +52,10 @@ def summarize(
     )
     summary.notes.extend(
         notes.features_and_counts(records) + notes.few_images(summary) + notes.ranks(rank_counts)
-        + notes.baseline_tests(summary, tests) + notes.bounds(summary) + disagreements(summary) + notes.budgets(summary)
-        + notes.weights_of_other_likelihoods(summary) + notes.not_converged(summary) + notes.collapsed(summary)
-        + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary) + notes.caveats(summary)
-        + column_notes + notes.added_keys(summary, rows) + notes.common_settings(grouping.common) + grouping.repeats
+        + notes.baseline_tests(summary, tests) + notes.bounds(summary) + disagreements(summary)
+        + training_notes(summary) + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary)
+        + notes.caveats(summary) + column_notes + notes.added_keys(summary, rows)
+        + notes.common_settings(grouping.common) + grouping.repeats
         + notes.versions(records) + notes.unequal_floors(summary)
     )  # fmt: skip
     return summary

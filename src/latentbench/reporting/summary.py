@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,3 +240,15 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
+
+
+def join_rows(labels: Collection[str], rows: Sequence[Row]) -> str:
+    """Join labels of rows; all rows with the same value of the first row key are abbreviated to this value."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(row.first_label, []).append(row.label)
+    listed = []
+    for first_label, group in groups.items():
+        present = [label for label in group if label in labels]
+        listed += [first_label] if len(present) == len(group) else present
+    return "; ".join(listed)
