@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import wandb
 from wandb.sdk.lib.service.service_process import ServiceProcess
 
 from commands import SWEEP_OF_SMALL_RUNS, composing_quickly, latentbench, metrics_of_runs
@@ -48,7 +47,7 @@ def metrics_of_a_whole_sweep(tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return metrics
 
 
-def _end_service(self: ServiceProcess) -> int:
+def _wait_or_kill(self: ServiceProcess) -> int:
     """Wait for W&B's process to end; it seldom misses that it is told to, and would never end."""
     try:
         return self._process.wait(timeout=30)
@@ -68,11 +67,13 @@ def no_wandb_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ServiceProcess, "join", _end_service)
-    wandb.teardown()
+    monkeypatch.setattr(ServiceProcess, "join", _wait_or_kill)
+    # Not wandb.teardown(), which leaves the program with the exit code of a process that was killed. In a fixture pytest
+    # would take that for an error of one test, and undo none of its fixtures: later tests would share its folder.
+    weights_and_biases._end_service()
     weights_and_biases._can_log_in.cache_clear()
     yield
-    wandb.teardown()
+    weights_and_biases._end_service()
     weights_and_biases._can_log_in.cache_clear()
 
 

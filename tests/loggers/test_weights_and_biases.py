@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 import wandb
 from PIL import Image
+from wandb.sdk.lib.service.service_process import ServiceProcess
 
 from latentbench.loggers import weights_and_biases
 from latentbench.loggers.base import RunInfo
@@ -142,6 +143,15 @@ def test_a_run_left_open_is_not_continued(tmp_path: Path) -> None:
     whole_run(tmp_path / "next", run_id="next")
     assert summary(the_folder(tmp_path / "next"))["config"]["run_id"] == "next"
     assert rows(the_folder(tmp_path / "left"), "history") == []
+
+
+def test_a_process_of_wandb_that_had_to_be_killed_does_not_end_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = ServiceProcess.join
+    monkeypatch.setattr(ServiceProcess, "join", lambda self: join(self) or -9)
+    whole_run(tmp_path)
+    weights_and_biases._end_service()  # wandb.teardown() raises SystemExit(-9)
 
 
 def test_a_failed_run_is_marked_as_failed_and_ends_once(tmp_path: Path) -> None:
