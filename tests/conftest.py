@@ -68,8 +68,8 @@ def no_wandb_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ServiceProcess, "join", _wait_or_kill)
-    # Not wandb.teardown(), which leaves the program with the exit code of a process that was killed. In a fixture pytest
-    # would take that for an error of one test, and undo none of its fixtures: later tests would share its folder.
+    # Not wandb.teardown(), which leaves the program with the exit code of a process that was killed. Pytest takes that
+    # for an error of one test, and undoes none of its fixtures: later tests would share its folder.
     weights_and_biases._end_service()
     weights_and_biases._can_log_in.cache_clear()
     yield

@@ -167,7 +167,7 @@ def test_the_readme_names_every_page_and_that_of_studies_every_study() -> None:
 def test_numbers_that_the_readme_quotes_are_in_the_table_that_it_names() -> None:
     n_quoted = 0
     for part in re.split(r"\n\n|\n(?=- )", README.read_text(encoding="utf-8")):
-        tables = re.findall(r"\]\((results/\w+/digits/table\.md)\)", part) or ["results/quick/digits/table.md"]
+        tables = re.findall(r"\]\((results/\w+/\w+/table\.md)\)", part) or ["results/quick/digits/table.md"]
         lines = "\n".join((ROOT / table).read_text(encoding="utf-8") for table in tables).splitlines()
         cells = {cell.strip(" *\N{DAGGER}") for line in lines for cell in line.split("|")}
         quoted = re.findall(r"-?[\d.]+\s+±\s+[\d.]*\d", part)

@@ -17,6 +17,7 @@ RESULTS = Path("results")
 STEM = RESULTS / "front"
 BLOCKS = {  # study and data
     "dogs/folder": "photographs of dogs, 32x32",
+    "families/fashion_mnist": "clothes, 28x28",
     "tuned/digits": "digits, 8x8",
 }
 # Label -> method and image set.
@@ -29,7 +30,7 @@ LINES = {
     "Wasserstein autoencoder": ("wae_mmd", "prior"),
     "GAN": ("gan", "prior"),
 }
-PER_BLOCK = 10
+PER_BLOCK = 8
 
 
 def main() -> None:
