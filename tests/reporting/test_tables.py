@@ -96,7 +96,7 @@ def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
     assert not [note for note in summarize([runs[2], without], rows=["method"]).notes if "converged" in note]
     annealed = dataclasses.replace(runs[2], choices=runs[2].choices | {"schedule": "warmup_cosine"})
     (note,) = [note for note in summarize([annealed, without], rows=["method"]).notes if "converged" in note]
-    assert note.startswith("schedule=warmup_cosine: the learning rate had fallen in the end")
+    assert note.startswith("schedule=warmup_cosine: where the learning rate falls, the loss stops")
 
 
 def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:

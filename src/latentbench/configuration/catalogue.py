@@ -34,7 +34,6 @@ TARGET = re.compile(r"^\s*_target_:\s*['\"]?([\w.]+)", re.MULTILINE)
 SCALARS = ("trial", "seed", "beta", "latent_size", "study", "output_dir", "force")
 
 
-@functools.cache
 def config_keys() -> dict[str, Any]:
     """The keys of config.yaml, which every run has beside its options, and their defaults."""
     return {key: value for key, value in read_option(CONF_DIR / "config.yaml").items() if key != "defaults"}

@@ -80,8 +80,8 @@ def not_converged(summary: Summary) -> list[str]:
             "rows"
         )
     notes += [
-        f"schedule={schedule}: the learning rate had fallen in the end, and then the loss stops falling anyway: more "
-        "epochs may change rows that are not named as not converged"
+        f"schedule={schedule}: where the learning rate falls, the loss stops falling, whatever is left to learn: more "
+        "epochs may change rows that are not named as not converged, too"
         for schedule in schedules
     ]
     return notes
