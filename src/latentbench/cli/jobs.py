@@ -1,6 +1,6 @@
 """Composes the runs of a command line."""
 
-import copy
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from latentbench.cli.tuned import tuned_jobs
 from latentbench.configuration.compose import compose_started, hydra_started
+from latentbench.configuration.copying import copy_of
 from latentbench.configuration.overrides import translate
 from latentbench.configuration.search import take_trial
 from latentbench.errors import UserError
@@ -59,25 +60,27 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
             tune = tune_of(config)
-            yield from tuned_jobs(config, tune, combinations, _sweep_jobs) if tune else _sweep_jobs(combinations)
+            make_jobs = functools.partial(_sweep_jobs, {})
+            yield from tuned_jobs(config, tune, combinations, make_jobs) if tune else make_jobs(combinations)
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
 
-def _sweep_jobs(combinations: Iterable[Sequence[str]]) -> Iterator[Job]:
+def _sweep_jobs(
+    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]], combinations: Iterable[Sequence[str]]
+) -> Iterator[Job]:
     """The job of each combination.
 
-    Those that differ in `WHOLE_NUMBER` alone are copies of the first: Hydra takes a quarter of a second for a run, a
-    copy a hundredth of one.
+    Those that differ in `WHOLE_NUMBER` alone are copies of the first, which `firsts` keeps: Hydra takes a quarter of a
+    second for a run, a copy less than a hundredth of one.
     """
-    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]] = {}
     for words in combinations:
         numbers = _whole_numbers(words)
         others = tuple(key if (key := word.partition("=")[0]) in numbers else word for word in words)
         if others not in firsts:
             firsts[others] = _to_job(compose_started(words), is_alone=False), words
         first, its_words = firsts[others]
-        config, new_words = copy.deepcopy(first.config), dict(zip(its_words, words, strict=True))
+        config, new_words = copy_of(first.config), dict(zip(its_words, words, strict=True))
         for key, number in numbers.items():
             config[key] = number
         job = first._replace(config=config, overrides=[new_words.get(word, word) for word in first.overrides])

@@ -40,7 +40,7 @@ def tuned_jobs(
             raise UserError(f"{seed} is one of the trials' (tune.seeds): what they choose needs others")
         cells.setdefault(cell, []).append(seed)
     of_trials = [
-        (cell, trial, (*_without_split(cell), f"trial={trial}", f"seed={seed}", "measure_against=[validation]"))
+        (cell, trial, (*_without_split(cell), f"trial={trial}", f"seed={seed}"))
         for cell in cells
         for trial in tune.numbers
         for seed in tune.seeds
@@ -48,7 +48,8 @@ def tuned_jobs(
     records: dict[Words, dict[int, list[Record | None]]] = {}
     for (cell, trial, _), job in zip(of_trials, make_jobs(words for _, _, words in of_trials), strict=True):
         job.config.metric = OmegaConf.masked_copy(job.config.metric, metrics)
-        yield job
+        job.config.measure_against = ["validation"]
+        yield job._replace(overrides=[*job.overrides, "measure_against=[validation]"])
         records.setdefault(cell, {}).setdefault(trial, []).append(_record_of(job))
     _check_rules(tune, [record for trials in records.values() for each in trials.values() for record in each])
     yield from make_jobs(

@@ -40,25 +40,28 @@ def check_unchanged(config: DictConfig, groups: Iterable[str]) -> None:
 
 
 def outside_digests(config: DictConfig, groups: Iterable[str] = OUTSIDE_GROUPS) -> dict[str, str]:
-    """A digest of the code and the files from outside the package, by group; a group without any has none.
+    """The `outside_digest` of each group that has one."""
+    content = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(content, dict)
+    return {group: digest for group in groups if (digest := outside_digest(content.get(group)))}
+
+
+def outside_digest(settings: Any) -> str:
+    """A digest of the code and the files from outside the package that take part in an option; empty without any.
 
     Code is the source of the module of each `_target_`, as in `source_digest`. Files are those that its settings name:
     `root`, `path`, and every other path that exists, a folder with all files below it. The root of published data,
     whose settings have checksums, does not count.
     """
-    content = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(content, dict)
-    digests = {}
-    for group in groups:
-        settings = list(_texts(content.get(group)))
-        sources = [source_digest(value.rpartition(".")[0]) for key, value in settings if key == "_target_"]
-        # Of published data the settings name the checksums, and the root is where the files may lie.
-        is_published = not any(sources) and bool(CHECKSUMS & set(keys_of(content.get(group))))
-        files = [(key, value) for key, value in settings if key != "root" or not is_published]
-        contents = [content_digest(path) for key, value in files if (path := _existing_path(key, value))]
-        if any(sources) or contents:
-            digests[group] = hashlib.sha256(json.dumps([sources, contents]).encode()).hexdigest()[:16]
-    return digests
+    texts = list(_texts(settings))
+    sources = [source_digest(value.rpartition(".")[0]) for key, value in texts if key == "_target_"]
+    # Of published data the settings name the checksums, and the root is where the files may lie.
+    is_published = not any(sources) and bool(CHECKSUMS & set(keys_of(settings)))
+    files = [(key, value) for key, value in texts if key != "root" or not is_published]
+    contents = [content_digest(path) for key, value in files if (path := _existing_path(key, value))]
+    if not any(sources) and not contents:
+        return ""
+    return hashlib.sha256(json.dumps([sources, contents]).encode()).hexdigest()[:16]
 
 
 def _texts(node: Any) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from latentbench.configuration.catalogue import MEASURING_GROUPS, PARTS
+from latentbench.configuration.copying import copy_of
 from latentbench.configuration.identity import choices, model_arguments, run_id
 from latentbench.configuration.published import weight_of_another_likelihood
 from latentbench.configuration.search import trial_facts
@@ -17,7 +18,7 @@ from latentbench.configuration.weight import as_one_number
 from latentbench.errors import UserError
 from latentbench.records.classifiers import choose_classifier
 from latentbench.records.measuring import SOURCE, Settings, cells_to_measure, settings_of
-from latentbench.records.outside import outside_digests
+from latentbench.records.outside import outside_digest, outside_digests
 from latentbench.records.record import is_trained, load_or_none
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,8 @@ class ResolvedRun(NamedTuple):
         settings = settings_of(OmegaConf.to_container(self.config, resolve=True))  # type: ignore[arg-type]
         for node in (node for group in MEASURING_GROUPS for node in settings[group].values()):
             node.pop(SOURCE, None)  # of a stored run, whose source may have changed
-            if digest := outside_digests(OmegaConf.create({"option": node}), ["option"]):
-                node[SOURCE] = digest["option"]
+            if digest := outside_digest(node):
+                node[SOURCE] = digest
         return settings
 
 
@@ -106,7 +107,10 @@ def resolve(job: Job) -> ResolvedRun:
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
-    resolved = OmegaConf.masked_copy(config, [str(key) for key in config if key not in (*unused, *NOT_RECORDED)])
+    resolved = copy_of(config)
+    OmegaConf.set_struct(resolved, False)
+    for key in (*unused, *NOT_RECORDED):
+        resolved.pop(key, None)
     choose_classifier(resolved, options["data"])
     # All values are one run without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
