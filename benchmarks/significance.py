@@ -120,6 +120,8 @@ def published() -> list[list[str]]:
     for folder in sorted(path.parents[1] for path in (ROOT / "results").glob("*/digits/records.jsonl.gz")):
         study = folder.name
         config = compose_config([f"sweep={study}"])
+        if config.tune is not None:  # its rows have the settings of several trials
+            continue
         records = [record for record in load_records(folder)[0] if record.choices["data"] == "digits"]
         runs = group_runs(records, list(config.table.rows)).runs.values()
         for key in (config.table.primary, *config.table.secondary):
