@@ -1,5 +1,6 @@
 """`latentbench-tune` searches the settings of one method, by validation images, and goes on where it was."""
 
+import contextlib
 import json
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from latentbench.cli.pruning import Pruned, Reports
 from latentbench.loggers.none import NoLogger
 from latentbench.records.record import FILE_NAME, load
 from latentbench.running import run
+from latentbench.samplers.gaussian_mixture import GaussianMixtureSampler
 from tiny_runs import TINY, digits_are_few
 
 COMMAND = ("study=mine", "metric=[fid]", "sampler=[prior]", *TINY)
@@ -79,6 +81,29 @@ def test_a_trial_that_was_cut_off_goes_on(monkeypatch: pytest.MonkeyPatch) -> No
     assert latentbench("method=vae", "n=1", *COMMAND, program=tune.main).code == 0
     (finished,) = trials()
     assert (finished.number, finished.params, finished.state.name) == (0, cut_off.params, "COMPLETE")
+
+
+def test_no_two_commands_take_a_trial_and_one_whose_command_has_died_is_taken_again(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    with contextlib.ExitStack() as one:
+        assert tune._next_trial(study, tmp_path, one).number == 0
+        with contextlib.ExitStack() as another:
+            assert tune._next_trial(study, tmp_path, another).number == 1
+        with contextlib.ExitStack() as another:
+            ended = tune._next_trial(study, tmp_path, another)
+            assert ended.number == 1
+            study.tell(ended, 1.0)
+        with contextlib.ExitStack() as another:
+            assert tune._next_trial(study, tmp_path, another).number == 2
+
+
+def test_a_trial_whose_number_was_left_out_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GaussianMixtureSampler, "refuses", lambda *_: "no mixture today")
+    command = [word if word != "sampler=[prior]" else "sampler=[prior,gmm]" for word in COMMAND]
+    told = latentbench("method=vae", "n=2", "select=fid/gmm@validation", *command, program=tune.main)
+    assert told.out.count("no number: no mixture today") == 2
+    assert [trial.state.name for trial in trials()] == ["FAIL", "FAIL"]
+    assert told.code == 1
 
 
 def test_a_trial_that_falls_behind_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

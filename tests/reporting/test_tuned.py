@@ -91,6 +91,13 @@ def test_notes_tell_what_was_chosen_spent_and_lost(records: list[Record]) -> Non
     assert "vae" not in best_of_csv(unfinished)
 
 
+def test_a_trial_whose_record_is_there_twice_counts_once(records: list[Record]) -> None:
+    (again,) = [record for record in records if record.run_id == "vae-t1-s1000"]
+    tuned = read_tuned([*records, Record(**(vars(again) | {"run_id": "copied"}))], TUNE, ["method"])
+    assert {choice.name: choice.trial for choice in tuned.choices} == {"vae": 2, "ae": 0, "gan": 2}
+    assert "copied (finished) has the settings and seed of vae-t1-s1000" in "\n".join(notes(tuned))
+
+
 def test_a_choice_at_the_edge_of_its_range_has_a_caveat(records: list[Record]) -> None:
     best = [a_run("vae", 3, 1000, 1.0), a_run("vae", 3, 0)]
     tuned = read_tuned([r for r in records if r.run_id != best[0].run_id] + best, TUNE, ["method"])

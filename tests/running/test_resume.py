@@ -103,7 +103,22 @@ def test_a_run_that_was_cut_off_ends_as_one_that_never_stopped(
             assert code == 130
             assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the next Ctrl-C counts as well"
             assert (folder(tmp_path / "cut") / CHECKPOINT).is_file()
+    load_state = checkpoints.PeriodicCheckpoint.load_state_dict
+    monkeypatch.setattr(
+        checkpoints.PeriodicCheckpoint,
+        "load_state_dict",
+        lambda self, state: load_state(self, state | {"seconds": state["seconds"] + 1000}),
+    )
     assert trained(method, tmp_path / "cut") == whole
+    assert load(folder(tmp_path / "cut") / "record.json").seconds["fit"] > 1000, "the seconds before count, too"
+
+
+def test_a_training_does_not_go_on_on_another_kind_of_device(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained("vae", tmp_path)
+    code = code_digest()
+    assert checkpoints.resumable_checkpoint(folder(tmp_path), code=code, device="cpu") == folder(tmp_path) / CHECKPOINT
+    assert checkpoints.resumable_checkpoint(folder(tmp_path), code=code, device="cuda") is None
+    assert "is of a training on cpu, not cuda: the run starts from the beginning" in caplog.text
 
 
 def test_a_truncated_checkpoint_is_reported_and_the_run_starts_from_the_beginning(

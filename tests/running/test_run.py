@@ -27,7 +27,9 @@ from latentbench.data.digits import Digits
 from latentbench.evaluation import build
 from latentbench.models.base import GenerativeModel
 from latentbench.records.keys import is_floor
+from latentbench.records.run_folder import load_images
 from latentbench.running import job, run
+from latentbench.samplers.gaussian_mixture import GaussianMixtureSampler
 from wandb_runs import summary, the_folder
 
 pytestmark = pytest.mark.usefixtures("quick_composition")
@@ -383,12 +385,42 @@ def test_force_runs_a_finished_run_again_and_keeps_its_name(quick: Path, monkeyp
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema": 2}', "nonsense"])
-def test_an_invalid_record_is_replaced(content: str, quick: Path) -> None:
+def test_an_invalid_record_is_replaced_and_kept_under_another_name(content: str, quick: Path) -> None:
     path = folder_of(the_record(quick), quick) / "record.json"
     before = json.loads(path.read_text())
     path.write_text(content)
-    assert latentbench(*QUICK).code == 0
+    finished = latentbench(*QUICK)
+    assert finished.code == 0
+    assert "the run starts from the beginning, and the file is kept as record.old.json" in finished.err
     assert json.loads(path.read_text())["metrics"] == before["metrics"]
+    assert path.with_name("record.old.json").read_text() == content
+
+
+def test_a_record_that_cannot_be_opened_ends_the_run(quick: Path) -> None:
+    path = folder_of(the_record(quick), quick) / "record.json"
+    path.unlink()
+    path.mkdir()  # as good as an error of the disk
+    finished = latentbench(*QUICK)
+    assert "record.json cannot be read (Is a directory)" in the_one_line(finished)
+    assert finished.code == 2
+    assert path.is_dir()
+
+
+def test_a_sampler_that_has_no_images_any_more_keeps_none(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert latentbench(*QUICK, "metric=[sharpness]", "sampler=[prior,gmm]").code == 0
+    folder = folder_of(the_record(quick), quick)
+    assert "gmm" in load_images(folder / "images.npz")
+    monkeypatch.setattr(GaussianMixtureSampler, "refuses", lambda *_: "no mixture today")
+    assert latentbench(*QUICK, "metric=[sharpness]", "sampler=[prior,gmm]", "sampler.gmm.components=2").code == 0
+    assert {"prior", "gmm", "real"} & load_images(folder / "images.npz").keys() == {"prior", "real"}
+
+
+def test_a_process_keeps_the_commit_and_the_digest_of_the_code_that_it_started_with() -> None:
+    # Even where the code changes before its first run ends: both are read when the module is imported.
+    command = "import latentbench.running.run, latentbench.records.provenance as p; "
+    command += "print(p.git_commit.cache_info().currsize, p.code_digest.cache_info().currsize)"
+    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    assert shown == "1 1\n"
 
 
 def test_a_failed_run_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

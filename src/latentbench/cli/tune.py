@@ -1,5 +1,6 @@
 """`latentbench-tune`: searches the settings of one method with Optuna, apart from every comparison."""
 
+import contextlib
 import copy
 import json
 import shlex
@@ -34,6 +35,7 @@ trials. Needs `pip install 'latentbench[optuna]'`.
 OWN_KEYS = ("n", "select")
 DEFAULT_RULE = "fid/prior@validation"
 STORAGE, STUDY = "optuna.db", "latentbench"  # the file, and the only study in it
+LOCKS = "optuna.locks"  # folder of a file for each trial, locked while a command has it
 FIRST_TRIALS = 10  # at random, before TPE has something to learn from
 SHOWN = 5  # best trials
 # What Optuna keeps of a trial: the folder of its run, its settings, and its number, since it always minimizes.
@@ -75,7 +77,8 @@ def _tune(arguments: list[str]) -> int:
         load_if_exists=True,
     )
     while sum(trial.state.is_finished() for trial in study.trials) < int(own["n"]):
-        _try(study, _next_trial(study), job, ranges, rule)
+        with contextlib.ExitStack() as locks:
+            _try(study, _next_trial(study, folder / LOCKS, locks), job, ranges, rule)
     return _tell_best(study, job)
 
 
@@ -99,17 +102,29 @@ def _storage(folder: Path) -> str:
     return f"sqlite:///{folder.resolve() / STORAGE}"
 
 
-def _next_trial(study: Any) -> Any:
-    """A trial whose process has died, or else a new one."""
+def _next_trial(study: Any, folder: Path, locks: contextlib.ExitStack) -> Any:
+    """A trial whose process has died, or else a new one; no other command takes it until `locks` are released.
+
+    folder: where the lock files are
+    """
     import optuna
 
-    from latentbench.running.job import LOCK
-    from latentbench.running.locks import is_locked
+    from latentbench.running.locks import try_lock
 
-    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-        if FOLDER not in trial.user_attrs or not is_locked(Path(trial.user_attrs[FOLDER]) / LOCK):
-            return optuna.trial.Trial(study, trial._trial_id)
-    return study.ask()
+    def running() -> dict[int, int]:
+        """The numbers of trials that have not ended, and what Optuna knows them by."""
+        trials = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
+        return {trial.number: trial._trial_id for trial in trials}
+
+    folder.mkdir(exist_ok=True)
+    with try_lock(folder / "next", timeout=-1):  # a trial is locked before another command looks for one
+        for number, trial_id in running().items():
+            is_free = locks.enter_context(try_lock(folder / str(number)))
+            if is_free and number in running():  # its command may have ended it just now
+                return optuna.trial.Trial(study, trial_id)
+        trial = study.ask()
+        locks.enter_context(try_lock(folder / str(trial.number)))
+    return trial
 
 
 def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: str) -> None:
@@ -155,8 +170,12 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
             return
         record = load(folder / FILE_NAME)
         if rule not in record.metrics:
-            found = ", ".join(sorted(record.metrics))
-            raise UserError(f"select={rule}: the trial has no such number; choose from {found}")
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            if rule not in record.skipped:
+                found = ", ".join(sorted(record.metrics))
+                raise UserError(f"select={rule}: the trial has no such number; choose from {found}")
+            print(f"trial {trial.number}: no number: {record.skipped[rule]}")
+            return
         trial.set_user_attr(NUMBER, record.metrics[rule])
         study.tell(trial, -direction([record], rule) * record.metrics[rule])
         print(f"trial {trial.number}: {rule} {record.metrics[rule]:.4g}")

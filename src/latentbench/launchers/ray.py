@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from latentbench.configuration.folders import VARIABLE
 from latentbench.errors import UserError, check_number
 from latentbench.launchers.base import Launcher, SweepProgress, is_finished
 from latentbench.running.job import Job, Outcome, log_killed
@@ -100,7 +101,9 @@ def _run_all(ray: Any, task: Any, jobs: Sequence[Job]) -> Counter[Outcome]:
                 outcomes["finished before"] += 1
                 progress.end_run()
             else:
-                running[task.remote(job, f"run {number} of {len(jobs)}", os.getcwd())] = job
+                running[task.remote(job, f"run {number} of {len(jobs)}", os.getcwd(), os.environ.get(VARIABLE, ""))] = (
+                    job
+                )
         try:
             while running:
                 (ended,), _ = ray.wait(list(running))
@@ -126,12 +129,15 @@ def _get_outcome(ray: Any, reference: Any, job: Job) -> Outcome:
     return outcome
 
 
-def work(job: Job, title: str, folder: str) -> Outcome:
+def work(job: Job, title: str, folder: str, option_folders: str) -> Outcome:
     """In a task: run the job on the machine and the GPUs that Ray chose.
 
     title: the number of the run, for messages; folder: the working directory of the command
+    option_folders: those that its arguments name, which processes of a cluster do not inherit
     """
     import ray
+
+    os.environ[VARIABLE] = option_folders
 
     set_up_logging()
     gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])

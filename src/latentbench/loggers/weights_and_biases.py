@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import WandbLogger
 from latentbench.configuration.identity import method_name
 from latentbench.loggers.base import RunInfo, RunLogger
 from latentbench.records import wandb_keys
-from latentbench.records.record import Record
+from latentbench.records.record import Record, write_atomically
 from latentbench.reporting.image_grids import Picture, pictures
 
 log = logging.getLogger(__name__)
@@ -156,8 +156,7 @@ class ResumeState:
         self._save()
 
     def _save(self) -> None:
-        self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}))
+        write_atomically(self.path, json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}).encode())
 
 
 class _Curves(WandbLogger):

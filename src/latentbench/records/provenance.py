@@ -56,6 +56,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache  # a process keeps the code that it started with
 def git_commit() -> str | None:
     """The commit of the checkout, with `-dirty` for uncommitted changes; None for an installed wheel."""
     checkout = CONF_DIR.parent
@@ -84,8 +85,8 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self.last = time.monotonic()
 
-    def lap(self, phase: str) -> None:
-        """End a phase, which began when the last one ended."""
+    def lap(self, phase: str, *, before: float = 0.0) -> None:
+        """End a phase, which began when the last one ended. before: its seconds in a process that was interrupted"""
         now = time.monotonic()
-        self.seconds[phase] = round(now - self.last, 3)
+        self.seconds[phase] = round(before + now - self.last, 3)
         self.last = now

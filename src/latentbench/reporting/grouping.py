@@ -62,7 +62,7 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
         groups.setdefault(_values_of(values, keys), []).append(record)
     repeats: list[str] = []
     for values_of_row, runs in groups.items():
-        groups[values_of_row], notes = _one_run_per_seed(runs)
+        groups[values_of_row], notes = one_run_per_seed(runs)
         repeats += notes
     return Grouping(keys=keys, scale_keys=scale_keys, common=common, runs=groups, repeats=repeats)
 
@@ -206,7 +206,7 @@ def _shorten_classes(keys: Sequence[str], every_settings: list[Settings]) -> Non
                     values[key] = names[values[key]]
 
 
-def _one_run_per_seed(runs: list[Record]) -> tuple[list[Record], list[str]]:
+def one_run_per_seed(runs: list[Record]) -> tuple[list[Record], list[str]]:
     """One run per seed, lowest seed first; a note on each run that is left out.
 
     A finished run counts before others, and the one with the most metrics before other finished ones.

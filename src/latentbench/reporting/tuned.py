@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from latentbench.configuration.settings import Settings, settings, shared_by_seeds
 from latentbench.records.record import Record
 from latentbench.records.tuning import Tune, best_trial, direction, has_ended, scores, tune_of
-from latentbench.reporting.grouping import MISSING, separating_keys
+from latentbench.reporting.grouping import MISSING, one_run_per_seed, separating_keys
 from latentbench.reporting.summary import Row, Summary, format_value, label_of
 
 EDGE = 0.05  # share of a range, at either end, in which a choice is at its edge
@@ -84,6 +84,7 @@ class Tuned:
     """What a study chooses by one rule, and the runs of its table, whose `trial` is `preset` or `tuned`.
 
     n_outdated: how many runs are of trials that are not chosen
+    repeats: a note on each run of a trial that is not counted because it repeats another
     """
 
     tune: Tune
@@ -91,6 +92,7 @@ class Tuned:
     choices: list[Choice]
     runs: list[Record]
     n_outdated: int
+    repeats: list[str]
 
 
 class BestOf(NamedTuple):
@@ -131,6 +133,11 @@ def read_tuned(records: Sequence[Record], tune: Tune, rows: Sequence[str]) -> Tu
             trials.setdefault(cell, {}).setdefault(values.get("trial", 0), []).append(record)
         else:
             others.setdefault(cell, []).append(record)
+    repeats: list[str] = []
+    for by_trial in trials.values():
+        for number, of_trial in by_trial.items():
+            by_trial[number], new = one_run_per_seed(of_trial)
+            repeats += new
     choices = {cell: _choice(dict(zip(keys, cell, strict=True)), each, tune) for cell, each in trials.items()}
     runs, n_outdated = [], 0
     for cell, of_cell in others.items():
@@ -139,7 +146,14 @@ def read_tuned(records: Sequence[Record], tune: Tune, rows: Sequence[str]) -> Tu
             trial = record.choices.get("trial", 0)
             runs += [_named(record, name) for name in names.get(trial, ())]
             n_outdated += trial not in names
-    return Tuned(tune=tune, rule=tune.select[0], choices=list(choices.values()), runs=runs, n_outdated=n_outdated)
+    return Tuned(
+        tune=tune,
+        rule=tune.select[0],
+        choices=list(choices.values()),
+        runs=runs,
+        n_outdated=n_outdated,
+        repeats=repeats,
+    )
 
 
 def _cell_keys(firsts: Sequence[Settings], rows: Sequence[str]) -> list[str]:
@@ -254,7 +268,7 @@ def notes(tuned: Tuned) -> list[str]:
         lines.append(f"nothing is chosen yet of {'; '.join(names)}: not all trials are spent")
     if tuned.n_outdated:
         lines.append(f"left out: {tuned.n_outdated} runs of trials that are not chosen, or not any more")
-    return lines
+    return lines + tuned.repeats
 
 
 def _lost(choice: Choice) -> str:

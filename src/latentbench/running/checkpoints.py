@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Checkpoint
 
 from latentbench.running.job import CHECKPOINT
@@ -33,9 +34,11 @@ class PeriodicCheckpoint(Checkpoint):
         self.path = run_dir / CHECKPOINT
         self.code = code
         self.seconds = seconds
-        self.last_save = time.monotonic()
+        self.started = self.last_save = time.monotonic()
+        self.seconds_before = 0.0  # of this run's training, until it was interrupted
         self.resumed_state: dict[str, Any] | None = None
         self.epochs = 0
+        self.device = ""
         self.began: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -43,15 +46,18 @@ class PeriodicCheckpoint(Checkpoint):
 
         Beside them is where the training began, and where it is.
         """
-        on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        where = {"run": self.path.parent.name, "epochs": self.epochs, "began": self.began}
-        return {"code": self.code, "random": torch.get_rng_state(), "random_on_device": on_device, **where}
+        on_device = torch.cuda.get_rng_state() if self.device == "cuda" else None
+        where = {"run": self.path.parent.name, "epochs": self.epochs, "began": self.began, "device": self.device}
+        seconds = self.seconds_before + time.monotonic() - self.started
+        random = {"random": torch.get_rng_state(), "random_on_device": on_device}
+        return {"code": self.code, "seconds": seconds, **random, **where}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember the states until training starts, since Lightning may draw random numbers before."""
         self.resumed_state = state_dict
         is_own = state_dict["run"] == self.path.parent.name
         self.began = state_dict["began"] if is_own else {key: state_dict[key] for key in ("run", "epochs")}
+        self.seconds_before = state_dict["seconds"] if is_own else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random number generators of the checkpoint."""
@@ -68,7 +74,7 @@ class PeriodicCheckpoint(Checkpoint):
         if not trainer.strategy.broadcast(is_due):  # the first process's clock decides for all
             return
         part = _partial_path(self.path)
-        self.epochs = trainer.current_epoch + 1
+        self.epochs, self.device = trainer.current_epoch + 1, trainer.strategy.root_device.type
         try:
             trainer.save_checkpoint(part)
             self.last_save = time.monotonic()
@@ -89,23 +95,40 @@ def find_checkpoint(run_dir: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
-    """The checkpoint of an interrupted run; None if there is none, it cannot be read, or other code wrote it."""
+def training_device(config: DictConfig) -> str:
+    """The kind of device on which Lightning trains: cuda, mps or cpu."""
+    accelerator = config.trainer.accelerator
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "cuda"
+    return "mps" if accelerator != "cpu" and torch.backends.mps.is_available() else "cpu"
+
+
+def seconds_before(trainer: pl.Trainer) -> float:
+    """The seconds that a training had taken before it was interrupted."""
+    checkpoints = trainer.checkpoint_callback
+    return checkpoints.seconds_before if isinstance(checkpoints, PeriodicCheckpoint) else 0.0
+
+
+def resumable_checkpoint(run_dir: Path, *, code: str, device: str) -> Path | None:
+    """The checkpoint of an interrupted run; None if there is none, it cannot be read, or other code wrote it.
+
+    device: the kind that the training would go on with. None if it began on another one, whose numbers differ
+    """
     path = find_checkpoint(run_dir)
     if path is None:
         return None
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
         state = states[PeriodicCheckpoint.__name__]
-        trained_by, needs_gpu = state["code"], state["random_on_device"] is not None
+        trained_by, trained_on = state["code"], state["device"]
     except (OSError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, EOFError) as error:
         log.warning("%s cannot be read (%s): the run starts from the beginning", path, error)
         return None
     if trained_by != code:
         log.warning("%s is from another version of latentbench or torch: the run starts from the beginning", path)
         return None
-    if needs_gpu and not torch.cuda.is_available():
-        log.warning("%s is of a training on a GPU, and here is none: the run starts from the beginning", path)
+    if trained_on != device:
+        log.warning("%s is of a training on %s, not %s: the run starts from the beginning", path, trained_on, device)
         return None
     return path
 
@@ -113,8 +136,14 @@ def resumable_checkpoint(run_dir: Path, *, code: str) -> Path | None:
 def copy_checkpoint(source: Path, run_dir: Path) -> Path:
     """Copy a checkpoint into the folder of another run, whole or not at all. Returns the copy."""
     path = run_dir / CHECKPOINT
-    shutil.copyfile(source, _partial_path(path))
-    os.replace(_partial_path(path), path)
+    part = _partial_path(path)
+    try:
+        shutil.copyfile(source, part)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # on a full disk this makes room for the record of the failure
+        raise
+    os.replace(part, path)
     return path
 
 

@@ -11,7 +11,7 @@ from latentbench.models.base import GenerativeModel
 from latentbench.records.provenance import code_digest
 from latentbench.records.record import is_trained
 from latentbench.records.run_folder import load_config
-from latentbench.running.checkpoints import copy_checkpoint, resumable_checkpoint
+from latentbench.running.checkpoints import copy_checkpoint, resumable_checkpoint, training_device
 from latentbench.running.job import CHECKPOINT, ResolvedRun
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def checkpoint_of_shorter_run(run: ResolvedRun, model: GenerativeModel) -> Path 
         part = "annealing" if model.follows_progress else "schedule"
         log.info("trained from the beginning, not from %s: the %s follows the training's length", shorter.name, part)
         return None
-    checkpoint = resumable_checkpoint(shorter, code=code_digest())
+    checkpoint = resumable_checkpoint(shorter, code=code_digest(), device=training_device(run.config))
     if checkpoint is None:
         return None
     try:

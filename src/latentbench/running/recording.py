@@ -22,7 +22,7 @@ from latentbench.models.recipe import convergence
 from latentbench.records.provenance import environment, git_commit, processor
 from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, Status, write_atomically
 from latentbench.records.run_folder import LAST_WEIGHTS_NAME, save_config
-from latentbench.running.checkpoints import PeriodicCheckpoint
+from latentbench.running.checkpoints import PeriodicCheckpoint, training_device
 from latentbench.running.job import ResolvedRun
 
 MKL_PATH = "MKL_ENABLE_INSTRUCTIONS"  # the variable with which a user chooses MKL's code path
@@ -102,7 +102,7 @@ def _record(run: ResolvedRun, status: Status, *, facts: dict[str, Any], **conten
         environment=environment(
             cpu_threads=torch.get_num_threads(),
             matrix_library=_matrix_library(),
-            gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            gpu=torch.cuda.get_device_name() if training_device(run.config) == "cuda" else None,
         ),
         **content,
     )

@@ -16,10 +16,10 @@ from latentbench.evaluation.build import build, build_data, build_measuring_part
 from latentbench.evaluation.stored_run import StoredRun, measuring_device
 from latentbench.loggers.base import RunLogger
 from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells
-from latentbench.records.provenance import Clock, code_digest
-from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, describe, load_or_none
+from latentbench.records.provenance import Clock, code_digest, git_commit
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, describe, load_or_none, parse
 from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
-from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint
+from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint, seconds_before, training_device
 from latentbench.running.data_parallel import STRATEGY
 from latentbench.running.job import LOCK, Job, Outcome, ResolvedRun, log_finished_before, resolve, resolve_or_none
 from latentbench.running.locks import try_lock
@@ -30,6 +30,9 @@ from latentbench.running.subprocess_run import run_in_subprocess
 from latentbench.running.train import fit
 
 log = logging.getLogger(__name__)
+
+# Now, as files may change before a run ends. Processes that are forked from this one inherit both.
+code_digest(), git_commit()
 
 LOCK_TIMEOUT = 1.0  # seconds; latentbench-status holds the lock of a run for a moment to see if it is free
 
@@ -89,6 +92,8 @@ def run(job: Job, *, devices: Sequence[int] | None = None) -> Outcome:
         if not acquired:
             log.info("%s is locked by another process", resolved.folder)
             return "locked by another process"
+        if not resolved.is_only_measured:
+            set_unreadable_record_aside(resolved.folder)
         if resolved.is_done:
             log_finished_before(resolved)
             return "finished before"
@@ -114,7 +119,7 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
     clock = Clock()
     try:
         remove_outdated_files(run.folder)
-        checkpoint = checkpoint_to_resume(run.folder)
+        checkpoint = checkpoint_to_resume(run)
         # Started before any part can be refused, so that the logger shows refused runs as well.
         curves = logger.start(run_info(run, resumed=checkpoint is not None))
 
@@ -126,7 +131,7 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
         clock.lap("setup")
 
         trainer = fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
-        clock.lap("fit")
+        clock.lap("fit", before=seconds_before(trainer))
 
         save_trained_run(run, model, data, trainer, clock.seconds)
         if not run.config.keep_state:
@@ -166,12 +171,35 @@ def measure(run: ResolvedRun, logger: RunLogger, *, data: ImageData | None, devi
         evaluation,
         provenance=provenance(device, clock.seconds["evaluate"]),
     )
-    images = (load_images(run.folder / IMAGES_NAME) if stored.record.evaluations else {}) | evaluation.images
+    images = load_images(run.folder / IMAGES_NAME) if stored.record.evaluations else {}
+    for sampler in {sampler for each in evaluation.cells.values() for sampler in each.samplers}:
+        images.pop(sampler, None)  # it may have no images any more
+    images |= evaluation.images
     save_images(run.folder, images)
     record.save(run.folder)
     logger.finish(record, images)
     log.info("\n".join([str(run.folder / FILE_NAME), *describe(record)]))
     return not evaluation.failed
+
+
+def set_unreadable_record_aside(run_dir: Path) -> None:
+    """Before the run is trained again, rename a record that is damaged, or of another version's schema.
+
+    Raises: UserError if the file cannot be opened: it may be whole.
+    """
+    path = run_dir / FILE_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        parse(content, str(path))
+    except UserError as error:
+        kept = path.with_suffix(".old.json")
+        os.replace(path, kept)
+        log.warning("%s; the run starts from the beginning, and the file is kept as %s", error, kept.name)
 
 
 def remove_outdated_files(run_dir: Path) -> None:
@@ -186,14 +214,14 @@ def remove_outdated_files(run_dir: Path) -> None:
         remove_checkpoint(run_dir)
 
 
-def checkpoint_to_resume(run_dir: Path) -> Path | None:
+def checkpoint_to_resume(run: ResolvedRun) -> Path | None:
     """The checkpoint of an interrupted run.
 
     An unusable one is removed, so that all processes of a run start from the same state.
     """
-    checkpoint = resumable_checkpoint(run_dir, code=code_digest())
+    checkpoint = resumable_checkpoint(run.folder, code=code_digest(), device=training_device(run.config))
     if checkpoint is None:
-        remove_checkpoint(run_dir)
+        remove_checkpoint(run.folder)
     return checkpoint
 
 
