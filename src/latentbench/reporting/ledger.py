@@ -24,8 +24,10 @@ CAPTION = (
 )
 LEDGER = """# Ledger
 
-Numbers of papers beside ours, of every published study that has some. `latentbench-tables` writes this page whenever a
-study is published. Each study's file in [`sweeps/`](../sweeps) has the protocol, and says where it differs.
+Numbers of papers, or of their formulas, beside ours, of every published study that has some. A number is reproduced if
+ours lies within the limits beside it, however many standard errors apart they are. Each study's file in
+[`sweeps/`](../sweeps) has the protocol, says where it differs, and gives the reason for the limits.
+`latentbench-tables` writes this page whenever a study is published.
 """
 
 

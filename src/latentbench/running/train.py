@@ -54,7 +54,7 @@ def fit(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
     # Numbers below 1e-38, such as Adam's moments for pixels that are always black, change no weight, and take a
-    # processor many times as long as others.
+    # processor many times as long as others. Torch changes this for the main thread alone.
     torch.set_flush_denormal(True)
     try:
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
