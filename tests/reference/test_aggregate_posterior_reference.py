@@ -8,7 +8,14 @@ import pytest
 import torch
 from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import (
+    AffineTransform,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+    kl_divergence,
+)
 
 from latentbench.contracts.images import few_digits
 from latentbench.contracts.options import inputs, options, part_of, untrained
@@ -244,6 +251,24 @@ def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_c
         far, torch.randn(40, 8), kernel="inverse_multiquadric", widths=[8.0, 32.0], estimator="unbiased"
     )
     assert of_codes(far) == pytest.approx(known.item() / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("prior", ["normal", "flow"])
+def test_the_units_of_the_discrepancy_are_those_of_the_prior(prior: str) -> None:
+    data = few_digits()
+    model: Any = untrained(data, "method=vae", f"prior={prior}")
+    start, found = model.prior_distribution(), []
+    for scale in (0.1, 1.0, 100.0):
+        scaled = TransformedDistribution(start, AffineTransform(0.0, scale, event_dim=1))
+        p = scaled if prior == "flow" else Independent(Normal(torch.zeros(8), scale), 1)
+        model.prior_distribution = lambda p=p: p
+        model.posterior_distribution = lambda x, scale=scale: Independent(Normal(torch.zeros(len(x), 8), scale / 2), 1)
+        torch.manual_seed(1)
+        measured = PriorDiscrepancy(images=40, scales=[1.0]).measure(
+            inputs(data.images("test"), model=model, data=data)
+        )
+        found.append(measured.values["prior_mmd/test"])
+    assert found == pytest.approx([found[0]] * 3, rel=0.2)
 
 
 @pytest.mark.parametrize("method", options("method"))

@@ -25,6 +25,8 @@ def test_shares_are_those_of_the_classifiers_counts() -> None:
     assert made["class_probability/prior"] == pytest.approx((probabilities[3, 3] / taken[3].sum()).item(), abs=5e-4)
     for quantity in ("class_share", "class_probability"):
         assert made[f"{quantity}/other_classes"] == pytest.approx(made[f"{quantity}/gaussian"], abs=5e-4)
+    chosen_by = inputs(test, data=data, model=untrained(data), images=images, split="validation")
+    assert not [key for key in metric.measure(chosen_by).values if "other_classes" in key], "these are test images"
     assert made["class_probability/gaussian"] < 0.1 < 0.8 < made["class_probability/prior"] <= 1
 
 

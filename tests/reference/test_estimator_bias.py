@@ -63,7 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("images", [200, 600])
+@pytest.mark.parametrize("images", [200, 1000])
 @pytest.mark.parametrize("codes", CODES)
 @pytest.mark.parametrize("option", ["mig", "sap", "factor_vae_score", "dci"])
 def test_scores_of_codes_that_are_known(option: str, codes: str, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +81,15 @@ def test_scores_of_codes_that_are_known(option: str, codes: str, images: int, mo
         assert bool(caveat) == (name == "mig" and images == 200)
         stated = float(caveat.split("by up to ")[1].split(";")[0]) if caveat else 0.0
         assert_unbiased([one[name] for one in made], truths[name], stated=stated)
+
+
+def test_more_values_than_bins_have_a_caveat_with_the_highest_score() -> None:
+    factors = torch.stack([torch.randint(n, (4000,)) for n in (3, 40)], 1)
+    metric = part_of("metric", "mig", bins=20)
+    metric.update(factors.float(), factors)
+    made = metric.compute()["mig"]
+    assert "mig is at most about 0.91" in made.caveat
+    assert 0.85 < made.value.item() < 0.91
 
 
 # Distances between sets
@@ -237,6 +246,9 @@ def test_copies_of_images_that_are_not_compared_are_told() -> None:
             assert found.values["memorization/prior"] == pytest.approx(0.8, abs=0.1)
             assert caveat.startswith("compared with 20 of 100 training images")
             assert caveat.endswith("a model that only copies scores about 0.80")
+    data.flip = True
+    found = part_of("metric", "memorization").measure(inputs(test, data=data, images={"prior": copies}))
+    assert "copies of mirrored ones are not seen" in found.caveats["memorization/prior"]
 
 
 @pytest.mark.parametrize("n", [50, 360])

@@ -120,6 +120,14 @@ def test_every_split_has_every_class_in_like_proportion(option: str) -> None:
     assert (shares["test"] - shares["train"]).abs().max() < max(errors["test"], MAX_CHANGE)
 
 
+@pytest.mark.parametrize("option", options("data"))
+def test_training_images_are_not_in_the_order_of_their_classes(option: str) -> None:
+    labels = data_set(option).splits.labels["train"]
+    by_chance = (labels.bincount() / len(labels)).square().sum()
+    alike = (labels[1:] == labels[:-1]).float().mean()
+    assert alike < by_chance + 5 / len(labels) ** 0.5 + 1e-6  # a standard error is below half of that
+
+
 @pytest.mark.parametrize(("option", "binarize"), EVERY)
 def test_images_are_floats_in_range_and_black_or_white_where_it_says_so(option: str, binarize: str) -> None:
     data = binarized(option, binarize)

@@ -31,6 +31,7 @@ class ImageData(pl.LightningDataModule):
       than 4 columns if they have more than 4 channels. Three channels are red, green and blue. Those of other numbers
       are shown in grey, as the mean over channels;
     - the splits are the same in every run, do not overlap, and do not depend on `seed`;
+    - training images are in random order, so that the first are a random sample, and not class by class;
     - the official test split, if there is one, is the test split. It is never used for training or tuning;
     - if the factors of variation are known, every split has them, and `factor_names` names them.
 
@@ -47,6 +48,8 @@ class ImageData(pl.LightningDataModule):
     """
 
     factor_names: ClassVar[tuple[str, ...]] = ()  # names of the K factors of variation; empty if they are not known
+
+    noise_caveat: ClassVar[str] = ""  # of every metric of images; of data whose images have noise of their own
 
     def __init__(self, *, name: str, binarize: str, batch_size: int, seed: int, flip: bool = False) -> None:
         super().__init__()

@@ -28,6 +28,11 @@ class StaticMnist(PublishedImages):
     Larochelle published it.
     """
 
+    noise_caveat = (
+        "images whose pixels were drawn once are compared with decoders' means, which have no such noise: samples seem "
+        "blurred and further from real images, the floor does not"
+    )
+
     def read(self, paths: Mapping[str, Path]) -> Splits:
         """Read the splits. Raises: UserError if a file is not the published one."""
         images = {split: _read(paths[name], self.checksums[name]) for split, name in FILES.items()}

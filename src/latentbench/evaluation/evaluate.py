@@ -81,6 +81,8 @@ def evaluate(
                 measured = metric.to(device).measure(metric_inputs)
             if isinstance(metric, FeatureMetric) and view.features == CLASSIFIER:
                 measured.warn(caveat_of(metric_inputs.features, data))
+            if isinstance(metric, ImageMetric):
+                measured.warn(data.noise_caveat)
         except Exception as error:
             log.exception("metric %s failed; the others are measured", name)
             failed[name, view] = " ".join(f"{type(error).__name__}: {error}".split())

@@ -144,16 +144,17 @@ def probabilities(classifier: torch.nn.Module, data: ImageData, split: Split) ->
 
 
 def accuracy(classifier: torch.nn.Module, data: ImageData, split: Split) -> float:
-    """The share of a split's images that are put into their class."""
-    predictions = probabilities(classifier, data, split).argmax(1)
-    return (predictions == data.splits.labels[split]).float().mean().item()
+    """The share of a split's images with a label that are put into their class."""
+    predictions, labels = probabilities(classifier, data, split).argmax(1), data.splits.labels[split]
+    return (predictions == labels)[labels >= 0].float().mean().item()
 
 
 def confusion(classifier: torch.nn.Module, data: ImageData) -> dict[str, Tensor]:
     """`taken` and `probabilities` of test images, (K, K) each, in rows by class: see `to_bytes`."""
-    each = probabilities(classifier, data, "test")
+    labels = data.splits.labels["test"]
+    each = probabilities(classifier, data, "test")[labels >= 0]  # some data sets publish no labels of theirs: -1
     classes = torch.eye(each.shape[1])
-    of_class = classes[data.splits.labels["test"]].T
+    of_class = classes[labels[labels >= 0]].T
     return {"taken": (of_class @ classes[each.argmax(1)]).int(), "probabilities": (of_class @ each).round(decimals=2)}
 
 

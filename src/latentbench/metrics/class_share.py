@@ -13,7 +13,7 @@ from latentbench.features.classifier import ClassifierFeatures
 from latentbench.metrics.base import ImageMetric
 from latentbench.metrics.inputs import FEATURE_CHUNK, MetricInputs, in_chunks
 from latentbench.metrics.measurements import Estimate, Measurements, Quantity, mean_of, share_variance
-from latentbench.records.keys import REAL
+from latentbench.records.keys import REAL, TEST
 
 OTHER_CLASSES = "other_classes"  # the set whose numbers are the lower end of the scale
 NOISE_IMAGES = 1000  # at most, and as many of the set that they are like
@@ -85,7 +85,7 @@ class ClassShare(ImageMetric):
 
     def measure(self, inputs: MetricInputs) -> Measurements:
         measurements = super().measure(inputs)
-        if f"class_share/{REAL}" in measurements.values:
+        if f"class_share/{REAL}" in measurements.values and inputs.split == TEST:  # those images are test images
             measurements.add("other_classes", self.of_other_classes())
         return measurements
 

@@ -34,7 +34,7 @@ class FactorMetric(Metric):
             return reason
         factors = inputs.data.factors(inputs.split)
         if factors is None:
-            return f"data={inputs.data.name} has no known factors: take data=sprites, which has"
+            return f"data={inputs.data.name} has no known factors: take data=sprites, dsprites or shapes3d"
         minorities = [len(factor) - int(factor.unique(return_counts=True)[1].max()) for factor in factors.T]
         minorities = [n for n in minorities if n]
         if len(minorities) < 2:

@@ -78,7 +78,8 @@ def _entropy(shares: Tensor, n: int) -> Tensor:
 class MutualInformationGap(FactorMetric):
     """`mig/test`: 1 if each known factor is represented by one coordinate alone, 0 if two are equally informative.
 
-    A caveat says if there are fewer than `MIN_PER_CELL` images per bin and value of a factor.
+    A caveat says if half of the images, from which each table is made, are fewer than `MIN_PER_CELL` per bin and value
+    of a factor, or if a factor has more values than there are bins, which keeps mig below 1.
     """
 
     quantities: ClassVar[Mapping[str, Quantity]] = {"mig": Quantity("", higher_is_better=True)}
@@ -89,16 +90,23 @@ class MutualInformationGap(FactorMetric):
 
     def compute(self) -> dict[str, Estimate]:
         factors = dim_zero_cat(self.factors)
-        n, values = len(factors), max(len(factor.unique()) for factor in factors.T)
-        bias = (self.bins - 1) * (values - 1) / (2 * n * math.log(values))
-        caveat = (
-            f"{n} images for {self.bins} bins and {values} values: coordinates that say nothing seem to say something, "
-            f"and mig is too low by up to {bias:.2g}; take fewer bins by metric.mig.bins"
-        )
-        is_sparse = n < MIN_PER_CELL * self.bins * values
-        return {
-            name: estimate._replace(caveat=caveat if is_sparse else "") for name, estimate in super().compute().items()
-        }
+        counts = [n for factor in factors.T if (n := len(factor.unique())) > 1]
+        n, values = len(factors) // 2, max(counts, default=2)  # one half chooses, the other is asked
+        caveats = []
+        if n < MIN_PER_CELL * self.bins * values:
+            bias = (self.bins - 1) * (values - 1) / (2 * n * math.log(values))
+            caveats.append(
+                f"two halves of {n} images for {self.bins} bins and {values} values: coordinates that say nothing seem "
+                f"to say something, and mig is too low by up to {bias:.2g}; take fewer bins by metric.mig.bins"
+            )
+        if values > self.bins:
+            highest = sum(min(1.0, math.log(self.bins) / math.log(each)) for each in counts) / len(counts)
+            caveats.append(
+                f"{self.bins} bins do not tell {values} values of a factor apart: mig is at most about {highest:.2f}; "
+                "take more bins by metric.mig.bins"
+            )
+        caveat = "; ".join(caveats)
+        return {name: estimate._replace(caveat=caveat) for name, estimate in super().compute().items()}
 
     def score(self, codes: Tensor, factors: Tensor) -> dict[str, Tensor]:
         return {"mig": mutual_information_gap(codes, factors, bins=self.bins)}

@@ -103,6 +103,9 @@ class NearestNeighbourRatio(ImageMetric):
             f"compared with {len(training)} of {size} training images, as many as there are held-out images: copies of "
             f"the others are not seen, and a model that only copies scores about {1 - len(training) / size:.2f}"
         ) * (len(training) < size)
+        if inputs.data.flip:
+            mirrored = "training images were mirrored at random (data.flip), and copies of mirrored ones are not seen"
+            self.caveat = "; ".join(filter(None, [self.caveat, mirrored]))
         self.training_images = training.to(inputs.reference.device).flatten(1)
         self.held_out_images = inputs.reference[: len(training)].flatten(1)
 
