@@ -108,13 +108,19 @@ def test_a_trial_whose_number_was_left_out_is_spent(monkeypatch: pytest.MonkeyPa
 
 def test_a_trial_that_falls_behind_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda _: True)
-    told = latentbench("method=vae", "n=1", *COMMAND, program=tune.main)
+    told = latentbench("method=ae", "n=1", *COMMAND, program=tune.main)
     assert told.code == 1
     assert "ended: its validation loss after epoch 1 is worse than that of most trials" in told.out
     (trial,) = trials()
     assert trial.state.name == "PRUNED"
     assert trial.intermediate_values.keys() == {0}
     assert load(Path(trial.user_attrs["folder"]) / FILE_NAME).status == "failed"
+
+
+def test_no_trial_is_ended_by_losses_with_different_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda _: True)
+    assert latentbench("method=vae", "n=1", *COMMAND, program=tune.main).code == 0
+    assert [trial.state.name for trial in trials()] == ["COMPLETE"]
 
 
 def test_losses_are_reported_by_epoch() -> None:

@@ -27,8 +27,9 @@ n        trials in all; the same command goes on where it was, and with a larger
 select   the key of the number to improve, measured against validation images
 study    its runs are in <output_dir>/<study>, and Optuna's storage, optuna.db, beside them
 
-Searches what the method's YAML has under `search` (docs/tuning.md), by Optuna's TPE. A training whose validation loss
-falls behind that of most trials is ended. The same command in several shells shares the trials.
+Searches what the method's YAML has under `search` (docs/tuning.md), by Optuna's TPE. Where that is settings of the
+training alone, one whose validation loss falls behind that of most trials is ended. The same command in several shells
+shares the trials.
 This is for a method of your own choice: methods are compared by `latentbench -m sweep=tuned`, which gives all the same
 trials. Needs `pip install 'latentbench[optuna]'`.
 """
@@ -142,15 +143,16 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
     values = {key: _suggested(trial, key, of_key) for key, of_key in ranges.items()}
     config = copy.deepcopy(job.config)
     set_values(config, values)
-    config.logger = OmegaConf.create(
-        {
-            "_target_": "latentbench.cli.pruning.PruningLogger",
-            "storage": _storage(Path(config.output_dir) / config.study),
-            "study": STUDY,
-            "trial": trial._trial_id,
-            "shown": config.logger,
-        }
-    )
+    if all(map(is_of_the_training, values)):
+        config.logger = OmegaConf.create(
+            {
+                "_target_": "latentbench.cli.pruning.PruningLogger",
+                "storage": _storage(Path(config.output_dir) / config.study),
+                "study": STUDY,
+                "trial": trial._trial_id,
+                "shown": config.logger,
+            }
+        )
     words = [f"{key}={_text(OmegaConf.select(config, key))}" for key in values]
     one = job._replace(config=config, overrides=[*job.overrides, *words])
     folder = resolve(one).folder
@@ -179,6 +181,11 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
         trial.set_user_attr(NUMBER, record.metrics[rule])
         study.tell(trial, -direction([record], rule) * record.metrics[rule])
         print(f"trial {trial.number}: {rule} {record.metrics[rule]:.4g}")
+
+
+def is_of_the_training(key: str) -> bool:
+    """Whether a setting leaves the loss as it is, so that the losses of trials compare; a weight does not."""
+    return key.startswith(("model.", "optimizer.", "schedule."))
 
 
 def _suggested(trial: Any, key: str, of_key: Mapping[str, Any]) -> Any:
