@@ -97,6 +97,12 @@ def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
     annealed = dataclasses.replace(runs[2], choices=runs[2].choices | {"schedule": "warmup_cosine"})
     (note,) = [note for note in summarize([annealed, without], rows=["method"]).notes if "converged" in note]
     assert note.startswith("schedule=warmup_cosine: where the learning rate falls, the loss stops")
+    cyclical = dataclasses.replace(runs[0], choices=runs[0].choices | {"annealing": "cyclical"})
+    with_critic = trained("aae", 0, 99.0, False)
+    with_critic.config["resolved"] |= {"steps": {"model": 5, "critic": 5}, "train_images": 9}
+    (note,) = [note for note in summarize([cyclical, with_critic], rows=["method"]).notes if "converged" in note]
+    assert note.startswith("cannot be told whether it had converged: aae")
+    assert "; vae, cyclical" in note
 
 
 def test_a_setting_that_only_some_runs_have_tells_rows_apart() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from latentbench.records.record import Record
 from latentbench.reporting.summary import Row, Summary, join_rows
 
 ACTIVE_UNITS = "active_units/test"
@@ -60,7 +61,7 @@ def not_converged(summary: Summary) -> list[str]:
     for row in summary.rows:
         for run in row.finished:
             fact = (run.config.get("resolved") or {}).get("convergence")
-            if fact and fact["converged"] is None:
+            if fact and (fact["converged"] is None or _has_a_changing_loss(run)):
                 unknown[row.label] = None
             elif fact and not fact["converged"]:
                 falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
@@ -69,8 +70,9 @@ def not_converged(summary: Summary) -> list[str]:
     notes = []
     if unknown:
         notes.append(
-            f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, or a validation "
-            "loss that was never below that of the first one"
+            f"cannot be told whether it had converged: {'; '.join(unknown)}: fewer than ten epochs, a validation loss "
+            "that was never below that of the first one, or one that means something else in every epoch, since the "
+            "weight changes or a critic learns"
         )
     if falling:
         listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
@@ -85,6 +87,11 @@ def not_converged(summary: Summary) -> list[str]:
         for schedule in schedules
     ]
     return notes
+
+
+def _has_a_changing_loss(run: Record) -> bool:
+    steps = (run.config.get("resolved") or {}).get("steps") or {}
+    return run.choices.get("annealing", "constant") not in ("constant", None) or "critic" in steps
 
 
 def weights_of_other_likelihoods(summary: Summary) -> list[str]:
