@@ -1,7 +1,6 @@
 """`latentbench-tune`: searches the settings of one method with Optuna, apart from every comparison."""
 
 import contextlib
-import copy
 import json
 import shlex
 from collections import Counter
@@ -134,6 +133,7 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
     from omegaconf import OmegaConf
 
     from latentbench.cli.pruning import Pruned
+    from latentbench.configuration.copying import copy_of
     from latentbench.configuration.search import set_values
     from latentbench.records.record import FILE_NAME, load
     from latentbench.records.tuning import direction
@@ -141,7 +141,7 @@ def _try(study: Any, trial: Any, job: "Job", ranges: Mapping[str, Any], rule: st
     from latentbench.running.run import run
 
     values = {key: _suggested(trial, key, of_key) for key, of_key in ranges.items()}
-    config = copy.deepcopy(job.config)
+    config = copy_of(job.config)
     set_values(config, values)
     if all(map(is_of_the_training, values)):
         config.logger = OmegaConf.create(

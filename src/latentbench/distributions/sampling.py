@@ -11,15 +11,16 @@ def sample_with_gradients(p: Distribution, n: int) -> Tensor:
     return sample(torch.Size([n]))
 
 
-def expected_squared_distance(p: Distribution) -> Tensor | float:
+def expected_squared_distance(p: Distribution, *, draws: Tensor | None = None) -> Tensor | float:
     """Expected squared distance between two samples of p: 2 tr Cov[p], which is 2 D for N(0, I).
 
-    If p has no closed-form variance, as for a flow, this is the value of N(0, I), from which a flow starts.
+    If p has no closed-form variance, as for a flow, this is the value of its draws (N, D), or, if none are given, that
+    of N(0, I), from which a flow starts.
     """
     try:
         total = p.variance.detach().sum()
     except NotImplementedError:
-        return 2.0 * p.event_shape[0]
+        return 2.0 * p.event_shape[0] if draws is None else 2 * draws.var(0).sum()
     if total.device.type != "mps":  # which has no double precision
         total = total.double()  # for the products with it
     return 2 * total.clamp(min=torch.finfo(torch.float32).tiny)

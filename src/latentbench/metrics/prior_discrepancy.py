@@ -50,17 +50,9 @@ class PriorDiscrepancy(ModelMetric):
         self.codes.append(model.posterior_distribution(images).sample())
         self.draws.append(self.prior.sample(images.shape[:1]))
 
-    def expected_distance(self, draws: Tensor) -> Tensor | float:
-        """The expected squared distance between two draws of p: of a flow, which has no variance, that of `draws`."""
-        try:
-            _ = self.prior.variance
-        except NotImplementedError:
-            return 2 * draws.var(0).sum()
-        return expected_squared_distance(self.prior)
-
     def compute(self) -> dict[str, Estimate]:
         codes, draws = (dim_zero_cat(latents).double() for latents in (self.codes, self.draws))
-        expected_distance = self.expected_distance(draws)
+        expected_distance = expected_squared_distance(self.prior, draws=draws)
         widths = [scale * expected_distance for scale in self.scales]
 
         def similarity(a: Tensor, b: Tensor) -> Tensor:
