@@ -101,9 +101,9 @@ def _run_all(ray: Any, task: Any, jobs: Sequence[Job]) -> Counter[Outcome]:
                 outcomes["finished before"] += 1
                 progress.end_run()
             else:
-                running[task.remote(job, f"run {number} of {len(jobs)}", os.getcwd(), os.environ.get(VARIABLE, ""))] = (
-                    job
-                )
+                title = f"run {number} of {len(jobs)}"
+                reference = task.remote(job, title, os.getcwd(), os.environ.get(VARIABLE, ""))
+                running[reference] = job
         try:
             while running:
                 (ended,), _ = ray.wait(list(running))

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,13 @@ class PeriodicCheckpoint(Checkpoint):
             return
         part = _partial_path(self.path)
         self.epochs, self.device = trainer.current_epoch + 1, trainer.strategy.root_device.type
-        try:
+        with _removed_on_error(part):
             trainer.save_checkpoint(part)
             self.last_save = time.monotonic()
             if not trainer.is_global_zero:
                 return
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)  # on a full disk this makes room for the record of the failure
-            raise
         os.replace(part, self.path)
 
 
@@ -137,12 +134,8 @@ def copy_checkpoint(source: Path, run_dir: Path) -> Path:
     """Copy a checkpoint into the folder of another run, whole or not at all. Returns the copy."""
     path = run_dir / CHECKPOINT
     part = _partial_path(path)
-    try:
+    with _removed_on_error(part):
         shutil.copyfile(source, part)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # on a full disk this makes room for the record of the failure
-        raise
     os.replace(part, path)
     return path
 
@@ -153,6 +146,17 @@ def remove_checkpoint(run_dir: Path) -> None:
     for file in (path, _partial_path(path)):
         with contextlib.suppress(OSError):
             file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _removed_on_error(part: Path) -> Iterator[None]:
+    """A file that cannot be written whole goes: on a full disk this makes room for the record of the failure."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def _partial_path(path: Path) -> Path:
