@@ -85,18 +85,15 @@ def test_an_optimizer_takes_the_steps_of_its_paper(option: str) -> None:
 @pytest.mark.parametrize("option", options("optimizer"))
 def test_keys_of_an_optimizer_go_before_the_models_and_reach_every_player(option: str, tmp_path: Path) -> None:
     own = ("optimizer.momentum=0.7",) if option == "sgd" else ("optimizer.betas=[0.7,0.8]",)
-    for method in ("aae", "gan"):
+    for method, usual in {"aae": 0.0, "wae_gan": 0.5, "factor_vae": 0.9, "gan": 0.0}.items():
         model = build_model(composed(f"method={method}"), few_digits())
-        model.recipe = build_recipe(composed(f"optimizer={option}", *own))
-        made = model.configure_optimizers()
-        assert len(made) == 2
-        for optimizer in made:
-            group = optimizer.param_groups[0]
-            assert (group["momentum"] if option == "sgd" else group["betas"][0]) == 0.7
-        model.recipe = build_recipe(composed(f"optimizer={option}"))
-        group = model.configure_optimizers()[0].param_groups[0]
-        usual = 0.0 if method == "gan" else 0.9
-        assert (group["momentum"] if option == "sgd" else group["betas"][0]) == usual
+        for settings, momentum in ((own, 0.7), ((), usual)):
+            model.recipe = build_recipe(composed(f"optimizer={option}", *settings))
+            made = model.configure_optimizers()
+            assert len(made) == 2
+            for optimizer in made:
+                group = optimizer.param_groups[0]
+                assert (group["momentum"] if option == "sgd" else group["betas"][0]) == momentum
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ LATER: dict[str, Any] = {
         "weight_decay": 0.0,
     },
     "schedule": {"_target_": "latentbench.schedules.constant.Constant"},
+    "model.beta1": None,
     "trainer.gradient_clip": None,
     "trainer.accumulate": 1,
     "trainer.ema": None,

@@ -11,10 +11,10 @@ from torch.distributions import Distribution
 from latentbench.annealing.base import Annealing
 from latentbench.backbones.base import Backbone, batch_normalizations
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH, CODES, SPHERE, Space
-from latentbench.errors import Refused
+from latentbench.errors import Refused, check_number
 from latentbench.likelihoods.base import Likelihood, PixelDistribution
 from latentbench.models.base import Ability, GenerativeModel
-from latentbench.models.recipe import PlayerWeights
+from latentbench.models.recipe import BETAS, PlayerWeights
 from latentbench.objectives.base import Objective
 from latentbench.posteriors.base import Posterior
 from latentbench.priors.base import Prior
@@ -44,6 +44,7 @@ class Autoencoder(GenerativeModel):
         beta: float,
         learning_rate: float,
         critic_learning_rate: float,
+        beta1: float | None,
     ) -> None:
         super().__init__(learning_rate=learning_rate, critic_learning_rate=critic_learning_rate)
         if reason := regularizer.refuses(posterior=posterior, prior=prior):
@@ -78,6 +79,7 @@ class Autoencoder(GenerativeModel):
         self.beta = beta
         self.learning_rate = learning_rate
         self.critic_learning_rate = critic_learning_rate
+        self.betas = BETAS if beta1 is None else (check_number("model.beta1", beta1, minimum=0, below=1), BETAS[1])
         regularizer.constrain(backbone.decoder)
 
     def posterior_distribution(self, x: Tensor) -> Distribution:
@@ -177,7 +179,7 @@ class Autoencoder(GenerativeModel):
         critic_ids = {id(parameter) for parameter in critic}
         main = [parameter for parameter in self.parameters() if id(parameter) not in critic_ids]
         groups = [(main, self.learning_rate), (critic, self.critic_learning_rate)]
-        return [PlayerWeights(list(weights), rate) for weights, rate in groups if weights]
+        return [PlayerWeights(list(weights), rate, self.betas) for weights, rate in groups if weights]
 
     def cannot(self, ability: Ability, *, binary: bool) -> str | None:
         """An autoencoder can always encode. The other abilities depend on its posterior, prior and likelihood."""

@@ -11,6 +11,7 @@ from latentbench.optimizers.base import Betas, Optimizer
 from latentbench.schedules.base import Schedule
 
 KEEP = ("last", "best")
+BETAS: Betas = (0.9, 0.999)  # of Kingma & Ba 2015
 
 
 class PlayerWeights(NamedTuple):
@@ -18,7 +19,7 @@ class PlayerWeights(NamedTuple):
 
     weights: list[Tensor]
     learning_rate: float
-    betas: Betas = (0.9, 0.999)  # of Adam and its kin; these are those of Kingma & Ba 2015
+    betas: Betas  # of Adam and its kin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
