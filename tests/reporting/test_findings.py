@@ -63,8 +63,8 @@ def test_of_many_better_rows_the_summary_names_the_best() -> None:
     summary = a_summary({**dict(reversed(better.items())), "vae": [100.0, 100.1, 100.2]})
     found = the_finding(summary)
     assert [row.runs[0].choices["method"] for row in found.better] == methods
-    first, last = ", ".join(names(found.better)[:5]), "and 2 others in fid/prior."
-    assert headline(summary, [found])[1] == f"Significantly better than {baseline_name(summary)}: {first} {last}"
+    named = "; ".join([*names(found.better)[:5], "2 others"])  # a comma is within a row's name
+    assert headline(summary, [found])[1:] == [f"Significantly better than {baseline_name(summary)} in fid/prior: {named}."]
 
 
 def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
@@ -109,6 +109,21 @@ def test_a_number_with_a_caveat_is_listed_and_not_judged() -> None:
     assert "No row is clearly the best" in headline(summary, [found])[0], "ae may be better"
 
 
+def test_a_measure_whose_numbers_all_have_caveats_is_named_as_not_judged() -> None:
+    records = [
+        a_record(method, seed, {"fid/prior": fid + seed, "psnr/test": fid}, caveats={"psnr/test": "a caveat"})
+        for method, fid in (("ae", 1.0), ("vae", 9.0))
+        for seed in range(3)
+    ]
+    measures = Measures(primary="fid/prior", secondary=["psnr/test"])
+    summary = summarize(records, rows=["method"], baseline="vae", measures=measures)
+    fid, psnr = find(summary)
+    assert (psnr.best, names(psnr.with_caveat)) == ([], ["ae", "vae"])
+    sentences = headline(summary, [fid, psnr])
+    assert sentences[0] == "One row is clearly the best in 1 of 2 main measures: ae in fid/prior."
+    assert sentences[-1] == "Not judged: psnr/test. See below why."
+
+
 def test_one_seed_rules_nothing_out() -> None:
     summary = a_summary({"ae": [1.0], "vae": [1000.0]})
     found = the_finding(summary)
@@ -148,7 +163,7 @@ def test_rows_are_compared_with_their_own_baseline_as_the_table_does() -> None:
     assert found.better == [row for row in summary.rows if row.cells["fid/prior"].differs] == list(found.differences)
     gained = {row.name: difference for row, difference in found.differences.items()}
     assert gained == pytest.approx({"ae, beta=2": -8 + 0.35, "ae, beta=8": -32 + 0.35})
-    assert "Significantly better than their baseline: ae, beta=2 and ae, beta=8" in " ".join(headline(summary, [found]))
+    assert "Significantly better than their baseline in fid/prior: ae, beta=2; ae, beta=8." in " ".join(headline(summary, [found]))
 
 
 def test_without_a_baseline_nothing_is_said_of_differences() -> None:

@@ -344,7 +344,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_a_baseline_can_be_named(tmp_path: Path) -> None:
     a_study(tmp_path / "s")
     assert main(["study=s", f"output_dir={tmp_path}", *FEW, "table.columns=null", "table.baseline=ae"]) == 0
-    assert "Significantly better than ae: vae in fid/prior." in Page((tmp_path / "s" / "report.html").read_text()).text
+    assert "Significantly better than ae in fid/prior: vae." in Page((tmp_path / "s" / "report.html").read_text()).text
 
 
 def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ NAMED = 5  # rows that a sentence names at most
 class Finding:
     """The finding in one column and scale.
 
-    best: rows with the best mean
+    best: rows with the best mean; none if there are no two rows to judge, or their bounds leave it open
     candidates: judged rows that may be the best, including `best`; ruled_out: all other judged rows
     with_caveat: rows that were not judged, since one of their runs has a caveat or is not finished
     differences: row -> its mean minus the mean of its baseline, for every judged row with a judged baseline
@@ -73,10 +73,10 @@ class Finding:
 
 
 def find(summary: Summary) -> list[Finding]:
-    """A finding per scale and main column that has a best row."""
+    """A finding per scale and main column in which two rows have numbers."""
     columns = main_columns(summary)
     findings = [_finding(scale, column) for scale in summary.scales for column in columns]
-    return [finding for finding in findings if finding.best]
+    return [finding for finding in findings if len(finding.candidates + finding.ruled_out + finding.with_caveat) > 1]
 
 
 def baseline_name(summary: Summary) -> str:
@@ -94,18 +94,19 @@ def headline(summary: Summary, findings: Sequence[Finding]) -> list[str]:
     ]
     measures = "main measures" if len(findings) > 1 else "main measure"
     sentences = [
-        f"One row is clearly the best in {len(single)} of {len(findings)} {measures}: {_join(single)}."
+        f"One row is clearly the best in {len(single)} of {len(findings)} {measures}: {'; '.join(single)}."
         if single
         else f"No row is clearly the best in the {measures}."
     ]
     baseline = baseline_name(summary)
-    if baseline:
-        better = [f"{_few([row.name for row in f.better])} in {_column_name(f)}" for f in findings if f.better]
-        sentences.append(
-            f"Significantly better than {baseline}: {'; '.join(better)}."
-            if better
-            else f"No row is significantly better than {baseline} in the {measures}."
-        )
+    better = [f for f in findings if f.better]
+    for f in better:
+        names = _few([row.name for row in f.better])
+        sentences.append(f"Significantly better than {baseline} in {_column_name(f)}: {names}.")
+    if baseline and not better:
+        sentences.append(f"No row is significantly better than {baseline} in the {measures}.")
+    if unjudged := [_column_name(f) for f in findings if not f.best]:
+        sentences.append(f"Not judged: {_join(unjudged)}. See below why.")
     return sentences
 
 
@@ -120,6 +121,8 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _join(words: Sequence[str]) -> str:
+    if any(", " in word for word in words):
+        return "; ".join(words)
     return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
