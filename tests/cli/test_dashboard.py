@@ -48,7 +48,7 @@ def test_a_dry_run_says_what_it_would_make_without_key_network_or_extra(
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown[0] == "workspace latentbench: quick of someone/latentbench"
     for line in (
-        "bar fid/prior by method, mean over seeds: fid/prior",
+        "bar fid/prior by setting, mean over seeds, beside real images: fid/prior, fid/real",
         "scatter fid against sharpness: fid/prior against sharpness_ratio/prior",
         "scatter rate distortion: distortion/test against rate/test",
         "line loss: train/loss, validation/loss against epoch",
@@ -67,7 +67,7 @@ def test_the_panels_are_of_the_table_that_is_asked_for() -> None:
     mine = kinds(
         "study=mine", "table.columns=fid/gmm", "+table.figures.mine={x: beta, y: nll/test}", "table.samples=[]"
     )
-    assert mine["bar"] == ["fid/gmm by method, mean over seeds"]
+    assert mine["bar"] == ["fid/gmm by setting, mean over seeds, beside real images"]
     assert mine["scatter"][-1] == "mine"
     assert mine["media"] == ["interpolation", "traversal", "codes"]
 
@@ -92,7 +92,7 @@ def test_the_workspace_is_saved_where_the_runs_are(
         for panel in section["panels"]:
             made.setdefault(panel["viewType"], []).append(panel["config"])
     assert set(made) == {"Bar Chart", "Scatter Plot", "Run History Line Plot", "Media Browser"}
-    assert made["Bar Chart"][0]["metrics"] == ["fid/prior"]
+    assert made["Bar Chart"][0]["metrics"] == ["fid/prior", "fid/real"]
     assert made["Bar Chart"][0]["groupBy"] == "variant.value"
     axes = [(config["xAxis"], config["yAxis"]) for config in made["Scatter Plot"]]
     assert ("summary:sharpness_ratio/prior", "summary:fid/prior") in axes

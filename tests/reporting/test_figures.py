@@ -211,6 +211,40 @@ def test_a_setting_that_is_no_number_or_differs_nowhere_is_no_axis(tmp_path: Pat
         )
 
 
+def test_rows_without_a_number_of_a_setting_are_named_and_others_joined(tmp_path: Path) -> None:
+    records = [a_record("vae", beta=beta, metrics=SHARP) for beta in (1.0, 10.0)]
+    for method, beta in (("rae", "2 * pixels"), ("gan", None)):
+        record = a_record(method, metrics=SHARP)
+        records.append(dataclasses.replace(record, choices={**record.choices, "beta": beta}))
+    figures, notes = drawn(summarize(records, rows=["method", "beta"]), tmp_path, x="beta", y="fid/prior")
+    assert names(figures["plot"]) == ["vae, gaussian"], "one line of two points"
+    (note,) = [note for note in notes if "plot" in note]
+    assert note.startswith("figure plot: without ")
+    assert "rae" in note
+    assert "gan" in note
+    assert "vae, gaussian" not in note
+
+
+def test_a_number_with_a_caveat_is_a_hollow_point(tmp_path: Path) -> None:
+    records = [a_record("vae", metrics=SHARP), a_record("ae", metrics=SHARP, caveats={"fid/prior": "shows nothing"})]
+    figures, _ = drawn(summarize(records, rows=["method"]), tmp_path, x="sharpness_ratio/prior", y="fid/prior")
+    (axes,) = figures["plot"].axes
+    hollow = {line.get_gid(): line.get_markerfacecolor() == "none" for line in axes.lines if line.get_gid()}
+    assert {gid: is_hollow for gid, is_hollow in hollow.items() if gid.startswith("point")} == {
+        "point-1": True, "point-2": False
+    }  # fmt: skip
+    assert "hollow: see the caveats" in figures["plot"].legends[0].get_title().get_text()
+
+
+def test_a_name_is_shown_as_it_is_even_if_it_looks_like_a_formula() -> None:
+    figure = plot([Panel(title="$a$", lines=[Line(r"a$\frac$b", [Point(1.0, 0.1, 2.0, 0.1)], NORMAL)])], x=X, y=Y)
+    assert names(figure) == [r"a$\frac$b"]
+    save_to = io.BytesIO()
+    figure.savefig(save_to, format="png")
+    samples = sample_grid([SampleRow(r"$\frac$", {"prior": noise(0)})], {"prior": "samples"}, per_block=3)
+    samples.savefig(save_to, format="png")
+
+
 @pytest.mark.parametrize(("fids", "scale"), [((2.0, 10.0), "linear"), ((2.0, 100.0), "log"), ((0.0, 9.0), "linear")])
 def test_values_far_apart_get_a_log_axis(fids: tuple[float, float], scale: str) -> None:
     panel = a_panel(*(Point(1.0, np.nan, fid, np.nan) for fid in fids))
@@ -257,7 +291,7 @@ def test_many_rows_have_a_colour_by_family_and_a_name_each() -> None:
     assert len({mark.get_color() for mark in legend.get_lines()}) == 2
 
 
-@pytest.mark.parametrize("n", [3, 20])
+@pytest.mark.parametrize("n", [3, 20, 150])
 def test_figures_are_as_wide_as_columns_of_a_paper_with_letters_of_seven_points_or_more(n: int, tmp_path: Path) -> None:
     figure = plot([a_panel(*(Point(0.1 * i, np.nan, 10.0 + i, 1.0) for i in range(n)), floor=1.0)], x=X, y=Y)
     with Image.open(save(figure, tmp_path / "plot")[0]) as image:

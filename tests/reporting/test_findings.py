@@ -64,7 +64,9 @@ def test_of_many_better_rows_the_summary_names_the_best() -> None:
     found = the_finding(summary)
     assert [row.runs[0].choices["method"] for row in found.better] == methods
     named = "; ".join([*names(found.better)[:5], "2 others"])  # a comma is within a row's name
-    assert headline(summary, [found])[1:] == [f"Significantly better than {baseline_name(summary)} in fid/prior: {named}."]
+    assert headline(summary, [found])[1:] == [
+        f"Significantly better than {baseline_name(summary)} in fid/prior: {named}."
+    ]
 
 
 def test_what_the_table_marks_and_what_could_be_best_agree() -> None:
@@ -163,7 +165,9 @@ def test_rows_are_compared_with_their_own_baseline_as_the_table_does() -> None:
     assert found.better == [row for row in summary.rows if row.cells["fid/prior"].differs] == list(found.differences)
     gained = {row.name: difference for row, difference in found.differences.items()}
     assert gained == pytest.approx({"ae, beta=2": -8 + 0.35, "ae, beta=8": -32 + 0.35})
-    assert "Significantly better than their baseline in fid/prior: ae, beta=2; ae, beta=8." in " ".join(headline(summary, [found]))
+    assert "Significantly better than their baseline in fid/prior: ae, beta=2; ae, beta=8." in " ".join(
+        headline(summary, [found])
+    )
 
 
 def test_without_a_baseline_nothing_is_said_of_differences() -> None:

@@ -63,3 +63,19 @@ def output_may_be_cut() -> Iterator[None]:
         if not state.poll(0):  # it was another pipe
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+
+
+def folders_and_words(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments that name folders, with ~ expanded, and the others: flags and `key=value`.
+
+    A path to a folder that is there may have an equals sign in it.
+    """
+    folders, words = [], []
+    for argument in arguments:
+        path = os.path.expanduser(argument)
+        is_path = "=" not in argument or (os.sep in argument and os.path.isdir(path))
+        if is_path and not argument.startswith("-"):
+            folders.append(path)
+        else:
+            words.append(argument)
+    return folders, words

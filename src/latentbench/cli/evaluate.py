@@ -1,12 +1,11 @@
 """`latentbench-evaluate`: measures runs that are trained already."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,10 +44,9 @@ def _evaluate(arguments: list[str]) -> int:
     # Imported here, so that --help is quick.
     from latentbench.cli.launch import launch
 
-    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word and not word.startswith("-")]
-    overrides = [word for word in arguments if "=" in word or word.startswith("-")]
+    folders, overrides = folders_and_words(arguments)
     is_sweep = "sweep" in _keys(overrides)
-    return launch(_jobs_of_sweep(overrides) if is_sweep else _jobs_of_folders(folders, overrides))
+    return launch(_jobs_of_sweep(overrides) if is_sweep else _jobs_of_folders([*map(Path, folders)], overrides))
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

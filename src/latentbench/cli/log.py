@@ -1,10 +1,9 @@
 """`latentbench-log`: shows recorded runs in a logger, such as Weights & Biases, after they have ended."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-log: logs runs that have ended, such as those made with logger=none or without a network.
@@ -37,8 +36,11 @@ def _log(arguments: Sequence[str]) -> None:
     from latentbench.running.logging_setup import set_up_logging
 
     set_up_logging()
-    config = compose_config([word for word in arguments if "=" in word])
-    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word]
+    named, words = folders_and_words(arguments)
+    folders = [*map(Path, named)]
+    config = compose_config(words)
+    if config.hydra.runtime.choices.logger == "none":
+        raise UserError("logger=none logs nothing: leave it out for Weights & Biases, or name another logger")
     if not folders:
         study = Path(config.output_dir) / config.study
         folders = sorted(path.parent for path in study.glob(f"*/{FILE_NAME}"))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-restore: continues a published study, without repeating its runs.
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _restore(arguments: Sequence[str]) -> None:
     from latentbench.records.store import restore  # not at the top, so that --help is quick
 
-    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word]
-    given = [word.removeprefix(OUTPUT_DIR) for word in arguments if word.startswith(OUTPUT_DIR)]
-    if unknown := [word for word in arguments if "=" in word and not word.startswith(OUTPUT_DIR)]:
+    folders, words = folders_and_words(arguments)
+    given = [word.removeprefix(OUTPUT_DIR) for word in words if word.startswith(OUTPUT_DIR)]
+    if unknown := [word for word in words if not word.startswith(OUTPUT_DIR)]:
         raise UserError(f"{unknown[0]}: there is no such key; the only one is output_dir")
     if not folders:
         raise UserError("name the folder of a published study, such as results/quick/digits")
@@ -41,7 +41,7 @@ def _restore(arguments: Sequence[str]) -> None:
     restored: Counter[Path] = Counter()
     kept: Counter[Path] = Counter()
     for folder in folders:
-        for run_dir, is_new in restore(folder, output_dir):
+        for run_dir, is_new in restore(Path(folder), output_dir):
             (restored if is_new else kept)[run_dir.parent] += 1
     for study in sorted({*restored, *kept}):
         print(f"{study}: {restored[study]} runs restored" + f", {kept[study]} were there" * (kept[study] > 0))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError, check_whole_number
 
 HELP = """latentbench-sample: draws images from a trained run, into one picture.
@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sample(arguments: Sequence[str]) -> None:
-    values = DEFAULTS | dict(word.split("=", 1) for word in arguments if "=" in word)
-    folders = [word for word in arguments if "=" not in word]
+    folders, words = folders_and_words(arguments)
+    values = DEFAULTS | dict(word.split("=", 1) for word in words)
     if unknown := sorted(values.keys() - DEFAULTS):
         raise UserError(f"{unknown[0]}: there is no such key; the keys are {', '.join(DEFAULTS)}")
     if len(folders) != 1:

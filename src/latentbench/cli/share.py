@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError
 
 HELP = """latentbench-share: shares a trained run on the Hugging Face Hub.
@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _share(arguments: Sequence[str]) -> None:
-    values = dict(word.split("=", 1) for word in arguments if "=" in word)
-    folders = [Path(os.path.expanduser(word)) for word in arguments if "=" not in word and word != DRY_RUN]
     is_dry = DRY_RUN in arguments
+    folders, words = folders_and_words([word for word in arguments if word != DRY_RUN])
+    values = dict(word.split("=", 1) for word in words)
     if unknown := sorted(values.keys() - set(KEYS)):
         raise UserError(f"{unknown[0]}: there is no such key; the keys are {', '.join(KEYS)}")
     if len(folders) != 1:
@@ -46,19 +46,22 @@ def _share(arguments: Sequence[str]) -> None:
     # Imported here, so that --help and errors are quick.
     from latentbench import load
     from latentbench.cli.reproduce import command_of
+    from latentbench.configuration.catalogue import TRAINING_GROUPS, own_options
     from latentbench.records.hub import PREFIX, upload
     from latentbench.reporting.shared_run import write_shared_run
 
     run = load(folders[0])
     _ = run.model  # what cannot be opened is not shared
-    command = command_of(run.record)
+    folder = Path(folders[0])
+    is_own = all(run.record.choices.get(group) in (None, *own_options(group)) for group in TRAINING_GROUPS)
+    command = command_of(run.record) if is_own else None  # others do not have the options of --config-dir
     if is_dry:
         out = Path(os.path.expanduser(values.get("out", repo.partition("/")[2])))
         if out.exists():
             raise UserError(f"{out} exists: name another folder with out=...")
-        write_shared_run(folders[0], out, repo=repo, command=command)
+        write_shared_run(folder, out, repo=repo, command=command)
         print(out)
         return
-    with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
-        write_shared_run(folders[0], Path(folder), repo=repo, command=command)
-        print(f"{upload(Path(folder), repo)}  ({PREFIX}{repo})")
+    with tempfile.TemporaryDirectory(prefix="latentbench-") as out:
+        write_shared_run(folder, Path(out), repo=repo, command=command)
+        print(f"{upload(Path(out), repo)}  ({PREFIX}{repo})")

@@ -4,6 +4,7 @@
 """
 
 import shutil
+import sys
 
 from latentbench.cli import report
 from latentbench.configuration.catalogue import CONF_DIR
@@ -18,7 +19,10 @@ def main() -> None:
     results = ROOT / "results"
     shutil.rmtree(BUILD / PAGES, ignore_errors=True)
     for study in sorted({path.parts[-3] for path in results.glob(f"*/*/{PUBLISHED_NAME}")}):
-        report.main([f"sweep={study}", f"output_dir={results}", f"to={BUILD / PAGES / 'results' / study}"])
+        which = "sweep" if (ROOT / "sweeps" / f"{study}.yaml").is_file() else "study"
+        code = report.main([f"{which}={study}", f"output_dir={results}", f"to={BUILD / PAGES / 'results' / study}"])
+        if code:
+            sys.exit(code)
     write_site(ROOT, BUILD)
 
 

@@ -1,11 +1,10 @@
 """`latentbench-verify`: runs a published study again and says whether its numbers agree."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from latentbench.cli.command import run_command
+from latentbench.cli.command import folders_and_words, run_command
 from latentbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,11 +55,10 @@ def _verify(arguments: list[str]) -> int:
     from latentbench.reporting.summary import label_of
     from latentbench.running.job import resolve
 
-    folders = [word for word in arguments if "=" not in word]
+    folders, words = folders_and_words(arguments)
     if len(folders) != 1:
         raise UserError("name one folder of a published study, such as results/quick/digits")
-    published = load_published(Path(os.path.expanduser(folders[0])))
-    words = [word for word in arguments if "=" in word]
+    published = load_published(Path(folders[0]))
     running = [word for word in words if _is_of_running(word)]
     selected = _selected(published, [word for word in words if not _is_of_running(word)])
     jobs = _jobs(selected, [*DEFAULTS, *running])

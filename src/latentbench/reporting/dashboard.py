@@ -11,11 +11,12 @@ from latentbench.configuration.identity import choices
 from latentbench.configuration.value_checks import check
 from latentbench.errors import UserError
 from latentbench.records import wandb_keys
+from latentbench.records.keys import floor_key
 from latentbench.records.wandb_records import wandb_api, wandb_errors_explained
 from latentbench.reporting import study
 
 # Loss terms; every method logs some of them.
-CURVES = ("loss", "distortion", "regularizer", "critic_loss", "generator_loss", "discriminator_loss")
+CURVES = ("loss", "distortion", "regularizer", "posterior_loss", "critic_loss", "generator_loss", "discriminator_loss")
 LATENTS = ("interpolation", "traversal", "codes")  # images that show the latent space
 MAX_RUNS = 100  # in a panel; W&B's default is ten
 
@@ -58,7 +59,12 @@ def panels(config: DictConfig) -> dict[str, list[Panel]]:
     """The workspace's sections and their panels, which show what the study's table shows."""
     columns = study.names(config, "table.columns") or ["fid/prior"]
     shown = [key for key in columns if key.startswith("fid/")] or columns[:1]
-    bars = [Panel("bar", f"{key} by method, mean over seeds", [key]) for key in shown]
+    bars = [
+        Panel("bar", f"{key} by setting, mean over seeds, beside real images", [key, floor_key(key)])
+        if key.startswith("fid/")
+        else Panel("bar", f"{key} by setting, mean over seeds", [key])
+        for key in shown
+    ]
     points = [
         Panel("scatter", name.replace("_", " "), [axes["y"]], axes["x"])
         for name, axes in study.figure_axes(config).items()

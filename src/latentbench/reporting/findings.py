@@ -148,11 +148,7 @@ def sections(summary: Summary) -> dict[str, list[Column]]:
 def _finding(scale: Scale, column: Column) -> Finding:
     key = column.key
     numbers = {row: row.numbers(key) for row in scale.rows}
-    with_caveat = [
-        row
-        for row, values in numbers.items()
-        if values and (not row.is_complete or any(key in run.caveats for run in row.runs))
-    ]
+    with_caveat = [row for row, values in numbers.items() if values and (not row.is_complete or row.caveats_of(key))]
     judged = {row: values for row, values in numbers.items() if values and row not in with_caveat}
     means = {row: float(np.mean(values)) for row, values in judged.items()}
     sign = 1.0 if column.higher_is_better else -1.0

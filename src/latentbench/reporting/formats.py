@@ -165,7 +165,7 @@ def difference_text(cell: Cell) -> str:
     if math.isnan(cell.difference):
         return ""
     places = max(0, decimals(cell.difference, cell.difference_interval))
-    text, interval = (_number(value, places) for value in (cell.difference, cell.difference_interval))
+    text, interval = (number(value, places) for value in (cell.difference, cell.difference_interval))
     return f"{'' if text.startswith('-') else '+'}{text} {PLUS_MINUS} {interval}"
 
 
@@ -195,9 +195,9 @@ def _cell_text(row: Row, metric: str, usual: int) -> str:
     own = decimals(cell.mean, cell.interval)
     # The column's usual decimals, but not so many that they are noise nor so few that the interval rounds to 0.
     places = max(0, min(max(usual, own), own + 2))
-    low, text, high = (_number(value, places) for value in (cell.low, cell.mean, cell.high))
+    low, text, high = (number(value, places) for value in (cell.low, cell.mean, cell.high))
     if not math.isnan(cell.interval):
-        text += f" {PLUS_MINUS} {_number(cell.interval, places)}"
+        text += f" {PLUS_MINUS} {number(cell.interval, places)}"
     if cell.low < cell.high and low != high:  # the mean is one of the two
         text = f"{text} to {high}" if cell.mean == cell.low else f"{low} to {text}"
     if not row.is_floor and cell.n != row.seeds:
@@ -226,7 +226,8 @@ def decimals(mean: float, interval: float) -> int:
     return digits - 1 - exponent
 
 
-def _number(value: float, places: int) -> str:
+def number(value: float, places: int) -> str:
+    """A number with so many decimals; in short form if that is long."""
     if places > 6 or abs(value) >= 1e7:
         return f"{value:.3g}"
     return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0 turns -0.0 into 0.0

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from latentbench.reporting.families import FAMILIES, family_of
-from latentbench.reporting.formats import PLUS_MINUS
+from latentbench.reporting.formats import PLUS_MINUS, decimals, number
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Summary
 
@@ -54,14 +54,19 @@ def make_page_figures(
 
 
 def _mark(row: Row, keys: list[str]) -> Mark:
-    """A line for each metric: its mean over seeds with the 95 % interval, and each seed's number."""
+    """A line for each metric: its mean over seeds with the 95 % interval, and each seed's number; then its caveats."""
     lines = []
     runs = [run for run in row.finished if run.metrics.keys() >= set(keys)]
     for key in keys:
         mean, interval, n = mean_interval([run.metrics[key] for run in runs])
-        half = f" {PLUS_MINUS} {interval:.2g}" if n > 1 else ""
-        seeds = ", ".join(f"seed {run.choices['seed']}: {run.metrics[key]:.4g}" for run in runs)
-        lines.append(f"{key} {mean:.3g}{half} ({seeds})")
+        places = max(0, decimals(mean, interval))
+        half = f" {PLUS_MINUS} {number(interval, places)}" if n > 1 else ""
+        seeds = ", ".join(f"seed {run.choices['seed']}: {number(run.metrics[key], places + 1)}" for run in runs)
+        lines.append(f"{key} {number(mean, places)}{half} ({seeds})")
+        low, high = (mean_interval(values)[0] for values in row.bounds(key))
+        if low < high:
+            lines.append(f"The truth lies between {number(low, places)} and {number(high, places)}.")
+        lines += [f"Caveat: {caveat}" for caveat in row.caveats_of(key)]
     return Mark(row=row, family=family_of(row.runs[0]), lines=lines)
 
 

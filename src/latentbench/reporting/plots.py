@@ -50,7 +50,9 @@ def sample_grid(rows: Sequence[SampleRow], headings: Mapping[str, str], *, per_b
                 _strip(axes, row.images[key][:per_block], per_block)
     for line, row in enumerate(rows):
         y = height - top - (line + 1) * (line_height + 0.04) + line_height / 2
-        figure.text((left - 0.08) / width, y / height, row.label, ha="right", va="center", fontsize=FONT)
+        figure.text(
+            (left - 0.08) / width, y / height, row.label, ha="right", va="center", fontsize=FONT, parse_math=False
+        )
     return figure
 
 

@@ -3,6 +3,7 @@
 import colorsys
 import dataclasses
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ SINGLE, DOUBLE = 3.2, 6.5  # inches: a column of a paper, 8.5 cm wide, and two o
 SMALL = FONT - 1  # points
 DPI = 100  # at which places are reckoned; files have their own
 MARKER = 4  # points
+LISTED = 10  # names below the figure that have no room in it
+LETTERS = 17  # of small print on an inch
 LEADER = 9.0  # points between a point and its name, from which on a line joins them
 
 
@@ -31,6 +34,7 @@ class Point:
     """A table row in a plot: mean and half-width of the confidence interval (nan: none) on either axis.
 
     row: the row's index, by which a page finds what belongs to it: `point-<row>`, and `row-<row>` for all but markers
+    has_caveat: whether either number has one; then it is drawn hollow
     """
 
     x: float
@@ -38,6 +42,7 @@ class Point:
     y: float
     y_interval: float
     row: int = 0
+    has_caveat: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +107,8 @@ def plot(
             _draw(axes, line, style, band=is_setting)
             names[-1] += _names(axes, line, style["color"])
     note = "mean, 95 % interval" + (f"; joined along {joined_key}" if joined_key and not is_setting else "")
+    if any(point.has_caveat for panel in panels for point in panel.points):
+        note += "; hollow: see the caveats of the table"
     handles = [
         Line2D([], [], linestyle="none", markersize=MARKER, label=family, **_style_of_family(family))
         for family in FAMILIES
@@ -126,7 +133,9 @@ def plot(
             _make_room(axes, of_panel)
         unnamed += _place(axes, panel, of_panel)
     if unnamed:
-        legend.set_title(f"{note}; without room for a name: {', '.join(unnamed)}")
+        others = f"; {len(unnamed) - LISTED} others" if len(unnamed) > LISTED else ""
+        note += f"; without room for a name: {'; '.join(unnamed[:LISTED])}{others}"
+        legend.set_title(textwrap.fill(note, round(LETTERS * width)))
     return figure
 
 
@@ -137,7 +146,7 @@ def _style_of_family(family: str) -> dict[str, Any]:
 
 def _draw_axes(axes: Axes, panel: Panel, x: Axis, y: Axis, *, is_setting: bool) -> None:
     """Title, headings, scales and floors."""
-    axes.set_title(panel.title, fontsize=FONT)
+    axes.set_title(panel.title, fontsize=FONT, parse_math=False)
     axes.set_xlabel(x.heading, fontsize=FONT)
     axes.set_ylabel(y.heading, fontsize=FONT)
     axes.tick_params(labelsize=SMALL, which="both")
@@ -217,7 +226,8 @@ def _draw(axes: Axes, line: Line, style: dict[str, Any], *, band: bool) -> None:
             )  # fmt: skip
             for bar in bars.lines[2]:
                 bar.set_gid(f"row-{point.row}")
-        (marker,) = axes.plot(point.x, point.y, **style, linestyle="none", markersize=MARKER, markeredgewidth=0)
+        hollow = {"markerfacecolor": "none", "markeredgewidth": 0.8} if point.has_caveat else {"markeredgewidth": 0}
+        (marker,) = axes.plot(point.x, point.y, **style, **hollow, linestyle="none", markersize=MARKER)
         marker.set_gid(f"point-{point.row}")
 
 
@@ -233,6 +243,7 @@ def _names(axes: Axes, line: Line, colour: str) -> list[Annotation]:
         name = axes.annotate(
             text, (point.x, point.y), xytext=(0, 0), textcoords="offset points", va="bottom", fontsize=SMALL, color=dark
         )
+        name.set_parse_math(False)
         name.set_in_layout(False)
         name.set_gid(f"row-{point.row}")
         made.append(name)

@@ -65,13 +65,22 @@ class PublishedStudy:
         return " ".join([f"{study} on {data}", *(f"by {name}" for name in rule)])
 
     @functools.cached_property
-    def rows(self) -> list[dict[str, str]]:
-        """The rows of its table.csv without those of real images; empty if it trained no model."""
+    def _lines(self) -> list[dict[str, str]]:
         path = self.folder / "table.csv"
         if not path.is_file():
             return []
         with path.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if row["status"] != FLOOR]
+            return list(csv.DictReader(file))
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The rows of its table.csv without those of real images; empty if it trained no model."""
+        return [row for row in self._lines if row["status"] != FLOOR]
+
+    @property
+    def floor(self) -> str:
+        """The `fid/prior` of real images; empty if it is not known."""
+        return next((_with_interval(row) for row in self._lines if row["status"] == FLOOR), "")
 
     @property
     def methods(self) -> set[str]:

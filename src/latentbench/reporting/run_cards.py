@@ -11,6 +11,7 @@ from latentbench.reporting.formats import PLUS_MINUS
 from latentbench.reporting.image_grids import Picture, load_arrays, pictures, to_png
 from latentbench.reporting.summary import Row, format_value
 
+ROUNDING = 1e-6  # of a number, the standard error of what is the same for all images
 LINES = 4  # lines of images in a picture
 
 
@@ -68,7 +69,9 @@ def measures_of(run: Record) -> dict[str, dict[str, str]]:
 
 
 def _with_error(value: float, error: float) -> str:
-    """A number and its standard error, to two digits of the latter."""
+    """A number and its standard error, to two digits of the latter; one that is but rounding is left out."""
+    if error <= ROUNDING * abs(value):
+        return f"{value:.6g}"
     places = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{places}f} {PLUS_MINUS} {error:.{places}f}"
 

@@ -138,7 +138,9 @@ def difference(values: Sequence[float], baseline: Sequence[float], spread: Sprea
     error = math.sqrt(sum(squares))
     if error <= 1e-12 * max(map(abs, (*values, *baseline))):  # equal up to rounding
         return None
-    welch = error**4 / (squares[0] ** 2 / freedom + squares[1] ** 2 / freedom_of_baseline)
+    # Of shares of the sum, whose powers are neither too large nor too small for a number.
+    share, of_baseline_share = (square / sum(squares) for square in squares)
+    welch = 1 / (share**2 / freedom + of_baseline_share**2 / freedom_of_baseline)
     return Difference(
         mean=mean_and_deviation(values)[0] - mean, error=error, freedom=min(welch, max(freedom, freedom_of_baseline))
     )

@@ -13,7 +13,7 @@ from latentbench.reporting.families import family_of
 from latentbench.reporting.image_grids import load_arrays, only_images
 from latentbench.reporting.plots import Images, SampleRow, as_shown
 from latentbench.reporting.significance import mean_interval
-from latentbench.reporting.summary import Row, Scale, Summary, format_value
+from latentbench.reporting.summary import Row, Scale, Summary, format_value, join_rows
 
 RECONSTRUCTION = "reconstruction"
 
@@ -41,6 +41,9 @@ def make_figures(
             figures[name] = point_plots.plot(
                 panels, x=_axis(summary, x), y=_axis(summary, y), joined_key=joined_key, is_setting=x in summary.keys
             )
+            absent = [row.label for row in summary.rows if x in summary.keys and row.finished and not _point(row, x, y)]
+            if absent:
+                notes.append(f"figure {name}: without {join_rows(absent, summary.rows)}: no number {x} or no {y}")
         else:
             notes.append(f"no figure {name}: no row has both {x} and {y}")
     return figures, notes
@@ -96,8 +99,7 @@ def _joined_key(summary: Summary, x: str) -> str | None:
     candidates = [x] if x in summary.keys else [key for key in summary.keys if key not in summary.scale_keys]
     for key in candidates:
         values_of_scale = [{row.values[key] for row in scale.rows} for scale in summary.scales]
-        are_numbers = all(isinstance(v, int | float) for values in values_of_scale for v in values if v is not None)
-        if are_numbers and any(len(values) > 1 for values in values_of_scale):
+        if any(sum(isinstance(v, int | float) for v in values) > 1 for values in values_of_scale):
             return key
     return None
 
@@ -144,9 +146,12 @@ def _point(row: Row, x: str, y: str) -> point_plots.Point | None:
         values = [run.metrics[y] for run in row.finished if y in run.metrics]
         if not values or not isinstance(setting, int | float):
             return None
-        return point_plots.Point(float(setting), float("nan"), *mean_interval(values)[:2], row.index)
+        return point_plots.Point(
+            float(setting), float("nan"), *mean_interval(values)[:2], row.index, has_caveat=bool(row.caveats_of(y))
+        )
     both = [run.metrics for run in row.finished if {x, y} <= run.metrics.keys()]
     if not both:
         return None
     (x_mean, x_interval, _), (y_mean, y_interval, _) = (mean_interval([m[key] for m in both]) for key in (x, y))
-    return point_plots.Point(x_mean, x_interval, y_mean, y_interval, row.index)
+    has_caveat = bool(row.caveats_of(x) or row.caveats_of(y))
+    return point_plots.Point(x_mean, x_interval, y_mean, y_interval, row.index, has_caveat=has_caveat)

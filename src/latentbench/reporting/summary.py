@@ -112,6 +112,10 @@ class Row:
         """The values of a metric in its finished runs."""
         return [run.metrics[metric] for run in self.finished if metric in run.metrics]
 
+    def caveats_of(self, metric: str) -> list[str]:
+        """The caveats of a metric in its runs, each once."""
+        return list(dict.fromkeys(run.caveats[metric] for run in self.runs if metric in run.caveats))
+
     def bounds(self, metric: str) -> list[list[float]]:
         """What bounds the values of a metric from below, and from above: the values themselves where nothing does."""
         runs = [run.metrics for run in self.finished if metric in run.metrics]
