@@ -278,8 +278,8 @@ def test_a_row_with_a_failed_seed_is_no_best_row_and_has_no_rank() -> None:
 def test_a_collapsed_model_is_said_to_be_one() -> None:
     records = [a_record(method, 0, {PRIMARY: 1.0, "active_units/test": n}) for method, n in (("ae", 0.0), ("vae", 3.0))]
     assert [note for note in summarize(records, rows=["method"]).notes if "posterior collapse" in note] == [
-        "caveat: ae: a model with no active latent unit (posterior collapse): its decoder ignores the latents, so that "
-        "all its samples and reconstructions are nearly the same image"
+        "caveat: ae: a model with no active latent unit: its codes are nearly the same for all images, and so are its "
+        "reconstructions. If its rate is near 0 too (posterior collapse), so are its samples"
     ]
 
 

@@ -13,8 +13,9 @@ from latentbench.configuration.catalogue import own_options
 from latentbench.contracts import CHECKED
 from latentbench.contracts.images import few_digits, some_images
 from latentbench.contracts.options import autoencoder, composed, options, plain, refusal_of
-from latentbench.errors import Refused
+from latentbench.errors import Refused, UserError
 from latentbench.evaluation.build import build_model
+from latentbench.evaluation.part_checks import check_model_at_first_use
 from latentbench.models.autoencoder import Autoencoder
 from latentbench.models.base import Ability
 from latentbench.running.train import build_recipe
@@ -200,6 +201,7 @@ def test_what_is_not_refused_trains_every_parameter_and_takes_any_batch(posterio
     fitting = [one for one in options("regularizer") if not refusal(Choice(posterior, prior, one))]
     for regularizer in fitting:
         model = autoencoder(DATA, latent_size=SIZE, posterior=posterior, prior=prior, regularizer=regularizer)
+        check_model_at_first_use(model, DATA.shape)
         try:
             assert_trains(model, images)
             for what, x in batches.items():
@@ -208,7 +210,7 @@ def test_what_is_not_refused_trains_every_parameter_and_takes_any_batch(posterio
             if regularizer == fitting[0]:  # no regularizer has a part in these
                 assert_takes(model, white, "white")
                 assert_evaluates(model, images)
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, UserError) as error:
             failures.append(f"{regularizer}: {error}".splitlines()[0])
     assert not failures
 

@@ -83,7 +83,8 @@ def check_model_at_first_use(model: GenerativeModel, shape: tuple[int, int, int]
     name = type(backbone).__name__
     _check_first_output(backbone.encoder, f"{name}.encoder", lambda x: _tensor((len(x), backbone.features)))
     _check_first_output(backbone.decoder, f"{name}.decoder", lambda z: _tensor((len(z), *backbone.raw_shape)))
-    _check_first_output(prior, _forward(prior), lambda _: _distribution((), (prior.coordinates,)))
+    of_latents = model.posterior if isinstance(model, Autoencoder) and prior.space is None else prior
+    _check_first_output(prior, _forward(prior), lambda _: _distribution((), (of_latents.coordinates,)))
     if not isinstance(model, Autoencoder):
         return
     q, p, r = model.posterior, model.likelihood, model.regularizer

@@ -105,11 +105,12 @@ def weights_of_other_likelihoods(summary: Summary) -> list[str]:
 
 
 def collapsed(summary: Summary) -> list[str]:
-    """The rows with a run whose latents carry nothing: no active unit."""
+    """The rows with a run whose codes are nearly the same for all images: no active unit."""
     labels = [row.label for row in summary.rows if any(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished)]
     if not labels:
         return []
     return [
-        f"caveat: {join_rows(labels, summary.rows)}: a model with no active latent unit (posterior collapse): its "
-        "decoder ignores the latents, so that all its samples and reconstructions are nearly the same image"
+        f"caveat: {join_rows(labels, summary.rows)}: a model with no active latent unit: its codes are nearly the same "
+        "for all images, and so are its reconstructions. If its rate is near 0 too (posterior collapse), so are its "
+        "samples"
     ]
