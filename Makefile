@@ -24,11 +24,11 @@ bench: setup  ## run the study `quick` on the digits (no download) and print its
 	$(BIN)/latentbench-tables sweep=quick
 
 # Leave the machine alone meanwhile. The longer ones, by hand: gpu, samplers, set_metrics, significance, training_throughput.
-benchmarks: setup  ## measure speed and memory anew (ten minutes), MNIST where $$LATENTBENCH_DATA holds it
+benchmarks: setup  ## measure speed and memory anew (ten minutes), MNIST where $LATENTBENCH_DATA holds it
 	for name in step_ratio evaluation negative_log_likelihood frechet_distance tables; do \
 		$(BIN)/python benchmarks/$$name.py > $$name.new && mv $$name.new benchmarks/$$name.md || exit 1; done
 
-test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $$LATENTBENCH_DATA holds them
+test: setup  ## run the tests, on MNIST and Fashion-MNIST too where $LATENTBENCH_DATA holds them
 	$(BIN)/pytest -n auto --dist worksteal
 
 coverage: setup  ## run the tests, a sixth slower, and show what they cover
