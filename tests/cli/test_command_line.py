@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from commands import Finished, files, latentbench, the_one_line
-from latentbench.cli import app, dashboard, report, status, tables
+from latentbench.cli import app, dashboard, log, report, status, tables
+from latentbench.cli.command import folders_and_words
 from latentbench.configuration.catalogue import CONF_DIR, GROUPS, SCALARS, option_description
 from latentbench.configuration.compose import compose_config
 from latentbench.running import run
@@ -376,3 +377,16 @@ def test_the_module_is_the_command() -> None:
     assert finished.stdout == ""
     assert finished.stderr.splitlines() == [the_one_line(latentbench("beta=-1", "logger=none"))]
     assert finished.returncode == 2
+
+
+def test_a_folder_with_an_equals_sign_in_its_path_is_a_folder(in_an_empty_folder: Path) -> None:
+    Path("lr=1/run").mkdir(parents=True)
+    Path("seed=0").mkdir()
+    folders, words = folders_and_words(["lr=1/run", "plain", "seed=0", "data.root=lr=1/run", "-m"])
+    assert (folders, words) == (["lr=1/run", "plain"], ["seed=0", "data.root=lr=1/run", "-m"])
+
+
+def test_logging_nothing_is_said() -> None:
+    command = latentbench("study=mine", "logger=none", program=log.main)
+    assert command.code == 2
+    assert "logger=none logs nothing" in the_one_line(command)

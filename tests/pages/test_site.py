@@ -115,6 +115,13 @@ def test_the_pictures_of_a_card_are_those_of_its_method(folder: Path, pages: dic
     for method in own_options("method"):
         assert f"Run `{method}-digits-" in pages[f"methods/{method}.md"]
         assert (folder / PAGES / "methods" / f"{method}-digits-prior.png").is_file()
+    assert re.search(r"Run `vae-folder-d4-b1-s0-\w+` of .*, 4 latents, the preset\.", pages["methods/vae.md"])
+
+
+def test_the_list_of_methods_has_the_floor_first(pages: dict[str, str]) -> None:
+    rows = [line for line in pages["methods/README.md"].splitlines() if line.startswith("| ")]
+    assert rows[1].startswith("| real images | the floor")
+    assert "| 4.04 |" in rows[1]
 
 
 @pytest.mark.skipif(not MKDOCS.is_file() or bool(MISSING), reason=f"needs `make site`, and of Chromium: {MISSING}")
