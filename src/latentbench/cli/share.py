@@ -62,6 +62,6 @@ def _share(arguments: Sequence[str]) -> None:
         write_shared_run(folder, out, repo=repo, command=command)
         print(out)
         return
-    with tempfile.TemporaryDirectory(prefix="latentbench-") as out:
-        write_shared_run(folder, Path(out), repo=repo, command=command)
-        print(f"{upload(Path(out), repo)}  ({PREFIX}{repo})")
+    with tempfile.TemporaryDirectory(prefix="latentbench-") as temporary:
+        write_shared_run(folder, Path(temporary), repo=repo, command=command)
+        print(f"{upload(Path(temporary), repo)}  ({PREFIX}{repo})")
