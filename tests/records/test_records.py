@@ -206,12 +206,14 @@ def test_a_record_without_standard_errors_can_be_read(tmp_path: Path) -> None:
 
 def test_what_many_records_have_in_common_is_in_memory_once() -> None:
     folder = Path(__file__).parents[2] / "results" / "gan"
-    (first, *others), _ = load_records(folder)
+    (*others, first), _ = load_records(folder)
     assert {record.run_id: record for record in load_published(folder / "digits")} == {
         record.run_id: record for record in [first, *others]
     }
     for record in others:
         assert record.config["metric"] is first.config["metric"]
         assert record.config["resolved"]["metrics"] is first.config["resolved"]["metrics"]
-        assert record.measured["fid"] is first.measured["fid"]
+        same = record.measured["fid"] == first.measured["fid"]  # some have samples of fewer samplers
+        assert same == (record.measured["fid"] is first.measured["fid"])
         assert record.metrics is not first.metrics
+    assert sum(record.measured["fid"] is first.measured["fid"] for record in others) > len(others) / 2

@@ -335,7 +335,7 @@ def test_ids_stay_when_settings_are_added() -> None:
     """As in records from before there were optimizers and schedules to choose."""
     assert name_of() == "vae-digits-d8-b1-s0-9004eb12"
     assert name_of("method=gan") == "gan-digits-d8-s0-4879deb1"
-    assert name_of("method=aae", "data=mnist", "seed=3") == "aae-mnist-d8-b2-s3-1497c89d"
+    assert name_of("method=aae", "data=mnist", "seed=3", "model.beta1=null") == "aae-mnist-d8-b2-s3-1497c89d"
 
 
 @pytest.mark.parametrize("override", ["data.root=/elsewhere", "data.mirrors=[http://127.0.0.1:9/]"])
