@@ -14,7 +14,7 @@ from latentbench.distributions.sampling import sample_with_gradients
 from latentbench.distributions.spaces import Space
 from latentbench.errors import Refused, check_number, check_whole_number
 from latentbench.models.base import Ability, GenerativeModel
-from latentbench.models.recipe import PlayerWeights
+from latentbench.models.recipe import BETAS, PlayerWeights
 from latentbench.priors.base import Prior
 
 
@@ -42,7 +42,7 @@ class GAN(GenerativeModel):
         self.prior = prior
         self.verdict = nn.Linear(backbone.features, 1)  # the last layer of the discriminator
         self.learning_rate = learning_rate
-        self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), 0.999)
+        self.betas = (check_number("model.beta1", beta1, minimum=0, below=1), BETAS[1])
 
     def refuses(self, data: ImageData) -> str | None:
         """Also draws of binary pixels: it would learn black and white images, and is compared with grey ones."""

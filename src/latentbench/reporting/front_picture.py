@@ -59,16 +59,17 @@ def shown(records: Sequence[Record], method: str) -> Record:
         for record in records
         if record.choices["method"] == method
         and record.status == "finished"
-        and (_trial(record) or record.choices["beta"] in (None, record.preset.get("beta")))
+        and (trial_of(record) or record.choices["beta"] in (None, record.preset.get("beta")))
     ]
     if not of_method:
         raise UserError(f"no finished run of {method}")
     return min(
-        of_method, key=lambda record: (not _trial(record), -record.choices["latent_size"], record.choices["seed"])
+        of_method, key=lambda record: (not trial_of(record), -record.choices["latent_size"], record.choices["seed"])
     )
 
 
-def _trial(record: Record) -> int:
+def trial_of(record: Record) -> int:
+    """The trial whose settings a run has; 0: none, its method as it is."""
     trial: int = record.choices.get("trial", 0)
     return trial
 

@@ -11,7 +11,7 @@ from latentbench.errors import UserError
 from latentbench.records.record import Record
 from latentbench.records.store import images_of, load_records
 from latentbench.reporting.formats import escape_markdown
-from latentbench.reporting.front_picture import shown
+from latentbench.reporting.front_picture import shown, trial_of
 from latentbench.reporting.image_grids import enlarge, load_arrays, pictures, to_png
 from latentbench.reporting.published_study import PublishedStudy, Standing, widest_studies
 
@@ -108,7 +108,7 @@ class _Shown:
 
 def _settings(run: Record) -> str:
     latents = run.choices["latent_size"]
-    trial = run.choices.get("trial", 0)
+    trial = trial_of(run)
     return f"{latents} latent{'s' if latents != 1 else ''}, " + (f"tuned: trial {trial}" if trial else "the preset")
 
 

@@ -41,8 +41,9 @@ def make_figures(
             figures[name] = point_plots.plot(
                 panels, x=_axis(summary, x), y=_axis(summary, y), joined_key=joined_key, is_setting=x in summary.keys
             )
-            absent = [row.label for row in summary.rows if x in summary.keys and row.finished and not _point(row, x, y)]
-            if absent:
+            drawn = {point.row for panel in panels for point in panel.points}
+            absent = [row.label for row in summary.rows if row.finished and row.index not in drawn]
+            if absent and x in summary.keys:
                 notes.append(f"figure {name}: without {join_rows(absent, summary.rows)}: no number {x} or no {y}")
         else:
             notes.append(f"no figure {name}: no row has both {x} and {y}")
