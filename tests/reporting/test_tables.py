@@ -482,25 +482,40 @@ def test_notes_name_a_method_in_place_of_all_its_rows() -> None:
     assert "skipped: rate/test of ae, beta=4; gan: no density" in notes
 
 
-def test_a_caveat_of_a_column_is_noted_with_its_rows() -> None:
-    caveats = {"caveats": {"nll/test": "not flat", "parzen/prior": "not shown"}}
-    records = [
-        a_record("vae", 0, {"nll/test": 1.0}, **caveats),
-        a_record("vae", 1, {"nll/test": 1.0}, caveats={"nll/test": "not flat by another number"}),
-        a_record("vq_vae", 0, {"nll/test": 1.0}, caveats={"nll/test": "not flat either"}),
-        a_record("rae", 0, {"nll/test": 1.0}),
-    ]
-    notes = summarize(records, rows=["method"], columns=["nll/test"]).notes
-    (note,) = [note for note in notes if note.startswith("caveat")]
-    assert re.fullmatch(r"caveat: nll/test of vae[^;:]*; vq_vae[^;:]*: not flat", note)
-
-
 def test_columns_with_one_caveat_in_the_same_rows_are_noted_together() -> None:
     numbers = {"fid/prior": 1.0, "kid/prior": 1.0, "kid/gmm": 1.0}
     caveats = {"fid/prior": "random", "kid/prior": "random", "kid/gmm": "few"}
     notes = summarize([a_record("vae", 0, numbers, caveats=caveats)], rows=["method"], columns=list(numbers)).notes
     found = [note for note in notes if note.startswith("caveat")]
     assert found == ["caveat: fid/prior, kid/prior of vae: random", "caveat: kid/gmm of vae: few"]
+
+
+def test_a_caveat_is_noted_with_its_rows_and_as_that_of_one_run_where_numbers_differ() -> None:
+    texts = {"vae": ["falls by 1.5e-3", "falls by -2"], "svae": ["falls by 3"], "ae": ["at the edge"], "rae": [""]}
+    runs = [
+        a_record(method, seed, {"kl/test": 1.0}, caveats={"kl/test": text, "parzen/prior": "not shown"} if text else {})
+        for method, of_method in texts.items()
+        for seed, text in enumerate(of_method)
+    ]
+    notes = summarize(runs, rows=["method"], columns=["kl/test"]).notes
+    assert [note for note in notes if note.startswith("caveat")] == [
+        "caveat: kl/test of ae: at the edge",
+        "caveat: kl/test of svae; vae: for example, a run of svae, gaussian, beta=1: falls by 3",
+    ]
+
+
+def test_what_is_told_of_images_is_told_of_their_data_set() -> None:
+    def of(data: str, count: int, real: float) -> Record:
+        facts = {"features": {"classifier": "cnn"}, "images_per_set": count}
+        return a_record(data=data, metrics={"fid/prior": 10.0, "fid/real": real}, config={"resolved": facts})
+
+    digits, mnist = of("digits", 360, 4.0), of("mnist", 10000, 0.1)
+    notes = summarize([digits, mnist], rows=["method"], columns=["fid/prior"]).notes
+    assert "FID of mnist: features cnn, 10000 images of each set compared with 10000 test images" in notes
+    (few,) = [note for note in notes if "images are few" in note]
+    assert few.startswith("caveat: fid/prior of digits: too high, as images are few, by up to about 8 (")
+    alone = summarize([digits], rows=["method"], columns=["fid/prior"]).notes
+    assert "FID: features cnn, 360 images of each set compared with 360 test images" in alone
 
 
 @pytest.mark.parametrize(

@@ -77,3 +77,18 @@ def test_a_table_tells_the_budget_of_every_row() -> None:
     (note,) = [n for n in summarize(given, rows=["method"]).notes if n.startswith("budget")]
     assert "steps of the model or generator: 50, 10 of wgan_gp; steps of the critic: 50;" in note
     assert "steps of the discriminator: 50;" in note
+
+
+def test_a_budget_counts_batches_that_were_left_out_and_every_seed() -> None:
+    def images_seen(*epochs: int, **trainer: int) -> str:
+        runs = []
+        for seed, ran in enumerate(epochs):
+            facts = {"train_images": 1000, "steps": {"model": 4 * ran}, "ran": {"epochs": ran}}
+            runs.append(a_record(seed=seed, config={"resolved": facts, "trainer": {"max_epochs": 50} | trainer}))
+        (note,) = [n for n in summarize(runs, rows=["method"]).notes if n.startswith("budget")]
+        return note
+
+    assert "training: 2,000; steps of the model or generator: 8;" in images_seen(2, 2)
+    assert "training: 2,000 to 5,000; steps of the model or generator: 8 to 20;" in images_seen(2, 5)
+    assert "training: 256;" in images_seen(2, limit_train_batches=4), "two epochs of four batches of 32"
+    assert "training: 2,000;" in images_seen(2, limit_train_batches=40)

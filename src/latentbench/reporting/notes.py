@@ -1,6 +1,8 @@
 """The notes below a table: what its numbers mean, what is missing and why, and what may not be compared."""
 
+import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,28 +14,33 @@ from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, POWER
-from latentbench.reporting.summary import Summary, format_value, join_rows
+from latentbench.reporting.summary import Scale, Summary, format_value, join_rows
 
 # The floor of splits with the same share of every class is about half of that of independent draws (docs/metrics.md).
 BIAS_IN_FLOORS = 2
+NUMBER = re.compile(r"-?\d[\d.,]*(?:e[+-]?\d+)?|\b(?:inf|nan)\b")
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
-def features_and_counts(records: Sequence[Record]) -> list[str]:
+def features_and_counts(summary: Summary) -> list[str]:
     """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
-    facts = [record.config.get("resolved") or {} for record in records]
-    used = {
-        (option, name, fact["images_per_set"])
-        for fact in facts
-        for option, name in fact.get("features", {}).items()
-        if "images_per_set" in fact
-    }
+    scales_of: dict[tuple[str, str, int], list[Scale]] = {}
+    for scale in summary.scales:
+        facts = [run.config.get("resolved") or {} for row in scale.rows for run in row.runs]
+        used = {
+            (option, name, fact["images_per_set"])
+            for fact in facts
+            for option, name in fact.get("features", {}).items()
+            if "images_per_set" in fact
+        }
+        for features in sorted(used):
+            scales_of.setdefault(features, []).append(scale)
     notes = [
-        f"FID{'' if option == CLASSIFIER else f' @{option}'}: features {name}, {count} images of each set compared "
-        f"with {count} test images"
-        for option, name, count in sorted(used)
+        f"FID{'' if option == CLASSIFIER else f' @{option}'}{_of(scales, summary)}: features {name}, {count} images of "
+        f"each set compared with {count} test images"
+        for (option, name, count), scales in scales_of.items()
     ]
-    keys = {key for record in records for key in record.metrics}
+    keys = {key for run in summary.runs for key in run.metrics}
     if any(view_of(key).split == VALIDATION for key in keys):
         notes.append(
             "@validation: compared with as many validation images, without any test image; there the floor is training "
@@ -48,9 +55,9 @@ def few_images(summary: Summary) -> list[str]:
     for column in summary.columns:
         if column.key.startswith("fid/") and column.key != floor_key(column.key):
             columns.setdefault(floor_key(column.key), []).append(column.key)
-    runs = [run for row in summary.rows for run in row.finished]
     notes = []
-    for floor, keys in columns.items():
+    for scale, (floor, keys) in itertools.product(summary.scales, columns.items()):
+        runs = [run for row in scale.rows for run in row.finished]
         bias = BIAS_IN_FLOORS * max((run.metrics.get(floor, 0.0) for run in runs), default=0.0)
         least = [
             min(run.metrics[key] / 10, run.standard_errors.get(key, math.inf))
@@ -60,10 +67,16 @@ def few_images(summary: Summary) -> list[str]:
         ]
         if least and bias > min(least):
             notes.append(
-                f"caveat: {', '.join(keys)}: too high, as images are few, by up to about {bias:.2g} (twice {floor}): "
-                f"more than a tenth of numbers below {10 * bias:.2g}, and no standard error contains it"
+                f"caveat: {', '.join(keys)}{_of([scale], summary)}: too high, as images are few, by up to about "
+                f"{bias:.2g} (twice {floor}): more than a tenth of numbers below {10 * bias:.2g}, and no standard "
+                "error contains it"
             )
     return notes
+
+
+def _of(scales: Sequence[Scale], summary: Summary) -> str:
+    """Such as ` of digits`; nothing if all are meant."""
+    return "" if len(scales) == len(summary.scales) else f" of {'; '.join(scale.name for scale in scales)}"
 
 
 def ranks(counts: set[int]) -> list[str]:
@@ -139,16 +152,20 @@ def skipped(summary: Summary) -> list[str]:
 
 
 def caveats(summary: Summary) -> list[str]:
-    """A line per caveat and the rows that have it: the columns, and the first caveat's text."""
+    """A line per caveat and the rows that have it: the columns, and the text, of one run where its numbers differ."""
     columns: dict[tuple[str, str], list[str]] = {}
     for column in summary.columns:
-        texts: dict[str, str] = {}
+        kinds: dict[str, dict[str, str]] = {}  # text without numbers -> label of a row -> its first text
+        texts: dict[str, set[str]] = {}
         for row in summary.rows:
-            for run in row.runs:
-                if column.key in run.caveats:
-                    texts.setdefault(row.label, run.caveats[column.key])
-        if texts:
-            columns.setdefault((join_rows(texts, summary.rows), next(iter(texts.values()))), []).append(column.key)
+            for text in row.caveats_of(column.key):
+                kind = NUMBER.sub("", text)
+                kinds.setdefault(kind, {}).setdefault(row.label, text)
+                texts.setdefault(kind, set()).add(text)
+        for kind, of_rows in kinds.items():
+            label, text = next(iter(of_rows.items()))
+            example = f"for example, a run of {label}: " if len(texts[kind]) > 1 else ""
+            columns.setdefault((join_rows(of_rows, summary.rows), example + text), []).append(column.key)
     return [f"caveat: {', '.join(keys)} of {rows}: {text}" for (rows, text), keys in columns.items()]
 
 

@@ -21,18 +21,17 @@ def budgets(summary: Summary) -> list[str]:
     seconds: list[float] = []
     parameters: list[int] = []
     for row in summary.rows:
-        for run in row.finished[:1]:
-            facts = run.config.get("resolved") or {}
-            if "steps" not in facts:
-                continue
-            asked = (run.config.get("trainer") or {}).get("max_epochs") or 0
-            epochs = facts.get("ran", {}).get("epochs", asked)
-            images.setdefault(f"{epochs * facts['train_images']:,}", []).append(row.label)
-            parameters.append(run.n_parameters or 0)
-            seconds += [each.seconds["fit"] for each in row.finished if "fit" in each.seconds]
-            for player, number in sorted(facts["steps"].items(), key=lambda item: item[0] not in MAKERS):
-                role = "model or generator" if player in MAKERS else player
-                steps.setdefault(role, {}).setdefault(f"{number:,}", []).append(row.label)
+        runs = [run for run in row.finished if "steps" in (run.config.get("resolved") or {})]
+        if not runs:
+            continue
+        images.setdefault(_range([_images_seen(run) for run in runs]), []).append(row.label)
+        players = {player for run in runs for player in run.config["resolved"]["steps"]}
+        for player in sorted(players, key=lambda name: (name not in MAKERS, name)):
+            role = "model or generator" if player in MAKERS else player
+            numbers = _range([run.config["resolved"]["steps"].get(player, 0) for run in runs])
+            steps.setdefault(role, {}).setdefault(numbers, []).append(row.label)
+        parameters += [run.n_parameters or 0 for run in runs]
+        seconds += [run.seconds["fit"] for run in runs if "fit" in run.seconds]
     if not images:
         return []
     parts = [f"images seen in training: {_by_row(images, summary.rows)}"]
@@ -41,6 +40,21 @@ def budgets(summary: Summary) -> list[str]:
         parts.append(f"seconds of training: {min(seconds):.0f} to {max(seconds):.0f}")
     parts.append(f"parameters, critics included: {min(parameters):,} to {max(parameters):,}")
     return [f"budget: {'; '.join(parts)}"]
+
+
+def _images_seen(run: Record) -> int:
+    """Each image counts as often as it was in a batch."""
+    facts, asked = run.config["resolved"], run.config.get("trainer") or {}
+    epochs = facts.get("ran", {}).get("epochs", asked.get("max_epochs") or 0)
+    limit = asked.get("limit_train_batches")
+    limited = limit * run.config["data"]["batch_size"] if isinstance(limit, int) else facts["train_images"]
+    return int(epochs * min(facts["train_images"], limited))
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """Of all seeds: a patience may end them at different epochs."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _by_row(labels: dict[str, list[str]], rows: Sequence[Row]) -> str:
