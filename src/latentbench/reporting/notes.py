@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, POWER
-from latentbench.reporting.summary import Scale, Summary, format_value, join_rows
+from latentbench.reporting.summary import Summary, format_value, join_rows
 
 # The floor of splits with the same share of every class is about half of that of independent draws (docs/metrics.md).
 BIAS_IN_FLOORS = 2
@@ -22,11 +22,14 @@ NUMBER = re.compile(r"-?\d[\d.,]*(?:e[+-]?\d+)?|\b(?:inf|nan)\b")
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
-def features_and_counts(summary: Summary) -> list[str]:
-    """The features and numbers of images behind Fréchet distances, which are meaningless without them."""
-    scales_of: dict[tuple[str, str, int], list[Scale]] = {}
-    for scale in summary.scales:
-        facts = [run.config.get("resolved") or {} for row in scale.rows for run in row.runs]
+def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]]) -> list[str]:
+    """The features and numbers of images behind Fréchet distances, which are meaningless without them.
+
+    runs_of_scales: the name of a scale -> its runs
+    """
+    scales_of: dict[tuple[str, str, int], list[str]] = {}
+    for scale, runs in runs_of_scales.items():
+        facts = [run.config.get("resolved") or {} for run in runs]
         used = {
             (option, name, fact["images_per_set"])
             for fact in facts
@@ -36,11 +39,11 @@ def features_and_counts(summary: Summary) -> list[str]:
         for features in sorted(used):
             scales_of.setdefault(features, []).append(scale)
     notes = [
-        f"FID{'' if option == CLASSIFIER else f' @{option}'}{_of(scales, summary)}: features {name}, {count} images of "
-        f"each set compared with {count} test images"
+        f"FID{'' if option == CLASSIFIER else f' @{option}'}{_of(scales, runs_of_scales)}: features {name}, {count} "
+        f"images of each set compared with {count} test images"
         for (option, name, count), scales in scales_of.items()
     ]
-    keys = {key for run in summary.runs for key in run.metrics}
+    keys = {key for runs in runs_of_scales.values() for run in runs for key in run.metrics}
     if any(view_of(key).split == VALIDATION for key in keys):
         notes.append(
             "@validation: compared with as many validation images, without any test image; there the floor is training "
@@ -56,8 +59,8 @@ def few_images(summary: Summary) -> list[str]:
         if column.key.startswith("fid/") and column.key != floor_key(column.key):
             columns.setdefault(floor_key(column.key), []).append(column.key)
     notes = []
-    for scale, (floor, keys) in itertools.product(summary.scales, columns.items()):
-        runs = [run for row in scale.rows for run in row.finished]
+    runs_of_scales = {scale.name: scale.runs for scale in summary.scales}
+    for (scale, runs), (floor, keys) in itertools.product(runs_of_scales.items(), columns.items()):
         bias = BIAS_IN_FLOORS * max((run.metrics.get(floor, 0.0) for run in runs), default=0.0)
         least = [
             min(run.metrics[key] / 10, run.standard_errors.get(key, math.inf))
@@ -67,16 +70,16 @@ def few_images(summary: Summary) -> list[str]:
         ]
         if least and bias > min(least):
             notes.append(
-                f"caveat: {', '.join(keys)}{_of([scale], summary)}: too high, as images are few, by up to about "
+                f"caveat: {', '.join(keys)}{_of([scale], runs_of_scales)}: too high, as images are few, by up to about "
                 f"{bias:.2g} (twice {floor}): more than a tenth of numbers below {10 * bias:.2g}, and no standard "
                 "error contains it"
             )
     return notes
 
 
-def _of(scales: Sequence[Scale], summary: Summary) -> str:
+def _of(scales: Collection[str], all_scales: Collection[str]) -> str:
     """Such as ` of digits`; nothing if all are meant."""
-    return "" if len(scales) == len(summary.scales) else f" of {'; '.join(scale.name for scale in scales)}"
+    return "" if len(scales) == len(all_scales) else f" of {'; '.join(scales)}"
 
 
 def ranks(counts: set[int]) -> list[str]:
@@ -215,7 +218,7 @@ def unequal_floors(summary: Summary) -> list[str]:
     reals = {floor_key(column.key) for column in summary.columns}
     floors: dict[tuple[str, str, int], list[float]] = {}
     for scale in summary.scales:
-        for run in (run for row in scale.rows for run in row.runs):
+        for run in scale.runs:
             for real in reals & run.metrics.keys():
                 floors.setdefault((real, scale.name, run.choices["seed"]), []).append(run.metrics[real])
     unequal = {key[0] for key, values in floors.items() if np.ptp(values) > 0.01 * max(map(abs, values))}

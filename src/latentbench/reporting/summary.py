@@ -131,6 +131,11 @@ class Scale:
     floor: Row | None
 
     @property
+    def runs(self) -> list[Record]:
+        """The runs of its rows."""
+        return [run for row in self.rows for run in row.runs]
+
+    @property
     def lines(self) -> list[Row]:
         """The floor, if there is one, above the rows."""
         return [*([self.floor] if self.floor else []), *self.rows]
@@ -169,7 +174,7 @@ class Summary:
     @property
     def runs(self) -> list[Record]:
         """The runs of all rows."""
-        return [run for row in self.rows for run in row.runs]
+        return [run for scale in self.scales for run in scale.runs]
 
     @property
     def bounded_columns(self) -> list[Column]:
