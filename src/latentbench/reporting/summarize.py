@@ -52,9 +52,9 @@ def summarize(
     )
     summary.notes.extend(
         notes.features_and_counts({scale.name: scale.runs for scale in scales}) + notes.few_images(summary)
-        + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests) + notes.bounds(summary) + disagreements(summary)
-        + training_notes(summary) + notes.incomplete(summary) + notes.unfinished(summary) + notes.skipped(summary)
-        + notes.caveats(summary) + column_notes + notes.added_keys(summary, rows)
+        + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests) + notes.bounds(summary)
+        + disagreements(summary) + training_notes(summary) + notes.incomplete(summary) + notes.unfinished(summary)
+        + notes.skipped(summary) + notes.caveats(summary) + column_notes + notes.added_keys(summary, rows)
         + notes.common_settings(grouping.common) + grouping.repeats
         + notes.versions(records) + notes.unequal_floors(summary)
     )  # fmt: skip
