@@ -1,6 +1,7 @@
 """A folder of images, or an archive of one, gives the same splits everywhere, and says what it left out."""
 
 import errno
+import inspect
 import io
 import logging
 import os
@@ -13,12 +14,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from own_images import encoded, folder_data, noise, some_files, write_files
+from own_images import SMALL, encoded, folder_data, noise, some_files, write_files
 
 from latentbench.contracts.images import SPLITS
 from latentbench.contracts.options import part_of
 from latentbench.data import image_cache
 from latentbench.data.base import ImageData
+from latentbench.data.large_published import LargePublishedImages
+from latentbench.data.own_images import OwnImages
 from latentbench.errors import UserError
 from tiny_runs import run_tiny, tiny_job
 
@@ -306,3 +309,23 @@ def test_dogs_of_a_real_archive(tmp_path: Path) -> None:
     assert data.facts()["broken_files"] == {}
     spread = data.expected_images("train").std(0)
     assert 0.1 < spread.mean() < 0.4, "photographs of many dogs"
+
+
+@pytest.mark.parametrize(
+    ("option", "settings"),
+    [
+        ("folder", {"size": 9, "crop": "none", "channels": 1, "background": "black", "classes": ["a"]}),
+        ("arrays", {"images": dict.fromkeys(SPLITS, "x"), "labels": dict.fromkeys(SPLITS, "y"), "layout": "nchw"}),
+        ("celeba", {"size": 9, "crop": 9}),
+    ],
+)
+def test_every_setting_that_decides_what_is_decoded_is_part_of_the_name_of_the_cache(
+    option: str, settings: dict[str, object]
+) -> None:
+    usual = part_of("data", option, **SMALL)
+    assert isinstance(usual, OwnImages | LargePublishedImages)
+    own, of_all = (inspect.signature(kind).parameters.keys() for kind in (type(usual), type(usual).__base__))
+    assert own - of_all == settings.keys()
+    for key, value in settings.items():
+        other = part_of("data", option, **SMALL | {key: value})
+        assert [name for name in settings if other.settings()[name] != usual.settings()[name]] == [key]

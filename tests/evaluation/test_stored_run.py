@@ -70,6 +70,19 @@ def test_samples_are_the_images_of_the_evaluation(vae: StoredRun, sampler: str) 
     assert not torch.equal(vae.sample(40, sampler=sampler, seed=1), drawn)
 
 
+def test_a_run_is_measured_with_its_own_seed(tmp_path: Path) -> None:
+    run = latentbench.load(run_tiny(tmp_path, "metric=[reconstruction]", "sampler=[prior]", "seed=1"))
+    stored = load_images(run.folder / "images.npz")["prior"]
+    np.testing.assert_array_equal(to_uint8(run.sample(40, seed=1)), stored)
+    assert not np.array_equal(to_uint8(run.sample(40, seed=0)), stored)
+
+
+def test_a_likelihood_of_grey_levels_is_in_other_units_than_a_density(vae: StoredRun, tmp_path: Path) -> None:
+    levels = latentbench.load(run_tiny(tmp_path, *METRICS, "likelihood=logistic"))
+    units = [run.record.config["resolved"]["metrics"]["nll"]["units"] for run in (vae, levels)]
+    assert units == ["nats", "nats of 256 levels"]
+
+
 def test_a_gan_draws_the_images_of_its_evaluation(gan: StoredRun) -> None:
     np.testing.assert_array_equal(to_uint8(gan.sample(40)), load_images(gan.folder / "images.npz")["prior"])
 

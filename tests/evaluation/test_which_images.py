@@ -2,14 +2,17 @@
 
 import torch
 
-from latentbench.contracts.images import few_digits
+from latentbench.contracts.images import GivenImages, few_digits
 from latentbench.contracts.options import autoencoder, composed, features_for
-from latentbench.data.base import Batches
+from latentbench.data.base import Batches, Splits
 from latentbench.evaluation.build import build_data
 from latentbench.evaluation.evaluate import make_metric_inputs
 from latentbench.metrics.inputs import MetricInputs
 
-DATA = few_digits(40, "dynamic")
+MANY, FEW = few_digits(40).splits, few_digits(20).splits
+DATA = GivenImages(  # a floor of validation images needs twice as many training images
+    Splits({**FEW.images, "train": MANY.images["train"]}, MANY.labels), name="digits", binarize="dynamic"
+)
 
 
 def the_inputs() -> MetricInputs:
@@ -34,8 +37,14 @@ def test_against_validation_images_it_is_the_same_with_these() -> None:
     n = len(made.reference)
     assert torch.equal(made.reference, DATA.expected_images("validation")[:n])
     assert torch.equal(made.held_out, DATA.images("validation"))
-    if "real" in made.images:
-        assert torch.equal(made.images["real"], DATA.expected_images("train")[-n:])
+    assert torch.equal(made.images["real"], DATA.expected_images("train")[-n:])
+
+
+def test_features_of_real_images_are_those_of_the_split_they_are_from() -> None:
+    made = the_inputs()
+    for inputs in (made, made.against_validation()):  # which share what is computed already
+        torch.testing.assert_close(inputs.features_of("real"), inputs.features(inputs.images["real"]))
+        torch.testing.assert_close(inputs.reference_features, inputs.features(inputs.reference))
 
 
 def test_the_data_of_a_run_has_its_seed_and_no_epoch_is_another_seeds() -> None:

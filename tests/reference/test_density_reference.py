@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy, l1_loss
 from latentbench.contracts.grids import grid
 from latentbench.contracts.images import SPLITS, few_digits
 from latentbench.contracts.options import autoencoder, inputs, linear_autoencoder, part_of, untrained
+from latentbench.distributions.one_hot import GumbelOneHot
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
 from latentbench.metrics.log_sum_exp import log_sum_exp
@@ -291,3 +292,20 @@ def test_the_parzen_bandwidth_is_the_best_of_the_grid_on_so_many_validation_imag
     assert numbers["parzen_bandwidth/prior"] == pytest.approx(best.bandwidth)
     assert numbers["parzen/prior"] == pytest.approx(best.score_samples(rows["test"]).mean(), rel=1e-5)
     assert {key.split("/")[1] for key in numbers} == {"prior"}, "real images choose the bandwidth"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_draws_of_categories_are_one_hot_with_the_gradients_of_the_relaxation(temperature: float) -> None:
+    logits = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(5, 12, dtype=torch.float64)
+    torch.manual_seed(0)
+    drawn = GumbelOneHot(logits, temperature).rsample()
+    assert torch.equal(drawn.detach().view(5, 3, 4).sort(-1).values, torch.tensor([0.0, 0, 0, 1]).expand(5, 3, 4))
+    (found,) = torch.autograd.grad((drawn * weights).sum(), logits)
+    torch.manual_seed(0)
+    noise = -torch.empty_like(logits).exponential_().log()
+    soft = ((logits.detach() + noise) / temperature).softmax(-1)
+    assert torch.equal(soft.argmax(-1), drawn.view(5, 3, 4).argmax(-1))
+    towards = weights.view(5, 3, 4)
+    derivative = soft * (towards - (soft * towards).sum(-1, keepdim=True)) / temperature  # of this softmax
+    torch.testing.assert_close(found, derivative)

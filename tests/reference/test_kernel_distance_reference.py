@@ -139,3 +139,15 @@ def test_cmmd_is_measured_of_embeddings_of_length_1_alone() -> None:
     skipped = part_of("metric", "cmmd").measure(inputs(real, features=others, images={"prior": made}))
     assert not skipped.values
     assert "take features=clip" in skipped.skipped["cmmd/prior"]
+
+
+def test_kernels_of_one_bandwidth_are_not_those_of_another_or_of_kid() -> None:
+    data = few_digits(40)
+    real, made = data.images("test"), data.images("train").roll(2, 3)
+    features = UnitPixels(data_name="digits", shape=data.shape)
+    given = inputs(real, features=features, images={"prior": made})
+    part_of("metric", "kid").measure(given)  # sums over the real images are kept
+    for bandwidth in (10, 0.5):
+        measured = part_of("metric", "cmmd", bandwidth=bandwidth, scale=1).measure(given)
+        fresh, _ = kernel_distance(unit(made.flatten(1)), unit(real.flatten(1)), gaussian(bandwidth))
+        assert measured.values["cmmd/prior"] == pytest.approx(fresh.item(), rel=1e-4)

@@ -118,6 +118,17 @@ def test_k_must_be_less_than_the_number_of_images() -> None:
         part_of("metric", "prdc", k=0)
 
 
+def test_radii_of_one_k_are_not_those_of_another() -> None:
+    data = few_digits(40)
+    features = part_of("features", "pixels", data_name="digits", shape=data.shape)
+    made = data.images("validation").roll(1, 3)
+    for k in (5, 3):  # the radii of the real images are kept
+        given = inputs(data.images("test"), features=features, images={"prior": made})
+        measured = part_of("metric", "prdc", k=k).measure(given)
+        fresh = precision_recall_density_coverage(data.images("test").flatten(1), made.flatten(1), k)
+        assert measured.values["density/prior"] == pytest.approx(fresh.density.item())
+
+
 # Memorization
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn.functional import normalize
 
+from latentbench.contracts.options import part_of
 from latentbench.distributions.hyperspherical_uniform import HypersphericalUniform
 from latentbench.distributions.power_spherical import PowerSpherical
 from latentbench.distributions.spaces import slerp, slerp_midpoint
@@ -342,3 +343,12 @@ def test_the_middle_of_a_path_is_the_midpoint_between_equal_near_and_opposite_di
         torch.testing.assert_close(slerp(a, end, 0.0), a)
         torch.testing.assert_close(slerp(a, end, 1.0), end)
     torch.testing.assert_close(slerp(a, -a, 0.25), a / 2)
+
+
+@pytest.mark.parametrize("option", ["von_mises_fisher", "power_spherical"])
+def test_the_concentration_of_a_posterior_is_at_least_1_and_the_direction_has_length_1(option: str) -> None:
+    posterior = part_of("posterior", option, latent_size=2, coordinates=2)
+    raw = torch.tensor([[3.0, 0, 4, -50], [0, -2, 0, 0], [1, 1, 1, 20]])
+    q = posterior(raw)
+    torch.testing.assert_close(q.mode, torch.tensor([[0.6, 0, 0.8], [0, -1, 0], [3**-0.5] * 3]))
+    torch.testing.assert_close(q.concentration.flatten(), torch.tensor([1, 1 + math.log(2), 21]))

@@ -289,6 +289,30 @@ def test_a_training_ends_after_its_patience_and_the_best_weights_are_measured(
     assert_same(ended, trained("vae", tmp_path, "trainer.max_epochs=3"))
 
 
+def test_the_best_weights_are_averages_where_these_are_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_losses(monkeypatch, [3.0, 2.0, 2.5, 2.0])
+    best = trained("vae", tmp_path, "trainer.keep=best", "trainer.ema=0.5")
+    assert_same(best, trained("vae", tmp_path, "trainer.ema=0.5", "trainer.max_epochs=2"))
+
+
+def test_learning_rates_fall_where_the_validation_loss_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_losses(monkeypatch, [1.0, 2.0, 2.0, 2.0])
+    rates: list[float] = []
+    set_rates = GenerativeModel._set_learning_rates
+
+    def noted(self: GenerativeModel, factor: float) -> None:
+        set_rates(self, factor)
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    monkeypatch.setattr(GenerativeModel, "_set_learning_rates", noted)
+    trained("vae", tmp_path, "schedule=plateau", "schedule.patience=1", "schedule.ratio=0.1", "model.learning_rate=1")
+    assert rates[::3] == pytest.approx([1, 1, 0.1, 0.01]), "three batches an epoch"
+
+
 @pytest.mark.parametrize("asked", ["trainer.patience=2", "trainer.keep=best", "schedule=plateau"])
 def test_what_follows_the_validation_loss_is_refused_without_one(asked: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="follows the validation loss, and GAN has none"):
