@@ -9,9 +9,11 @@ from latentbench.evaluation.build import build_data
 from latentbench.evaluation.evaluate import make_metric_inputs
 from latentbench.metrics.inputs import MetricInputs
 
-MANY, FEW = few_digits(40).splits, few_digits(20).splits
-DATA = GivenImages(  # a floor of validation images needs twice as many training images
-    Splits({**FEW.images, "train": MANY.images["train"]}, MANY.labels), name="digits", binarize="dynamic"
+FEW, MANY = few_digits(20).splits, few_digits(40).splits
+DATA = GivenImages(  # twice as many training images, which a floor of them needs
+    Splits(FEW.images | {"train": MANY.images["train"]}, FEW.labels | {"train": MANY.labels["train"]}),
+    name="digits",
+    binarize="dynamic",
 )
 
 
