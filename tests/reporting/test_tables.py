@@ -500,7 +500,7 @@ def test_a_caveat_is_noted_with_its_rows_and_as_that_of_one_run_where_numbers_di
     notes = summarize(runs, rows=["method"], columns=["kl/test"]).notes
     assert [note for note in notes if note.startswith("caveat")] == [
         "caveat: kl/test of ae: at the edge",
-        "caveat: kl/test of svae; vae: for example, a run of svae, gaussian, beta=1: falls by 3",
+        "caveat: kl/test of svae; vae: for example, a run of svae: falls by 3",
     ]
 
 

@@ -167,7 +167,8 @@ def caveats(summary: Summary) -> list[str]:
                 texts.setdefault(kind, set()).add(text)
         for kind, of_rows in kinds.items():
             label, text = next(iter(of_rows.items()))
-            example = f"for example, a run of {label}: " if len(texts[kind]) > 1 else ""
+            one = f"a run of {join_rows([label], summary.rows)}" if len(of_rows) > 1 else "one run"
+            example = f"for example, {one}: " if len(texts[kind]) > 1 else ""
             columns.setdefault((join_rows(of_rows, summary.rows), example + text), []).append(column.key)
     return [f"caveat: {', '.join(keys)} of {rows}: {text}" for (rows, text), keys in columns.items()]
 
