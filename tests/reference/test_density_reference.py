@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy, l1_loss
 from latentbench.contracts.grids import grid
 from latentbench.contracts.images import SPLITS, few_digits
 from latentbench.contracts.options import autoencoder, inputs, linear_autoencoder, part_of, untrained
-from latentbench.distributions.one_hot import GumbelOneHot
+from latentbench.distributions.one_hot import GumbelOneHot, RelaxedOneHot
 from latentbench.distributions.spaces import BOX, BOX_HALF_WIDTH
 from latentbench.metrics.distortion import Distortion
 from latentbench.metrics.log_sum_exp import log_sum_exp
@@ -309,3 +309,7 @@ def test_draws_of_categories_are_one_hot_with_the_gradients_of_the_relaxation(te
     towards = weights.view(5, 3, 4)
     derivative = soft * (towards - (soft * towards).sum(-1, keepdim=True)) / temperature  # of this softmax
     torch.testing.assert_close(found, derivative)
+    torch.manual_seed(0)
+    relaxed = RelaxedOneHot(logits, temperature)
+    torch.testing.assert_close(relaxed.rsample(), soft.flatten(1))
+    assert torch.equal(relaxed.sample().unique(), torch.tensor([0.0, 1])), "measured with one-hot draws"

@@ -75,6 +75,15 @@ def assert_lies_in_its_space(posterior: Posterior, z: Tensor) -> None:
         assert (groups[..., None, :] == words).all(-1).any(-1).all(), "a word of the alphabet, to the last digit"
 
 
+def assert_draws_are_as_declared(posterior: Posterior, z: Tensor) -> None:
+    """z (..., D), draws with gradients, in single precision."""
+    if not posterior.has_relaxed_draws:
+        return assert_lies_in_its_space(posterior, z)
+    shares = z.unflatten(-1, (posterior.latent_size, posterior.classes))
+    assert (shares >= 0).all()
+    torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:-1]))
+
+
 @pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("latent_size", SIZES[:3])
 @pytest.mark.parametrize("option", options("posterior"))
@@ -100,8 +109,9 @@ def test_it_has_one_distribution_per_image_in_the_coordinates_that_it_says(
 def test_its_draws_its_point_and_the_prior_as_it_places_it_lie_in_its_space(option: str, latent_size: int) -> None:
     posterior = made(option, latent_size)
     q = posterior(torch.randn(7, posterior.inputs))
-    for z in (q.rsample((5,)), q.sample((5,)), posterior.point_estimate(q)):
+    for z in (q.sample((5,)), posterior.point_estimate(q)):
         assert_lies_in_its_space(posterior, z)
+    assert_draws_are_as_declared(posterior, q.rsample((5,)))
     for prior in priors_for(posterior):
         p = posterior.adapt_prior(prior(None))
         assert p.event_shape == (posterior.coordinates,)
@@ -157,7 +167,8 @@ def test_its_density_sums_to_one_over_its_space_and_its_draws_follow_it(option: 
     points, mass = masses(posterior, q)
     # Heavy tails reach beyond the grid, and cells have a density's kink in them: 1e-3 of either at most.
     torch.testing.assert_close(mass.sum(1), torch.ones_like(mass[:, 0]), rtol=0, atol=2e-3)
-    for image, draws in enumerate((q.sample((N,)), q.rsample((N,)).detach())):
+    ways = (q.sample, q.sample if posterior.has_relaxed_draws else q.rsample)
+    for image, draws in enumerate(draw((N,)).detach() for draw in ways):
         assert_drawn_from(draws[:, image], points, mass[image])
         if latent_size == 1 and option in OF_VOLUMES:
             found = ranks(draws[:, image], points, mass[image])
@@ -211,7 +222,7 @@ def test_it_is_finite_however_large_the_encoders_numbers(option: str, latent_siz
     auxiliary_loss = posterior.auxiliary_loss(q)
     loss = loss if auxiliary_loss is None else loss + auxiliary_loss
     loss.backward()
-    assert_lies_in_its_space(posterior, z)
+    assert_draws_are_as_declared(posterior, z)
     assert posterior.point_estimate(q).isfinite().all()
     for name, tensor in [("loss", loss), ("raw", raw.grad), *((k, v.grad) for k, v in posterior.named_parameters())]:
         assert tensor is not None, name

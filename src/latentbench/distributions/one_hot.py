@@ -72,10 +72,25 @@ class GumbelOneHot(OneHot):
         self.temperature = temperature
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        soft = self.soft_sample(sample_shape)
+        return self._one_hot(soft.argmax(-1)) + (soft - soft.detach()).flatten(-2)
+
+    def soft_sample(self, sample_shape: torch.Size | list[int] | tuple[int, ...]) -> Tensor:
+        """Draws s of the relaxation, (..., G, K)."""
         shape = torch.Size(sample_shape) + self.log_probs.shape
         noise = -torch.empty(shape, dtype=self.log_probs.dtype, device=self.log_probs.device).exponential_().log()
-        soft = ((self.log_probs + noise) / self.temperature).softmax(-1)
-        return self._one_hot(soft.argmax(-1)) + (soft - soft.detach()).flatten(-2)
+        return ((self.log_probs + noise) / self.temperature).softmax(-1)
+
+
+class RelaxedOneHot(GumbelOneHot):
+    """OneHot whose draws with gradients are those of the relaxation: positive shares in place of one-hot vectors.
+
+    Draws without gradients, densities and divergences are those of the one-hot vectors.
+    Source: Jang et al. 2017, equations 1-2 (Gumbel-softmax).
+    """
+
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:  # noqa: B008
+        return self.soft_sample(sample_shape).flatten(-2)
 
 
 def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:

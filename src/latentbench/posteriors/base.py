@@ -31,6 +31,7 @@ class Posterior(nn.Module, ABC):
     has_density: ClassVar[bool] = True  # True if q.log_prob exists
     has_moments: ClassVar[bool] = True  # True if q.mean and q.variance exist
     is_factorised: ClassVar[bool] = False  # True if q has factor_log_prob and factor_kl
+    has_relaxed_draws: ClassVar[bool] = False  # True if those with gradients lie between code words
     classes: int = 0  # classes per group of a code word; 0 if latents are not code words
     per_coordinate: ClassVar[int] = 0  # numbers of `raw` per latent coordinate; 0: some belong to no single one
     inputs: int  # length of `raw` for one image; the model's last encoder layer has this many outputs
