@@ -1,6 +1,7 @@
 """Classifiers whose features metrics compare: their networks, how they are trained, and what `features=auto` means."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from latentbench.features import train
 from latentbench.features.classifier import metadata, network
 from latentbench.features.train import PLAIN, RESIDUAL, accuracy, moved, to_bytes
 from latentbench.records import classifiers
-from latentbench.records.classifiers import choose_classifier, data_digest, weights_file
+from latentbench.records.classifiers import choose_classifier, data_digest, keep, weights_file
 
 SPLITS = ("train", "validation", "test")
 
@@ -157,6 +158,16 @@ def test_a_classifier_is_taken_for_the_data_that_it_was_trained_on_alone(cache: 
     config = composed("data=digits", "features=[classifier]").copy()
     choose_classifier(config, "digits")
     assert config.features.classifier.weights == path.stem
+
+
+@pytest.mark.usefixtures("none_shipped")
+def test_of_several_classifiers_of_the_same_data_the_newest_is_taken(cache: Path) -> None:
+    contents = (b"one", b"another", b"a third")
+    paths = [keep(content, cache / "classifiers", composed("data=digits"), "digits") for content in contents]
+    for newest in paths:
+        for path in paths:
+            os.utime(path, (0, 1 if path == newest else 0))
+        assert meant("digits").weights == newest.stem
 
 
 def test_data_are_told_apart_by_their_settings_and_by_the_content_of_their_files(tmp_path: Path) -> None:

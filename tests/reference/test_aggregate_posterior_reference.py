@@ -232,6 +232,14 @@ def test_units_are_active_that_vary_over_images() -> None:
     assert active_units(codes[:, :1] * 0, 0.01).value.item() == 0
 
 
+def test_a_unit_is_active_whose_unbiased_variance_is_above_the_threshold() -> None:
+    codes = torch.tensor([[-1.0], [0.0], [1.0]]) * torch.tensor([0.0099, 0.0101, 0.0101]).sqrt()
+    made = active_units(codes, 0.01)
+    assert made.value.item() == 2
+    assert made.standard_error is not None
+    assert made.standard_error.item() == pytest.approx(math.sqrt(3 / 4), rel=0.01), "each is as likely active as not"
+
+
 def test_the_discrepancy_is_about_nothing_for_draws_of_the_prior_and_large_for_codes_far_off() -> None:
     data = few_digits()
     model: Any = untrained(data, "method=vae")

@@ -45,6 +45,17 @@ def test_a_learned_scale_starts_at_one_and_has_the_density_of_the_scale_it_repor
     assert likelihood.facts()["likelihood_scale"] == pytest.approx(math.exp(-6)), "bounded from below"
 
 
+def test_a_learned_scale_is_that_of_the_errors_after_a_few_hundred_steps() -> None:
+    likelihood, errors = part_of("likelihood", "gaussian", scale="learned"), 0.05 * torch.randn(4, 1, 5, 6)
+    adam = torch.optim.Adam(likelihood.parameters(), lr=1e-3)
+    for _ in range(400):
+        adam.zero_grad()
+        (-likelihood(torch.zeros_like(errors)).log_prob(errors).mean()).backward()
+        adam.step()
+    best = errors.square().mean().sqrt().item()  # the maximum of the likelihood
+    assert likelihood.facts()["likelihood_scale"] == pytest.approx(best, rel=0.05)
+
+
 def test_the_bernoulli_likelihood_is_torchs() -> None:
     raw, x = 10 * torch.randn(4, 1, 5, 6), torch.rand(4, 1, 5, 6).round()
     made = part_of("likelihood", "bernoulli")(raw)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy as scipy_entropy
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import mutual_info_score
 from torch import Tensor
 
@@ -242,6 +243,18 @@ def test_the_gap_is_that_of_the_two_best_codes_of_each_factor() -> None:
     assert mig(codes, torch.from_numpy(factors)) == pytest.approx(np.mean(gaps), abs=1e-12)
 
 
+@pytest.mark.parametrize(("images", "half"), [(80, None), (79, 39)])
+def test_halves_with_fewer_than_five_images_per_bin_and_value_have_a_caveat(images: int, half: int | None) -> None:
+    factors = torch.stack([torch.arange(images) % 2, torch.arange(images) // 2 % 2], 1)
+    metric = part_of("metric", "mig", bins=4)
+    metric.update(factors.double(), factors)
+    caveat = metric.compute()["mig"].caveat
+    assert bool(caveat) == (half is not None)
+    if half:
+        assert caveat.startswith(f"two halves of {half} images for 4 bins and 2 values")
+        assert f"too low by up to {3 * 1 / (2 * half) / math.log(2):.2g};" in caveat
+
+
 def test_disentanglement_and_completeness_are_entropies_of_the_importances() -> None:
     importance = torch.rand(4, 3, dtype=torch.float64) ** 3
     r = importance.numpy()
@@ -262,6 +275,23 @@ def test_importances_are_the_parts_of_the_code_that_is_looked_at() -> None:
     importance, accuracy = importances(perfect(), FACTORS, trees=5, leaves=[1])
     assert torch.equal(importance, torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]).double())
     assert torch.equal(accuracy, torch.ones(3).double())
+
+
+def test_half_of_the_images_train_a_forest_a_quarter_selects_it_and_a_quarter_tests_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[np.ndarray] = []
+    for name in ("fit", "score"):
+        method = getattr(RandomForestClassifier, name)
+
+        def spy(forest: Any, x: np.ndarray, y: np.ndarray, method: Callable[..., Any] = method) -> Any:
+            seen.append(x[:, 0])
+            return method(forest, x, y)
+
+        monkeypatch.setattr(RandomForestClassifier, name, spy)
+    importances(torch.arange(20)[:, None], torch.arange(20)[:, None] % 2, trees=1, leaves=[1])
+    assert [len(part) for part in seen] == [10, 5, 5]
+    assert sorted(np.concatenate(seen)) == list(range(20)), "no image is in two parts"
 
 
 def test_large_leaves_are_taken_where_small_ones_split_on_noise_and_small_ones_where_they_are_needed() -> None:

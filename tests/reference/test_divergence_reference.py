@@ -265,6 +265,20 @@ def test_kl_of_full_gaussians_is_torchs_of_two_full_gaussians(size: int) -> None
     torch.testing.assert_close(standard_deviations, raw[:, size : 2 * size].exp())
 
 
+@pytest.mark.parametrize("size", [2, 9])
+def test_a_full_gaussians_entries_below_the_diagonal_shrink_with_the_root_of_the_dimension(size: int) -> None:
+    outputs = torch.tensor([-1e3, -3.0, 0.0, 0.5, 10.0, 1e3], dtype=torch.float64)
+    raw = torch.zeros(len(outputs), 2 * size + size * (size - 1) // 2, dtype=torch.float64)
+    raw[:, size : 2 * size] = torch.randn(size)
+    raw[:, -(size - 1)] = outputs  # of the last row: its first entry
+    covariance = parts("gaussian_full", "normal", size)[0](raw).covariance_matrix
+    scales = covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+    made = covariance[:, -1, 0] / (scales[:, -1] * scales[:, 0])
+    # Rows (1, 0) and (a, 1) of lengths 1 and (1 + a^2)^(1/2).
+    a = outputs.clamp(-10, 10) / math.sqrt(size)
+    torch.testing.assert_close(made, a / (1 + a**2).sqrt())
+
+
 @pytest.mark.parametrize("reach", [0.0, 1.0, 50.0])
 def test_kl_of_a_categorical_code_is_the_sum_over_its_words(reach: float) -> None:
     logits = reach * (2 * torch.rand(7, 30, dtype=torch.float64) - 1)

@@ -133,3 +133,25 @@ def test_images_that_are_no_numbers_are_counted_and_measured_by_nothing(option: 
     broken = [reason for key, reason in made.skipped.items() if key.endswith("/prior")]
     assert all("of 80 images have pixels that are not finite numbers" in reason for reason in broken)
     assert not [key for key in made.metrics if key.endswith("/prior")]
+
+
+def test_caveats_of_the_metric_of_its_features_and_of_noisy_data_stand_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = few_digits()
+    monkeypatch.setattr(data, "noise_caveat", "pixels were drawn once")
+    made = evaluate(
+        model=untrained(data),
+        data=data,
+        samplers={"prior": part_of("sampler", "prior")},
+        features={"classifier": part_of("features", "random", data_name="digits", shape=data.shape)},
+        metrics={name: part_of("metric", name) for name in ("fid", "sharpness", "rate")},
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    of_metric, of_features, of_data = made.caveats["fid/prior"].split("; ")
+    assert "the covariances are singular" in of_metric
+    assert of_features.startswith("in random convolutions")
+    assert of_data == made.caveats["sharpness/prior"] == "pixels were drawn once"
+    assert "rate/test" in made.metrics
+    assert "rate/test" not in made.caveats, "it compares no images"

@@ -1,5 +1,7 @@
 """The Frechet distance against scipy's matrix root, torchmetrics' FID and answers known beforehand."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -120,6 +122,21 @@ def test_fid_of_draws_of_two_gaussians_comes_to_what_their_moments_say() -> None
     known = frechet_distance(mean1, covariance1, mean2, covariance2).item()
     # Five standard errors of 100,000 draws of a distance of order 10.
     assert frechet_distance(*moments(one), *moments(other)).item() == pytest.approx(known, rel=0.02)
+
+
+def test_the_error_of_fid_is_that_of_leaving_out_one_image_of_either_set_at_a_time() -> None:
+    sets = [torch.rand(150, 1, 1, 3) ** 2, torch.rand(60, 1, 1, 3)]
+    features = part_of("features", "pixels", data_name="digits", shape=(1, 1, 3))
+    found = FrechetDistance().measure(inputs(sets[1], features=features, images={"prior": sets[0]}))
+    of_sets = [moments(images.flatten(1)) for images in sets]
+    squares = []
+    for i, images in enumerate(sets):
+        left = [moments(torch.cat([images[:j], images[j + 1 :]]).flatten(1)) for j in range(len(images))]
+        without = [frechet_distance(*one, *of_sets[1 - i]).item() for one in left]
+        squares.append((len(images) - 1) * np.var(without))
+    assert min(squares) > 0.1 * max(squares), "or one set is not tested"
+    # The two differ by terms of order 1 / N.
+    assert found.standard_errors["fid/prior"] == pytest.approx(math.sqrt(sum(squares)), rel=0.06)
 
 
 # Extrapolated to infinitely many images

@@ -1,5 +1,6 @@
 """`nll` of models with a known p(x): off by at most three standard errors, or with a caveat."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,3 +103,18 @@ def test_an_encoder_that_is_nearly_right_has_none(latent_size: int, nearly: dict
     nll, bias = nll_and_bias(200, latent_size=latent_size, **nearly)
     assert abs(bias) < 0.02
     assert nll.caveat == ""
+
+
+@pytest.mark.parametrize("images", [1, 50])
+@pytest.mark.parametrize("above", [False, True])
+def test_draws_of_the_prior_count_that_are_better_than_in_one_case_of_twenty_by_chance(
+    above: bool, images: int
+) -> None:
+    # Markov's inequality: one of N positive numbers is 20 N times its mean with a probability of 1 / 20 at most.
+    chance = math.log(20 * images)
+    metric = NegativeLogLikelihood(samples=200, flat_within=2 * chance)
+    metric.estimates.append(torch.randn(images))
+    metric.shape.append(torch.zeros(images))
+    metric.decrease.append(torch.zeros(images))
+    metric.prior_advantage.append(torch.full((images,), chance + (0.01 if above else -0.01)))
+    assert ("misplaced for 100.0% of the images" in metric.looseness_caveat()) == above

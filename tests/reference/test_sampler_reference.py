@@ -106,6 +106,19 @@ def test_a_kernel_density_estimate_of_latents_in_a_plane_is_that_of_the_plane() 
     assert_same_distribution(within, torch.from_numpy(theirs.resample(5000, seed=0).T))
 
 
+# The mixture
+
+
+def test_a_mixture_is_fitted_by_the_seed_it_is_given() -> None:
+    known, means = ring(300), []
+    for seed in (0, 0, 1):
+        sampler = part_of("sampler", "gmm")
+        sampler.fit(prior=Normal(0.0, 1.0), latents=known, seed=seed)
+        means.append(sampler.means)
+    assert torch.equal(means[0], means[1])
+    assert not torch.allclose(means[0], means[2])
+
+
 # What is trained
 
 
@@ -176,6 +189,22 @@ def test_training_goes_by_the_seed_it_is_given(option: str) -> None:
         torch.randn(3)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("option", TRAINED)
+def test_the_learning_rate_of_what_is_trained_falls_as_half_a_cosine(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    class Adam(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Adam)
+    fitted(option, ring(50), steps=20, learning_rate=0.01, batch_size=10)
+    assert rates == pytest.approx([0.01 * (1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)])
 
 
 # The second stage

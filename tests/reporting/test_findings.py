@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from example_records import a_record
 from latentbench.contracts.options import options, part_of
@@ -88,6 +89,15 @@ def test_a_row_that_rules_out_all_others_is_marked() -> None:
             n_alone += 1
             assert names(found.better) == ["ae"]
     assert 20 < n_alone < 100
+
+
+@pytest.mark.parametrize("share", [0.99, 1.01])
+def test_a_row_is_ruled_out_by_a_two_sided_test_at_five_percent_over_all_others(share: float) -> None:
+    # Five seeds of variance 2.5 in each of three rows: a standard error of 1 with 12 degrees of freedom; two others.
+    worse = share * scipy.stats.t.isf(0.05 / 2 / 2, 12)
+    rows = {"ae": 0.0, "gan": 0.0, "iwae": worse}
+    found = the_finding(a_summary({method: [mean + i for i in range(-2, 3)] for method, mean in rows.items()}))
+    assert names(found.ruled_out) == (["iwae"] if share > 1 else [])
 
 
 def test_a_number_with_a_caveat_is_listed_and_not_judged() -> None:

@@ -17,6 +17,7 @@ from latentbench.reporting.significance import (
     NOISY,
     POWER,
     Difference,
+    Spread,
     difference,
     fit_spread,
     holm,
@@ -67,6 +68,11 @@ def test_the_scatter_of_variances_is_found_again(freedom: float, variance: float
     is_beyond = 10 * variance / spread.variance > scipy.stats.f.isf(NOISY, 2, spread.freedom)
     assert spread.shrink(noisy)[0] == pytest.approx(10 * variance if is_beyond else shrunk)
     assert is_beyond == (freedom == 6.0), "where variances scatter widely, ten times as much is nothing special"
+
+
+@pytest.mark.parametrize(("freedom", "certain"), [(5.0, 7.0), (9.0, 10.0), (1e6, 10.0)])
+def test_a_row_has_no_more_degrees_of_freedom_than_all_rows_together(freedom: float, certain: float) -> None:
+    assert Spread(variance=1.0, freedom=freedom, total=10).shrink([1.0, 2.0, 3.0]) == (pytest.approx(1), certain)
 
 
 def test_rows_too_few_to_tell_keep_their_own_variances() -> None:

@@ -178,6 +178,17 @@ def test_a_schedule_sets_the_learning_rates_of_all_players(
     assert not torch.equal(next(constant.parameters()), next(ordinary.parameters()))
 
 
+# Losses
+
+
+def test_the_losses_of_an_epoch_are_means_over_images_and_not_over_batches() -> None:
+    model = build_model(composed(), few_digits())
+    for loss, images in ((1.0, 30), (4.0, 10)):
+        model.accumulate_terms("train", {"loss": torch.tensor(loss)}, images)
+    model.on_train_epoch_end()
+    assert model.done.losses == {"train/loss": (30 * 1.0 + 10 * 4.0) / 40}
+
+
 # Gradients
 
 
