@@ -106,8 +106,12 @@ def plot(
             style = _style_of_family(line.family) if by_family else style_of(labels.index(line.label))
             _draw(axes, line, style, band=is_setting)
             names[-1] += _names(axes, line, style["color"])
-    note = "mean, 95 % interval" + (f"; joined along {joined_key}" if joined_key and not is_setting else "")
-    if any(point.has_caveat for panel in panels for point in panel.points):
+    points = [point for panel in panels for point in panel.points]
+    are_means = {math.isfinite(point.y_interval) for point in points}
+    note = "mean, 95 % interval" if True in are_means else "one seed, and no interval"
+    note += "; no interval: one seed" if len(are_means) > 1 else ""
+    note += f"; joined along {joined_key}" if joined_key and not is_setting else ""
+    if any(point.has_caveat for point in points):
         note += "; hollow: see the caveats of the table"
     handles = [
         Line2D([], [], linestyle="none", markersize=MARKER, label=family, **_style_of_family(family))
