@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
 
 from latentbench.cli.tuned import tuned_jobs
 from latentbench.configuration.compose import compose_started, hydra_started
@@ -20,14 +21,16 @@ from latentbench.errors import UserError
 from latentbench.records.tuning import tune_of
 from latentbench.running.job import Job
 
+BAR_AFTER = 1.0  # seconds
 MULTIRUN_FLAGS = ("-m", "--multirun")
 # What nearly every sweep varies; no option goes by it.
 WHOLE_NUMBER = re.compile(r"(seed|latent_size|trial)=(0|[1-9]\d*)")
 
 
 def compose_jobs(arguments: Sequence[str]) -> list[Job]:
-    """As `composed_jobs`, all at once."""
-    return list(composed_jobs(arguments))
+    """As `composed_jobs`, all at once, with a bar where that takes long: a thousand runs take half a minute."""
+    jobs = composed_jobs(arguments)
+    return list(tqdm(jobs, desc="compose", unit="run", delay=BAR_AFTER, leave=False, disable=None))
 
 
 def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
