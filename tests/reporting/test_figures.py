@@ -201,6 +201,10 @@ def test_a_figure_of_metrics_joins_rows_that_differ_in_a_number(tmp_path: Path) 
     assert figure.axes[0].get_ylabel() == "psnr/test ↑ (dB)"
     assert [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [[1.0, 0.25]] * 2
     assert names(figure) == ["dip_vae_i, 4", "1", "vae, 4", "1"]
+    figures, _ = drawn(
+        summarize(records[:1] + records[3:], rows=["method", "beta"]), tmp_path, x="rate/test", y="psnr/test"
+    )
+    assert figures["plot"].legends[0].get_title().get_text() == "one seed, and no interval", "nothing to join"
 
 
 def test_a_setting_that_is_no_number_or_differs_nowhere_is_no_axis(tmp_path: Path) -> None:

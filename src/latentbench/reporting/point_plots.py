@@ -110,7 +110,8 @@ def plot(
     are_means = {math.isfinite(point.y_interval) for point in points}
     note = "mean, 95 % interval" if True in are_means else "one seed, and no interval"
     note += "; no interval: one seed" if len(are_means) > 1 else ""
-    note += f"; joined along {joined_key}" if joined_key and not is_setting else ""
+    are_joined = any(len(line.points) > 1 for panel in panels for line in panel.lines)
+    note += f"; joined along {joined_key}" if joined_key and are_joined and not is_setting else ""
     if any(point.has_caveat for point in points):
         note += "; hollow: see the caveats of the table"
     handles = [
