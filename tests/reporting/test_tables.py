@@ -72,7 +72,7 @@ def test_runs_that_differ_in_a_choice_are_rows_of_their_own() -> None:
     assert summary.keys == ["method", "beta"]
     assert row(summary, beta=1.0)["fid/prior.mean"] == 1.0
     assert row(summary, beta=4.0)["fid/prior.mean"] == 4.0
-    assert "runs also differ in beta" in to_text(summary)
+    assert "row keys beside method: beta, in which runs differ" in to_text(summary)
 
 
 def test_runs_that_differ_in_the_config_alone_are_rows_of_their_own() -> None:
@@ -148,7 +148,7 @@ def test_a_metric_measured_with_different_settings_is_never_averaged_over() -> N
     summary = summarize(records, rows=["method"])
     assert summary.keys == ["method", "metric.nll.samples"]
     assert summary.table["nll/test.n"].tolist() == [1, 1, 0]  # with which the third would be averaged is not known
-    assert "runs also differ in metric.nll.samples" in to_text(summary)
+    assert "row keys beside method: metric.nll.samples, in which runs differ" in to_text(summary)
 
 
 def test_a_setting_that_an_older_version_lacked_tells_rows_apart() -> None:

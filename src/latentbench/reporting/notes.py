@@ -187,7 +187,10 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
     added = summary.keys[len(rows) :]
     if not added:
         return []
-    return [f"runs also differ in {', '.join(added)}: row keys beside {', '.join(rows)}, not averaged over"]
+    return [
+        f"row keys beside {', '.join(rows)}: {', '.join(added)}, in which runs differ or some are not as usual for their "
+        "methods; not averaged over"
+    ]
 
 
 def common_settings(common: Mapping[str, Any]) -> list[str]:
