@@ -43,6 +43,7 @@ PAIRS = [pair for pair in ALL_PAIRS if reason(*pair) is None]
 CLOSED = {
     ("beta", "uniform"),
     ("categorical", "categorical"),
+    ("gumbel_softmax", "categorical"),
     ("gaussian", "laplace"),
     ("gaussian", "normal"),
     ("gaussian_full", "normal"),

@@ -116,7 +116,7 @@ def test_an_answer_is_short_and_says_what_would_overturn_it(section: str) -> Non
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda s: s.split(":")[0])
 def test_numbers_that_are_quoted_are_in_the_table(section: str) -> None:
     study = re.split(r"\W", section)[0]  # also of "beta on Fashion-MNIST"
-    linked = re.findall(rf"\]\(({study}/[a-z_]+/table\.md)\)", section)
+    linked = re.findall(rf"\]\(((?:{study}/[a-z_]+/table|ledger)\.md)\)", section)
     cells: set[str] = set()
     for link in linked:
         for line in (RESULTS.parent / link).read_text(encoding="utf-8").splitlines():

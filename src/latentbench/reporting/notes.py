@@ -188,8 +188,8 @@ def added_keys(summary: Summary, rows: Sequence[str]) -> list[str]:
     if not added:
         return []
     return [
-        f"row keys beside {', '.join(rows)}: {', '.join(added)}, in which runs differ or some are not as usual for their "
-        "methods; not averaged over"
+        f"row keys beside {', '.join(rows)}: {', '.join(added)}, in which runs differ or some are not as usual for "
+        "their methods; not averaged over"
     ]
 
 
