@@ -12,7 +12,7 @@ from example_records import a_record, keep
 from latentbench.cli import report
 from latentbench.cli.tables import main
 from latentbench.errors import UserError
-from latentbench.reporting.ledger import published_latex, published_markdown, published_text, remarks
+from latentbench.reporting.ledger import published_latex, published_markdown, published_text, remarks, verdicts
 from latentbench.reporting.published_numbers import Comparison, compare, published_numbers
 from latentbench.reporting.summarize import summarize
 
@@ -114,6 +114,16 @@ def test_the_cause_of_a_miss_is_told() -> None:
     ]
 
 
+def test_a_sentence_counts_what_is_reproduced_and_names_the_rest() -> None:
+    assert verdicts([]) == []
+    assert verdicts(compared()) == ["Published numbers that are reproduced: 1 of 1."]
+    found = [*compared(), *compared(within=[11, 13]), *compared(row={"method": "gan"})]
+    assert verdicts(found) == [
+        "Published numbers that are reproduced: 1 of 3; missed: fid/prior of vae on digits; "
+        f"{found[2].verdict}: fid/prior of gan on digits."
+    ]
+
+
 def test_formats_hold_every_number_and_latex_is_ascii() -> None:
     found = [*compared(error=0.5), *compared(row={"method": "ae"}, read="recalled", within=[None, 14])]
     for text in (" ".join(published_text(found, width=200).split()), published_markdown(found)):
@@ -153,6 +163,7 @@ def test_tables_print_and_publish_them_and_the_ledger_lists_all(
     assert "- missed: fid/prior of ae on digits: other images" in ledger
     assert report.main([*command[:-3], entry]) == 0
     page = Path("outputs/s/report.html").read_text()
+    assert "Published numbers that are reproduced: 0 of 1; missed: fid/prior of ae on digits." in page
     assert "<h3>Published beside ours</h3>" in page
     assert "<li>missed: fid/prior of ae on digits: other images</li>" in page
 

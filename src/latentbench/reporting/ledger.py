@@ -70,6 +70,18 @@ def remarks(comparisons: Sequence[Comparison]) -> list[str]:
     return found + [f"missed: {number}: {number.cause or 'the cause is not known'}" for number in missed]
 
 
+def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
+    """A sentence on how many numbers are reproduced, and which are not; none without published numbers."""
+    if not comparisons:
+        return []
+    others: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        others.setdefault(comparison.verdict, []).append(str(comparison.published))
+    n = len(others.pop("reproduced", []))
+    left = "".join(f"; {verdict}: {'; '.join(numbers)}" for verdict, numbers in others.items())
+    return [f"Published numbers that are reproduced: {n} of {len(comparisons)}{left}."]
+
+
 def published_text(comparisons: Sequence[Comparison], *, width: int = 120) -> str:
     """For a terminal of `width` characters."""
     numbers = [cells(each) for each in comparisons]

@@ -16,7 +16,7 @@ from latentbench.reporting.columns import ARROWS
 from latentbench.reporting.findings import Finding, baseline_name, find, headline
 from latentbench.reporting.formats import CAPTION
 from latentbench.reporting.ledger import CAPTION as PUBLISHED_CAPTION
-from latentbench.reporting.ledger import HEADINGS, TITLE, cells, remarks
+from latentbench.reporting.ledger import HEADINGS, TITLE, cells, remarks, verdicts
 from latentbench.reporting.page_figures import PageFigure, make_page_figures
 from latentbench.reporting.page_tables import PageTables, make_tables, signed
 from latentbench.reporting.published_numbers import Comparison, compare, published_numbers
@@ -56,7 +56,7 @@ class StudyPage:
     @property
     def headline(self) -> list[str]:
         """The short answer, in sentences."""
-        return headline(self.summary, self.findings)
+        return verdicts(self.published) + headline(self.summary, self.findings)
 
     @property
     def baseline(self) -> str:
