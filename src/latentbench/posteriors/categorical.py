@@ -22,6 +22,7 @@ class CategoricalPosterior(Posterior):
     has_moments: ClassVar[bool] = False
     is_factorised: ClassVar[bool] = True
     per_coordinate: ClassVar[int] = 1
+    distribution: ClassVar[type[GumbelOneHot]] = GumbelOneHot
 
     def __init__(self, *, latent_size: int, coordinates: int, classes: int, temperature: float) -> None:
         check_whole_number("posterior.classes", classes, minimum=2)
@@ -31,7 +32,7 @@ class CategoricalPosterior(Posterior):
         self.inputs = self.coordinates
 
     def forward(self, raw: Tensor) -> GumbelOneHot:
-        return GumbelOneHot(raw.unflatten(-1, (self.latent_size, self.classes)), self.temperature)
+        return self.distribution(raw.unflatten(-1, (self.latent_size, self.classes)), self.temperature)
 
     def point_estimate(self, q: Distribution) -> Tensor:
         """The most probable code word, since the mean is not a code word."""

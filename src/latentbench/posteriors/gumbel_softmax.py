@@ -2,9 +2,7 @@
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from latentbench.distributions.one_hot import RelaxedOneHot
+from latentbench.distributions.one_hot import GumbelOneHot, RelaxedOneHot
 from latentbench.posteriors.categorical import CategoricalPosterior
 
 
@@ -17,6 +15,4 @@ class GumbelSoftmaxPosterior(CategoricalPosterior):
     """
 
     has_relaxed_draws: ClassVar[bool] = True
-
-    def forward(self, raw: Tensor) -> RelaxedOneHot:
-        return RelaxedOneHot(raw.unflatten(-1, (self.latent_size, self.classes)), self.temperature)
+    distribution: ClassVar[type[GumbelOneHot]] = RelaxedOneHot
