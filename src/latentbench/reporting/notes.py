@@ -158,18 +158,15 @@ def caveats(summary: Summary) -> list[str]:
     """A line per caveat and the rows that have it: the columns, and the text, of one run where its numbers differ."""
     columns: dict[tuple[str, str], list[str]] = {}
     for column in summary.columns:
-        kinds: dict[str, dict[str, str]] = {}  # text without numbers -> label of a row -> its first text
-        texts: dict[str, set[str]] = {}
+        kinds: dict[str, list[tuple[str, str]]] = {}  # text without numbers -> labels of rows and their texts
         for row in summary.rows:
             for text in row.caveats_of(column.key):
-                kind = NUMBER.sub("", text)
-                kinds.setdefault(kind, {}).setdefault(row.label, text)
-                texts.setdefault(kind, set()).add(text)
-        for kind, of_rows in kinds.items():
-            label, text = next(iter(of_rows.items()))
-            one = f"a run of {join_rows([label], summary.rows)}" if len(of_rows) > 1 else "one run"
-            example = f"for example, {one}: " if len(texts[kind]) > 1 else ""
-            columns.setdefault((join_rows(of_rows, summary.rows), example + text), []).append(column.key)
+                kinds.setdefault(NUMBER.sub("", text), []).append((row.label, text))
+        for found in kinds.values():
+            labels, texts = (list(dict.fromkeys(each)) for each in zip(*found, strict=True))
+            one = f"a run of {join_rows(labels[:1], summary.rows)}" if len(labels) > 1 else "one run"
+            example = f"for example, {one}: " if len(texts) > 1 else ""
+            columns.setdefault((join_rows(labels, summary.rows), example + texts[0]), []).append(column.key)
     return [f"caveat: {', '.join(keys)} of {rows}: {text}" for (rows, text), keys in columns.items()]
 
 
