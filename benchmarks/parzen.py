@@ -1,4 +1,4 @@
-"""Parzen windows on images that no model made: MNIST's own training images, and k-means centroids of them.
+"""Parzen windows on images that no network made: MNIST's own training images, and draws from k-means centroids of them.
 
     python benchmarks/parzen.py
 
@@ -23,7 +23,7 @@ from latentbench.reporting.ledger import CSV_NAME, published_csv, published_mark
 from latentbench.reporting.published_numbers import Comparison, PublishedNumber, Term
 
 CENTRES, VALIDATION_IMAGES, ROUNDS = 10_000, 1000, 10
-IMAGES, CENTROIDS = "training images", "k-means centroids"
+IMAGES, CENTROIDS = "training images", "draws from k-means centroids"
 RESULTS = Path(__file__).parents[1] / "results"
 PAGE = """# reproduce_parzen on mnist
 
@@ -32,10 +32,14 @@ Do Parzen windows prefer real images? (`python benchmarks/parzen.py`; no model i
 """
 
 
-def centroids(images: Tensor) -> Tensor:
-    """Of as many clusters as there are centres, after some rounds of Lloyd's algorithm from random images."""
+def draws_of_centroids(images: Tensor) -> Tensor:
+    """As many draws as there are centres from k-means as a model: the centroid of the cluster of a random image.
+
+    It has as many clusters, after some rounds of Lloyd's algorithm from random images.
+    """
     clusters = KMeans(CENTRES, init="random", n_init=1, max_iter=ROUNDS, random_state=0).fit(images.numpy())
-    return torch.from_numpy(clusters.cluster_centers_)
+    drawn = torch.randint(len(images), (CENTRES,), generator=torch.Generator().manual_seed(0))
+    return torch.from_numpy(clusters.cluster_centers_[clusters.labels_[drawn.numpy()]])
 
 
 def log_likelihood(centres: Tensor, validation: Tensor, test: Tensor) -> tuple[float, float]:
@@ -48,7 +52,10 @@ def log_likelihood(centres: Tensor, validation: Tensor, test: Tensor) -> tuple[f
 
 
 WHY = "another 10,000 training images, and another grid of bandwidths, move it by some nats"
-ROUNDS_TRIED = "cause not found; the number of rounds of k-means is not it: 1, 2 and 4 give 333.7, 334.3 and 334.3"
+WHY_OF_CENTROIDS = (
+    "how the paper draws from its clusters could not be read: after two rounds of k-means 316.7 ± 1.8 comes out, "
+    "311.5 ± 1.8 if all clusters are equally probable, and 334.3 ± 1.7 if each centroid is taken once"
+)
 
 
 def number(images: str, value: float, **more: Any) -> PublishedNumber:
@@ -73,13 +80,14 @@ def main() -> None:
     data = instantiate(compose_config(["data=mnist"]).data, seed=0)
     train, validation, test = (data.images(split).flatten(1) for split in ("train", "validation", "test"))
     (of_images, error), (of_centroids, error_of_centroids) = (
-        log_likelihood(centres, validation[:VALIDATION_IMAGES], test) for centres in (train[:CENTRES], centroids(train))
+        log_likelihood(centres, validation[:VALIDATION_IMAGES], test)
+        for centres in (train[:CENTRES], draws_of_centroids(train))
     )
-    claim = {"low": 0, "high": math.inf, "why": "the claim is that centroids, which no model drew, are better"}
+    claim = {"low": 0, "high": math.inf, "why": "the claim is that centroids, which no network drew, are better"}
     comparisons = [
         Comparison(published=number(IMAGES, 243), ours=of_images, error=error, n=1),
         Comparison(
-            published=number(CENTROIDS, 313, cause=ROUNDS_TRIED), ours=of_centroids, error=error_of_centroids, n=1
+            published=number(CENTROIDS, 313, why=WHY_OF_CENTROIDS), ours=of_centroids, error=error_of_centroids, n=1
         ),
         Comparison(
             published=number(CENTROIDS, 313 - 243, sign="minus", other=term_of(IMAGES), **claim),
