@@ -1,12 +1,14 @@
 """How often tests of a column against its baseline are wrong and right: writes the tables of docs/statistics.md anew.
 
-    python benchmarks/significance.py
+    python benchmarks/significance.py             # a quarter of an hour
+    python benchmarks/significance.py published   # that of the published records alone
 
-By simulation with normal numbers, and from the published records. Takes a quarter of an hour.
+By simulation with normal numbers, and from the published records.
 """
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -115,7 +117,7 @@ def simulate() -> list[list[str]]:
 
 
 def published() -> list[list[str]]:
-    """Study, column -> the p value of a common effect of seeds, and the degrees of freedom of the rows' variances."""
+    """Study, column, rows, p value and share of a common effect of seeds, degrees of freedom of the rows' variances."""
     lines = []
     for folder in sorted(path.parents[1] for path in (ROOT / "results").glob("*/digits/records.jsonl.gz")):
         study = folder.name
@@ -124,18 +126,20 @@ def published() -> list[list[str]]:
             continue
         records = [record for record in load_records(folder)[0] if record.choices["data"] == "digits"]
         runs = group_runs(records, list(config.table.rows)).runs.values()
-        for key in (config.table.primary, *config.table.secondary):
+        main = [config.table.primary, *config.table.secondary]
+        for key in (key for key in main if config.table.columns is None or key in config.table.columns):
             by_row = [[run.metrics[key] for run in of_row if key in run.metrics] for of_row in runs]
             rows = np.array([values for values in by_row if len(values) == max(map(len, by_row))])
             if len(rows) > 3:
                 freedom = fit_spread(rows.tolist()).freedom
                 shown = "no scatter" if math.isinf(freedom) else f"{freedom:.1f}"
-                lines.append([study, key, str(len(rows)), f"{seed_effect(rows):.2f}", shown])
+                p, share = seed_effect(rows)
+                lines.append([study, key, str(len(rows)), f"{p:.2f}", f"{100 * share:.0f} %", shown])
     return lines
 
 
-def seed_effect(rows: Rows) -> float:
-    """The p value of the F test of a common effect of seeds, in an additive model of row and seed.
+def seed_effect(rows: Rows) -> tuple[float, float]:
+    """A common effect of seeds, in an additive model of row and seed: p value of its F test, share of the variance.
 
     On logarithms; on the numbers themselves where some are negative, as nats are.
     """
@@ -143,8 +147,11 @@ def seed_effect(rows: Rows) -> float:
     n_rows, n = values.shape
     effects = values.mean(0) - values.mean()
     rest = values - values.mean(1, keepdims=True) - effects
-    f = (n_rows * (effects**2).sum() / (n - 1)) / ((rest**2).sum() / ((n_rows - 1) * (n - 1)))
-    return float(scipy.stats.f.sf(f, n - 1, (n_rows - 1) * (n - 1)))
+    of_seeds = n_rows * (effects**2).sum() / (n - 1)
+    of_rest = (rest**2).sum() / ((n_rows - 1) * (n - 1))
+    component = max(0.0, (of_seeds - of_rest) / n_rows)
+    p = float(scipy.stats.f.sf(of_seeds / of_rest, n - 1, (n_rows - 1) * (n - 1)))
+    return p, float(component / (component + of_rest))
 
 
 def write(name: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
@@ -156,9 +163,11 @@ def write(name: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) ->
 
 
 if __name__ == "__main__":
-    write("published", ["study", "column", "rows", "p of a common effect of seeds", "degrees of freedom"], published())
-    write(
-        "simulation",
-        ["rows", "seeds", "column", *TESTS, "best left out", "intervals that miss: all / of row 3"],
-        simulate(),
-    )
+    effect = ["p of a common effect of seeds", "its share of the variance"]
+    write("published", ["study", "column", "rows", *effect, "degrees of freedom"], published())
+    if sys.argv[1:] != ["published"]:
+        write(
+            "simulation",
+            ["rows", "seeds", "column", *TESTS, "best left out", "intervals that miss: all / of row 3"],
+            simulate(),
+        )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def test_the_readme_shows_the_published_table() -> None:
     part = [column for key in README_COLUMNS for column in whole.columns if column.key == key]
     made = to_markdown(dataclasses.replace(whole, columns=part), title="quick").partition("## Differences")[0]
     assert readme_table() == [line for line in made.splitlines() if line.startswith("|")]
+
+
+def test_the_effect_of_seeds_is_that_of_the_published_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    table = page.partition("<!-- published -->")[2].partition("<!-- end of published -->")[0]
+    told = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    assert told == runpy.run_path(str(ROOT / "benchmarks" / "significance.py"))["published"]()
 
 
 def readme_table() -> list[str]:

@@ -271,7 +271,7 @@ def test_measures_that_make_no_sense_are_one_line(primary: str, secondary: list[
 
 
 def test_a_row_with_a_failed_seed_is_no_best_row_and_has_no_rank() -> None:
-    metrics = {method: {PRIMARY: fid, SECONDARY: 9.0} for method, fid in (("ae", 1.0), ("vae", 2.0), ("gan", 3.0))}
+    metrics = {method: {PRIMARY: fid, SECONDARY: -fid} for method, fid in (("ae", 1.0), ("vae", 2.0), ("gan", 3.0))}
     records = [a_record(method, seed, metrics[method]) for method in metrics for seed in (0, 1)]
     records[1] = a_record("ae", 1, {}, status="failed", reason="x")
     summary = summarize(records, rows=["method"])
@@ -282,10 +282,12 @@ def test_a_row_with_a_failed_seed_is_no_best_row_and_has_no_rank() -> None:
 
 
 def test_a_collapsed_model_is_said_to_be_one() -> None:
-    records = [a_record(method, 0, {PRIMARY: 1.0, "active_units/test": n}) for method, n in (("ae", 0.0), ("vae", 3.0))]
+    units = {("ae", 0): 0.0, ("ae", 1): 2.0, ("vae", 0): 3.0}
+    records = [a_record(*run, {PRIMARY: 1.0, "active_units/test": n}) for run, n in units.items()]
     assert [note for note in summarize(records, rows=["method"]).notes if "posterior collapse" in note] == [
-        "caveat: ae: a model with no active latent unit: its codes are nearly the same for all images, and so are its "
-        "reconstructions. If its rate is near 0 too (posterior collapse), so are its samples"
+        "caveat: ae (1 of 2): a model with no active latent unit, in so many seeds: codes of images vary by 0.01 "
+        "(variance) at most in each coordinate. If its rate is near 0 too (posterior collapse), reconstructions and "
+        "samples are nearly all the same"
     ]
 
 
@@ -330,6 +332,38 @@ def test_a_row_is_tested_against_the_baseline_of_its_setting_and_data() -> None:
     assert row(by_beta, method="vae", beta=4.0, data="mnist")["fid/prior.p"] < 0.01
     assert row(by_beta, method="ae", beta=4.0, data="mnist")["fid/prior.p"] > 0.99
     assert any("differs from beta=1 of the same method by two-sided" in note for note in by_beta.notes)
+
+
+def test_weights_of_presets_need_not_be_the_baselines() -> None:
+    means = {("vae", 0.1): 20.0, ("vae", 1.0): 0.0, ("vae", 4.0): 40.0, ("ae", 0.1): 20.0, ("beta_vae", 200.0): 20.0}
+    records = [
+        a_record(method, seed, {PRIMARY: mean + seed % 2}, beta=beta)
+        for (method, beta), mean in means.items()
+        for seed in range(5)
+    ]
+    summary = summarize(records, rows=["method"], baseline="vae", measures=Measures(primary=PRIMARY))
+    assert summary.keys == ["method", "beta"]
+    assert row(summary, method="beta_vae")[f"{PRIMARY}.difference"] == 20.0  # from the vae as it usually is
+    assert row(summary, method="ae")[f"{PRIMARY}.difference"] == 0.0  # from that of the same weight
+    told = "differs from method=vae (of the same beta if there is one, else as it usually is) by two-sided"
+    assert any(told in note for note in summary.notes)
+
+
+def test_rows_without_a_baseline_are_named() -> None:
+    grid = [("vae", 1.0), ("vae", 4.0), ("ae", 1.0), ("ae", 2.0)]
+    records = [a_record(method, seed, {PRIMARY: seed}, beta=beta) for method, beta in grid for seed in range(3)]
+    summary = summarize(records, rows=["method", "beta"], baseline="vae", measures=Measures(primary=PRIMARY))
+    assert "not compared, since there is no method=vae of the same beta: ae, beta=2" in summary.notes
+
+
+def test_a_column_that_is_the_same_in_all_rows_does_not_rank() -> None:
+    metrics = {
+        "ae": {"fid/prior": 3.0, "psnr/test": 7.0, "fid/gmm": 1.0},
+        "vae": {"fid/prior": 2.0, "psnr/test": 8.0, "fid/gmm": 1.0},
+    }
+    summary = summarize([a_record(method, metrics=of_method) for method, of_method in metrics.items()], rows=["method"])
+    assert [row(summary, method=method)["rank"] for method in metrics] == [2.0, 1.0]
+    assert any(note.startswith("mean rank: over the 2 columns") for note in summary.notes)
 
 
 def test_the_mean_rank_is_over_columns_that_all_rows_have() -> None:

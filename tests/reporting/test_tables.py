@@ -91,7 +91,7 @@ def test_a_note_names_the_rows_whose_training_had_not_converged() -> None:
     runs = [trained("vae", 0, 2.5, False), trained("vae", 1, 0.01, True), trained("ae", 0, 0.01, True)]
     brief, without = trained("beta_vae", 0, None, None), a_record("gan", config={"resolved": {}})
     told, untold = [note for note in summarize([*runs, brief, without], rows=["method"]).notes if "converged" in note]
-    assert untold.startswith("not converged: vae, beta=1 (2.5): the validation loss still fell")
+    assert untold.startswith("not converged: vae, beta=1 (2.5; 1 of 2): the validation loss still fell")
     assert told.startswith("cannot be told whether it had converged: beta_vae, beta=1: fewer than ten epochs")
     assert not [note for note in summarize([runs[2], without], rows=["method"]).notes if "converged" in note]
     annealed = dataclasses.replace(runs[2], choices=runs[2].choices | {"schedule": "warmup_cosine"})
@@ -516,6 +516,19 @@ def test_what_is_told_of_images_is_told_of_their_data_set() -> None:
     assert few.startswith("caveat: fid/prior of digits: too high, as images are few, by up to about 8 (")
     alone = summarize([digits], rows=["method"], columns=["fid/prior"]).notes
     assert "FID: features cnn, 360 images of each set compared with 360 test images" in alone
+
+
+def test_features_are_told_of_numbers_that_have_some() -> None:
+    facts = {"features": {"classifier": "cnn", "random": "conv"}, "images_per_set": 360}
+    run = a_record(metrics={"nll/test": 3.0, "fid/prior@random": 10.0}, config={"resolved": facts})
+
+    def told(*columns: str) -> list[str]:
+        notes = summarize([run], rows=["method"], columns=columns).notes
+        return [note for note in notes if note.startswith("FID")]
+
+    assert told("nll/test") == []
+    compared = "360 images of each set compared with 360 test images"
+    assert told("nll/test", "fid/prior@random") == [f"FID @random: features conv, {compared}"]
 
 
 @pytest.mark.parametrize(

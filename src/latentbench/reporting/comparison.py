@@ -10,6 +10,7 @@ import numpy as np
 
 from latentbench.records.keys import is_floor
 from latentbench.reporting.columns import Column
+from latentbench.reporting.grouping import departures
 from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm, mean_ranks
 from latentbench.reporting.summary import Cell, Row, Scale, format_value
 
@@ -36,10 +37,12 @@ class BaselineTests:
 
     baseline: the description of the row or rows that others were tested against
     columns: those of each main column and scale that have any
+    alone: the rows that there is no baseline for
     """
 
     baseline: str
     columns: list[ColumnTests]
+    alone: list[Row]
 
 
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
@@ -73,8 +76,9 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
     """Set the mean rank of every row. Returns: the numbers of columns averaged over, one per scale.
 
     Only columns in which every row of the scale has a number are averaged over, since ranks over different columns
-    cannot be compared, and in which no two rows' bounds overlap. Rows without any number are ignored and have no rank,
-    and so are rows of which not all seeds are finished. Ranks need two rows and two columns.
+    cannot be compared, in which no two rows' bounds overlap, and not all numbers are the same. Rows without any number
+    are ignored and have no rank, and so are rows of which not all seeds are finished. Ranks need two rows and two
+    columns.
     """
     ranking = [column for column in columns if column.is_ranked]
     signs = np.array([1.0 if column.higher_is_better else -1.0 for column in ranking])
@@ -87,7 +91,8 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
         ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
         is_full = ~np.isnan(means[has_numbers]).any(axis=0)
         is_open = [any_overlap([row.cells[column.key] for row in ranked]) for column in ranking]
-        scores = (means * signs)[has_numbers][:, is_full & ~np.array(is_open, dtype=bool)]
+        is_same = np.ptp(means[has_numbers], axis=0) == 0 if ranked else np.zeros(len(ranking), dtype=bool)
+        scores = (means * signs)[has_numbers][:, is_full & ~is_same & ~np.array(is_open, dtype=bool)]
         if min(scores.shape) >= 2:
             for row, rank in zip(ranked, mean_ranks(scores), strict=True):
                 row.rank = float(rank)
@@ -95,14 +100,17 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
     return counts
 
 
-def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], baseline: str) -> BaselineTests | None:
+def compare_with_baseline(
+    scales: Sequence[Scale], columns: Sequence[Column], baseline: str, asked: Sequence[str]
+) -> BaselineTests | None:
     """The differences of every row from its baseline; marks the significant ones of the main columns.
 
     The probability of any wrong mark in a main column of a scale is `LEVEL` at most: Holm's correction over its rows.
     A row whose bounds overlap with those of its baseline is not marked. None if no row matches `baseline`.
 
     The baseline rows have the value `baseline` in the first row key in which any row has that value. If a scale has
-    several, a row is tested against the one with the same values of all other row keys.
+    several, a row is tested against the one with the same values of all other row keys. Keys of methods' presets that
+    are not `asked` for, such as beta, need not be the same: if none is, the nearest to its preset is the baseline.
     """
     first = scales[0].rows[0]
     keys_within_scale = [key for key in first.values if key not in first.scale_keys]
@@ -113,29 +121,49 @@ def compare_with_baseline(scales: Sequence[Scale], columns: Sequence[Column], ba
     baseline_key = next(has_baseline, None)
     if baseline_key is None:
         return None
-    for scale in scales:
-        _assign_baselines(scale.rows, texts, baseline_key, baseline)
     other_keys = [key for key in keys_within_scale if key != baseline_key]
-    has_several = len({row.baseline for row in texts if row.baseline}) > len(scales)
+    presets = {key for row in texts for run in row.runs for key in run.preset}
+    of_presets = [key for key in other_keys if key in presets and key not in asked]
+    same = [key for key in other_keys if key not in of_presets]
+    has_several = False
+    for scale in scales:
+        baselines = [row for row in scale.rows if texts[row][baseline_key] == baseline]
+        has_several |= len(baselines) > 1
+        for row in scale.rows:
+            if row not in baselines:
+                row.baseline = _baseline_of(row, baselines, texts, same, of_presets)
+    likeness = [f" of the same {' and '.join(same)}"] * bool(same)
+    likeness += [f" (of the same {' and '.join(of_presets)} if there is one, else as it usually is)"] * bool(of_presets)
     tests = []
     for scale, column in itertools.product(scales, columns):
         found = [] if is_floor(column.key) else _differences(scale.rows, column.key)
         if column.main and found:
             tests.append(_test(scale, column, found))
     return BaselineTests(
-        baseline=f"{baseline_key}={baseline}" + f" of the same {' and '.join(other_keys)}" * has_several, columns=tests
+        baseline=f"{baseline_key}={baseline}" + "".join(likeness) * has_several,
+        columns=tests,
+        alone=[row for row in texts if not row.baseline and texts[row][baseline_key] != baseline],
     )
 
 
-def _assign_baselines(
-    rows: Sequence[Row], texts: Mapping[Row, Mapping[str, str]], baseline_key: str, baseline: str
-) -> None:
-    baselines = [row for row in rows if texts[row][baseline_key] == baseline]
-    for row in rows:
-        if row not in baselines:
-            alike = [b for b in baselines if {**texts[b], baseline_key: ""} == {**texts[row], baseline_key: ""}]
-            if len(baselines) == 1 or alike:
-                row.baseline = (alike or baselines)[0]
+def _baseline_of(
+    row: Row,
+    baselines: Sequence[Row],
+    texts: Mapping[Row, Mapping[str, str]],
+    same: Sequence[str],
+    of_presets: Sequence[str],
+) -> Row | None:
+    """The only baseline, or the one with the values of `same`: of several the most alike, then the most usual one."""
+    if len(baselines) == 1:
+        return baselines[0]
+
+    def unlikeness(other: Row) -> tuple[int, int]:
+        return sum(texts[row][key] != texts[other][key] for key in of_presets), len(departures(other.runs[0]))
+
+    alike = [other for other in baselines if all(texts[row][key] == texts[other][key] for key in same)]
+    least = min(map(unlikeness, alike), default=None)
+    nearest = [other for other in alike if unlikeness(other) == least]
+    return nearest[0] if len(nearest) == 1 else None
 
 
 def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Cell, Difference]]:

@@ -153,13 +153,17 @@ def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
 
 
 def _overridden(values: Settings, record: Record) -> list[str]:
-    """The settings of a run that differ from its method's preset, and that its trial did not choose."""
     of_trial = (record.config.get("resolved") or {}).get("trial", {})
     return [
         key
         for key, preset in record.preset.items()
         if key not in of_trial and values.get(key) is not None and values[key] != preset
     ]
+
+
+def departures(record: Record) -> list[str]:
+    """The settings of a run that differ from its method's preset, and that its trial did not choose."""
+    return _overridden(settings(record.choices, record.config), record)
 
 
 def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:

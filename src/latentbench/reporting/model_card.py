@@ -71,7 +71,7 @@ def _numbers(record: Record) -> list[str]:
         f"Columns are sets of images. {PLUS_MINUS}: one standard error within this run, not over seeds; no error where "
         "none is known.",
         *([f"{FLOOR} (floor): what other real images score, the best to hope for."] if FLOOR in names else []),
-        *features_and_counts({"": [record]}),
+        *features_and_counts({"": [record]}, record.metrics),
     ]
     return [table, _list(notes)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from latentbench.configuration.catalogue import SPLITS
 from latentbench.configuration.identity import method_words
 from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
 from latentbench.records.record import Record
@@ -22,11 +23,13 @@ NUMBER = re.compile(r"-?\d[\d.,]*(?:e[+-]?\d+)?|\b(?:inf|nan)\b")
 NO_REASON = {"trained": "not measured yet; the command that trained it measures it"}
 
 
-def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]]) -> list[str]:
+def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]], keys: Collection[str]) -> list[str]:
     """The features and numbers of images behind Fréchet distances, which are meaningless without them.
 
     runs_of_scales: the name of a scale -> its runs
+    keys: of the numbers that are shown; those of the model, which are on no set of images, have no features
     """
+    shown = {view_of(key).features for key in keys if key.partition("/")[2] not in SPLITS}
     scales_of: dict[tuple[str, str, int], list[str]] = {}
     for scale, runs in runs_of_scales.items():
         facts = [run.config.get("resolved") or {} for run in runs]
@@ -34,7 +37,7 @@ def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]]) -> list[
             (option, name, fact["images_per_set"])
             for fact in facts
             for option, name in fact.get("features", {}).items()
-            if "images_per_set" in fact
+            if option in shown and "images_per_set" in fact
         }
         for features in sorted(used):
             scales_of.setdefault(features, []).append(scale)
@@ -43,7 +46,6 @@ def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]]) -> list[
         f"images of each set compared with {count} test images"
         for (option, name, count), scales in scales_of.items()
     ]
-    keys = {key for runs in runs_of_scales.values() for run in runs for key in run.metrics}
     if any(view_of(key).split == VALIDATION for key in keys):
         notes.append(
             "@validation: compared with as many validation images, without any test image; there the floor is training "
@@ -86,8 +88,8 @@ def ranks(counts: set[int]) -> list[str]:
     """The columns that mean ranks average over. counts: their numbers, one per scale."""
     columns = " or ".join(map(str, sorted(counts)))
     return [
-        f"mean rank: over the {columns} columns with a direction and a number in every row; 1 is best. Columns that "
-        "measure nearly the same thing all count"
+        f"mean rank: over the {columns} columns with a direction and a number in every row, not the same in all; 1 is "
+        "best. Columns that measure nearly the same thing all count"
     ] * bool(counts)  # fmt: skip
 
 
@@ -111,6 +113,7 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
     if not tests.columns:
         why = "a test needs two or more seeds of either, and a main column (table.primary, table.secondary)"
         return [f"no difference from {tests.baseline} was tested: {why}"]
+    alone = "; ".join(row.name for row in tests.alone)
     names = {of: f"{of.column} ({of.scale})" if of.scale else of.column for of in tests.columns}
     tested = ", ".join(f"{name} ({_count(of.n, 'test')})" for of, name in names.items())
     seen = ", ".join(f"{_two_digits(of.visible)} in {name}" for of, name in names.items())
@@ -124,6 +127,7 @@ def baseline_tests(summary: Summary, tests: BaselineTests | None) -> list[str]:
         f"power: a row is marked in {_percent(POWER)} of such studies if it truly differs by {seen}. A measured "
         f"difference is marked whatever the other rows do if it is above {marked}. These are medians over rows; what "
         "is not marked may differ, too",
+        *[f"not compared, since there is no {tests.baseline}: {alone}"] * bool(alone),
     ]
 
 

@@ -41,7 +41,7 @@ def summarize(
     scales = _make_scales(grouping, table_columns, order or {})
     mark_best(scales, table_columns)
     rank_counts = rank_rows(scales, table_columns)
-    tests = None if baseline is None else compare_with_baseline(scales, table_columns, str(baseline))
+    tests = None if baseline is None else compare_with_baseline(scales, table_columns, str(baseline), rows)
     summary = Summary(
         keys=grouping.keys,
         scale_keys=grouping.scale_keys,
@@ -51,7 +51,8 @@ def summarize(
         notes=[],
     )
     summary.notes.extend(
-        notes.features_and_counts({scale.name: scale.runs for scale in scales}) + notes.few_images(summary)
+        notes.features_and_counts({scale.name: scale.runs for scale in scales}, {c.key for c in table_columns})
+        + notes.few_images(summary)
         + notes.ranks(rank_counts) + notes.baseline_tests(summary, tests) + notes.bounds(summary)
         + disagreements(summary) + training_notes(summary) + notes.incomplete(summary) + notes.unfinished(summary)
         + notes.skipped(summary) + notes.caveats(summary) + column_notes + notes.added_keys(summary, rows)

@@ -69,7 +69,7 @@ def not_converged(summary: Summary) -> list[str]:
 
     And the schedules of learning rates under which a loss that no longer falls says little.
     """
-    falling: dict[str, float] = {}
+    falling: dict[str, list[float]] = {}
     unknown: dict[str, None] = {}
     schedules: dict[str, None] = {}
     for row in summary.rows:
@@ -78,7 +78,7 @@ def not_converged(summary: Summary) -> list[str]:
             if fact and (fact["converged"] is None or _has_a_changing_loss(run)):
                 unknown[row.label] = None
             elif fact and not fact["converged"]:
-                falling[row.label] = max(fact["falling"], falling.get(row.label, 0.0))
+                falling.setdefault(row.label, []).append(fact["falling"])
             elif fact and (schedule := run.choices.get("schedule", "constant")) != "constant":
                 schedules[schedule] = None
     notes = []
@@ -89,11 +89,12 @@ def not_converged(summary: Summary) -> list[str]:
             "weight changes or a critic learns"
         )
     if falling:
-        listed = "; ".join(f"{label} ({fall:.2g})" for label, fall in falling.items())
+        seeds = {row.label: row.seeds for row in summary.rows}
+        listed = [f"{label} ({max(falls):.2g}; {len(falls)} of {seeds[label]})" for label, falls in falling.items()]
         notes.append(
-            f"not converged: {listed}: the validation loss still fell by so much, in its own units per 10 % of the "
-            "training, the most of all seeds. That is more than 1 % of its whole fall: more epochs would change these "
-            "rows"
+            f"not converged: {'; '.join(listed)}: the validation loss still fell by so much, in its own units per 10 % "
+            "of the training, the most of all seeds, and in so many seeds by more than 1 % of its whole fall: more "
+            "epochs would change these runs"
         )
     notes += [
         f"schedule={schedule}: where the learning rate falls, the loss stops falling, whatever is left to learn: more "
@@ -119,12 +120,13 @@ def weights_of_other_likelihoods(summary: Summary) -> list[str]:
 
 
 def collapsed(summary: Summary) -> list[str]:
-    """The rows with a run whose codes are nearly the same for all images: no active unit."""
-    labels = [row.label for row in summary.rows if any(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished)]
-    if not labels:
+    """The rows with a run without an active unit, and in how many seeds."""
+    counts = {row.label: sum(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished) for row in summary.rows}
+    listed = [f"{row.label} ({counts[row.label]} of {row.seeds})" for row in summary.rows if counts[row.label]]
+    if not listed:
         return []
     return [
-        f"caveat: {join_rows(labels, summary.rows)}: a model with no active latent unit: its codes are nearly the same "
-        "for all images, and so are its reconstructions. If its rate is near 0 too (posterior collapse), so are its "
-        "samples"
+        f"caveat: {'; '.join(listed)}: a model with no active latent unit, in so many seeds: codes of images vary by "
+        "0.01 (variance) at most in each coordinate. If its rate is near 0 too (posterior collapse), reconstructions "
+        "and samples are nearly all the same"
     ]

@@ -245,7 +245,7 @@ def notes(tuned: Tuned) -> list[str]:
     tune, choices = tuned.tune, tuned.choices
     lines = [
         f"tuned: by {tuned.rule}, the best of {tune.trials} trials and of the method as it is ({PRESET}), with seed "
-        f"{', '.join(map(str, tune.seeds))}; the table's runs have other seeds. Test images chose nothing. "
+        f"{', '.join(map(str, tune.seeds))}; the table's runs have other seeds. The choice saw no test image. "
         "Figures show tuned rows"
     ]
     chosen = [choice for choice in choices if choice.trial]
