@@ -79,7 +79,8 @@ def test_columns_of_features_that_no_run_has_are_left_out_without_a_word() -> No
 
 def test_a_note_says_which_features_made_which_numbers() -> None:
     facts = {"features": {"classifier": "classifier_digits", "random": "random_0"}, "images_per_set": 360}
-    notes = summarize([a_record(config={"resolved": facts})], rows=["method"]).notes
+    metrics = {"fid/prior": 9.0, "fid/prior@random": 1.0}
+    notes = summarize([a_record(metrics=metrics, config={"resolved": facts})], rows=["method"]).notes
     compared = "360 images of each set compared with 360 test images"
     assert f"FID: features classifier_digits, {compared}" in notes
     assert f"FID @random: features random_0, {compared}" in notes
