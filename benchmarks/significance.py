@@ -19,6 +19,7 @@ from tabulate import tabulate
 
 from latentbench.configuration.compose import compose_config
 from latentbench.records.store import load_records
+from latentbench.reporting.columns import Measures, choose_columns
 from latentbench.reporting.grouping import group_runs
 from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm
 
@@ -126,8 +127,9 @@ def published() -> list[list[str]]:
             continue
         records = [record for record in load_records(folder)[0] if record.choices["data"] == "digits"]
         runs = group_runs(records, list(config.table.rows)).runs.values()
-        main = [config.table.primary, *config.table.secondary]
-        for key in (key for key in main if config.table.columns is None or key in config.table.columns):
+        measures = Measures(primary=config.table.primary, secondary=config.table.secondary)
+        columns = choose_columns(records, config.table.columns, measures)[0]
+        for key in (column.key for column in sorted(columns, key=lambda column: column.main) if column.main):
             by_row = [[run.metrics[key] for run in of_row if key in run.metrics] for of_row in runs]
             rows = np.array([values for values in by_row if len(values) == max(map(len, by_row))])
             if len(rows) > 3:

@@ -51,6 +51,11 @@ def view_of(key: str) -> View:
     return parse_set(key.partition("/")[2])[1]
 
 
+def is_of_model(key: str) -> bool:
+    """Whether a key is that of the model, on no set of images, which has no features."""
+    return parse_set(key.partition("/")[2])[0] == TEST
+
+
 def is_floor(key: str) -> bool:
     """Whether a key is that of real images."""
     return parse_set(key.partition("/")[2])[0] == REAL

@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from latentbench.records.keys import is_floor
 from latentbench.reporting.columns import Column
-from latentbench.reporting.grouping import departures
+from latentbench.reporting.grouping import departures_of
 from latentbench.reporting.significance import LEVEL, Difference, difference, fit_spread, holm, mean_ranks
 from latentbench.reporting.summary import Cell, Row, Scale, format_value
 
@@ -91,7 +91,7 @@ def rank_rows(scales: Sequence[Scale], columns: Sequence[Column]) -> set[int]:
         ranked = [row for row, has_number in zip(rows, has_numbers, strict=True) if has_number]
         is_full = ~np.isnan(means[has_numbers]).any(axis=0)
         is_open = [any_overlap([row.cells[column.key] for row in ranked]) for column in ranking]
-        is_same = np.ptp(means[has_numbers], axis=0) == 0 if ranked else np.zeros(len(ranking), dtype=bool)
+        is_same = (means[has_numbers] == means[has_numbers][:1]).all(axis=0)
         scores = (means * signs)[has_numbers][:, is_full & ~is_same & ~np.array(is_open, dtype=bool)]
         if min(scores.shape) >= 2:
             for row, rank in zip(ranked, mean_ranks(scores), strict=True):
@@ -125,13 +125,9 @@ def compare_with_baseline(
     presets = {key for row in texts for run in row.runs for key in run.preset}
     of_presets = [key for key in other_keys if key in presets and key not in asked]
     same = [key for key in other_keys if key not in of_presets]
-    has_several = False
     for scale in scales:
-        baselines = [row for row in scale.rows if texts[row][baseline_key] == baseline]
-        has_several |= len(baselines) > 1
-        for row in scale.rows:
-            if row not in baselines:
-                row.baseline = _baseline_of(row, baselines, texts, same, of_presets)
+        _assign_baselines(scale.rows, texts, baseline_key, baseline, of_presets)
+    has_several = any(sum(texts[row][baseline_key] == baseline for row in scale.rows) > 1 for scale in scales)
     likeness = [f" of the same {' and '.join(same)}"] * bool(same)
     likeness += [f" (of the same {' and '.join(of_presets)} if there is one, else as it usually is)"] * bool(of_presets)
     tests = []
@@ -146,24 +142,28 @@ def compare_with_baseline(
     )
 
 
-def _baseline_of(
-    row: Row,
-    baselines: Sequence[Row],
+def _assign_baselines(
+    rows: Sequence[Row],
     texts: Mapping[Row, Mapping[str, str]],
-    same: Sequence[str],
-    of_presets: Sequence[str],
-) -> Row | None:
-    """The only baseline, or the one with the values of `same`: of several the most alike, then the most usual one."""
-    if len(baselines) == 1:
-        return baselines[0]
+    baseline_key: str,
+    baseline: str,
+    of_presets: Collection[str],
+) -> None:
+    """Give every other row the only baseline, or the one that is like it in all keys but those of presets.
 
-    def unlikeness(other: Row) -> tuple[int, int]:
-        return sum(texts[row][key] != texts[other][key] for key in of_presets), len(departures(other.runs[0]))
-
-    alike = [other for other in baselines if all(texts[row][key] == texts[other][key] for key in same)]
-    least = min(map(unlikeness, alike), default=None)
-    nearest = [other for other in alike if unlikeness(other) == least]
-    return nearest[0] if len(nearest) == 1 else None
+    Of several the one that is like it in most of these, then the one nearest to its preset; none if two are as near.
+    """
+    baselines = [row for row in rows if texts[row][baseline_key] == baseline]
+    departed = {other: len(departures_of(other.runs[0])) for other in baselines}
+    for row in rows:
+        if row in departed:
+            continue
+        unlike = {other: {key for key in texts[row] if texts[row][key] != texts[other][key]} for other in baselines}
+        alike = [other for other in baselines if len(baselines) == 1 or unlike[other] <= {baseline_key, *of_presets}]
+        distances = {other: (len(unlike[other]), departed[other]) for other in alike}
+        nearest = [other for other in alike if distances[other] == min(distances.values())]
+        if len(nearest) == 1:
+            row.baseline = nearest[0]
 
 
 def _differences(rows: Sequence[Row], metric: str) -> list[tuple[Cell, Cell, Difference]]:

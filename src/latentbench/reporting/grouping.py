@@ -48,7 +48,7 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
     every_settings = [settings(record.choices, record.config) for record in records]
     _check_rows(rows, every_settings, records)
     _share_measuring(every_settings)
-    overridden = [_overridden(*pair) for pair in zip(every_settings, records, strict=True)]
+    overridden = [departures_of(*pair) for pair in zip(records, every_settings, strict=True)]
     some = [key for key in dict.fromkeys(key for keys in overridden for key in keys) if key not in rows]
     common = {
         key: every_settings[0][key]
@@ -152,18 +152,18 @@ def _distinct_values(key: str, every_settings: list[Settings]) -> set[Any]:
     return {values[key] for values in every_settings if values.get(key) is not None}
 
 
-def _overridden(values: Settings, record: Record) -> list[str]:
+def departures_of(record: Record, values: Settings | None = None) -> list[str]:
+    """The settings of a run that differ from its method's preset, and that its trial did not choose.
+
+    values: its settings, where they are known already
+    """
+    values = settings(record.choices, record.config) if values is None else values
     of_trial = (record.config.get("resolved") or {}).get("trial", {})
     return [
         key
         for key, preset in record.preset.items()
         if key not in of_trial and values.get(key) is not None and values[key] != preset
     ]
-
-
-def departures(record: Record) -> list[str]:
-    """The settings of a run that differ from its method's preset, and that its trial did not choose."""
-    return _overridden(settings(record.choices, record.config), record)
 
 
 def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from latentbench.configuration.catalogue import SPLITS
 from latentbench.configuration.identity import method_words
-from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, view_of
+from latentbench.records.keys import CLASSIFIER, VALIDATION, floor_key, is_of_model, view_of
 from latentbench.records.record import Record
 from latentbench.reporting.comparison import BaselineTests
 from latentbench.reporting.significance import LEVEL, POWER
@@ -27,9 +26,9 @@ def features_and_counts(runs_of_scales: Mapping[str, Sequence[Record]], keys: Co
     """The features and numbers of images behind Fréchet distances, which are meaningless without them.
 
     runs_of_scales: the name of a scale -> its runs
-    keys: of the numbers that are shown; those of the model, which are on no set of images, have no features
+    keys: of the numbers that are shown
     """
-    shown = {view_of(key).features for key in keys if key.partition("/")[2] not in SPLITS}
+    shown = {view_of(key).features for key in keys if not is_of_model(key)}
     scales_of: dict[tuple[str, str, int], list[str]] = {}
     for scale, runs in runs_of_scales.items():
         facts = [run.config.get("resolved") or {} for run in runs]

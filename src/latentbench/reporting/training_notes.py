@@ -69,7 +69,7 @@ def not_converged(summary: Summary) -> list[str]:
 
     And the schedules of learning rates under which a loss that no longer falls says little.
     """
-    falling: dict[str, list[float]] = {}
+    falling: dict[Row, list[float]] = {}
     unknown: dict[str, None] = {}
     schedules: dict[str, None] = {}
     for row in summary.rows:
@@ -78,7 +78,7 @@ def not_converged(summary: Summary) -> list[str]:
             if fact and (fact["converged"] is None or _has_a_changing_loss(run)):
                 unknown[row.label] = None
             elif fact and not fact["converged"]:
-                falling.setdefault(row.label, []).append(fact["falling"])
+                falling.setdefault(row, []).append(fact["falling"])
             elif fact and (schedule := run.choices.get("schedule", "constant")) != "constant":
                 schedules[schedule] = None
     notes = []
@@ -89,8 +89,7 @@ def not_converged(summary: Summary) -> list[str]:
             "weight changes or a critic learns"
         )
     if falling:
-        seeds = {row.label: row.seeds for row in summary.rows}
-        listed = [f"{label} ({max(falls):.2g}; {len(falls)} of {seeds[label]})" for label, falls in falling.items()]
+        listed = [f"{row.label} ({max(falls):.2g}; {len(falls)} of {row.seeds})" for row, falls in falling.items()]
         notes.append(
             f"not converged: {'; '.join(listed)}: the validation loss still fell by so much, in its own units per 10 % "
             "of the training, the most of all seeds, and in so many seeds by more than 1 % of its whole fall: more "
@@ -121,8 +120,8 @@ def weights_of_other_likelihoods(summary: Summary) -> list[str]:
 
 def collapsed(summary: Summary) -> list[str]:
     """The rows with a run without an active unit, and in how many seeds."""
-    counts = {row.label: sum(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished) for row in summary.rows}
-    listed = [f"{row.label} ({counts[row.label]} of {row.seeds})" for row in summary.rows if counts[row.label]]
+    counts = {row: sum(run.metrics.get(ACTIVE_UNITS) == 0 for run in row.finished) for row in summary.rows}
+    listed = [f"{row.label} ({n} of {row.seeds})" for row, n in counts.items() if n]
     if not listed:
         return []
     return [
