@@ -411,6 +411,37 @@ def test_shared_settings_that_differ_become_row_keys() -> None:
         assert summarize([ae, vae], rows=["method"]).keys == ["method", key]
 
 
+@pytest.mark.parametrize("key", ["optimizer", "optimizer.weight_decay", "model.learning_rate", "data.flip"])
+def test_settings_that_no_preset_accounts_for_become_row_keys(key: str) -> None:
+    def run(method: str, value: Any) -> Record:
+        group, _, name = key.partition(".")
+        parts = {"optimizer": {"weight_decay": 0.0}, "model": {"learning_rate": 1e-3}, "data": {"flip": False}}
+        options = {"optimizer": "adam", "model": "autoencoder"} | ({} if name else {group: value})
+        return choosing(a_record(method, config=parts | ({group: {name: value}} if name else {})), **options)
+
+    assert summarize([run("ae", 1), run("vae", 2)], rows=["method"]).keys == ["method", key]
+    assert summarize([run("ae", 1), run("vae", 1)], rows=["method"]).keys == ["method"]
+
+
+def test_settings_that_a_preset_a_trial_or_another_setting_accounts_for_are_no_row_keys() -> None:
+    def run(method: str, weight: float, classes: int, **model: Any) -> Record:
+        record = choosing(a_record(method, beta=weight, config={"model": model}), model="autoencoder", posterior="p")
+        record.config["prior"] = record.config["posterior"] = {"classes": classes}
+        return record
+
+    preset = [run("vae", 1.0, 10, beta=1.0, beta1=None), run("aae", 2.0, 10, beta=2.0, beta1=0.0)]
+    assert summarize(preset, rows=["method"]).keys == ["method"]
+    parts = {key: value for key, value in preset[1].preset.items() if "." not in key}  # as older records name them
+    older = dataclasses.replace(preset[1], preset=parts)
+    assert summarize([preset[0], older], rows=["method"]).keys == ["method"]
+    by_hand = [run("vae", 1.0, 10, beta1=None), run("ae", 1.0, 20, beta1=0.5), run("svae", 1.0, 10, beta1=0.9)]
+    assert summarize(by_hand, rows=["method"]).keys == ["method", "prior.classes", "model.beta1"]
+    chosen_settings: list[dict[str, Any]] = [{}, {"model.beta1": 0.5, "prior.classes": 20}, {"model.beta1": 0.9}]
+    for record, chosen in zip(by_hand, chosen_settings, strict=True):
+        record.config["resolved"] = {"trial": chosen}
+    assert summarize(by_hand, rows=["method"]).keys == ["method"]
+
+
 def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
     vae = choosing(a_record("vae"), prior="normal")
     laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")

@@ -120,11 +120,17 @@ def option_node(group: str, option: str) -> DictConfig:
 
 
 def preset(method: str) -> dict[str, Any]:
-    """The parts and the beta that a method's YAML sets; empty if there is no such method."""
+    """What a method's YAML sets: parts, beta, and keys such as `model.beta1`; empty if there is no such method."""
     path = option_file("method", method)
     if path is None:
         return {}
     content = read_option(path)
     parts = {str(key).rpartition("/")[2]: option for entry in content["defaults"] for key, option in entry.items()}
     values = USUAL_PARTS | {"beta": content.get("beta", 1.0)} | parts
-    return {key: values[key] for key in ("model", *PARTS, "beta") if key in values}
+    keys = {
+        f"{group}.{key}": value
+        for group, of_group in content.items()
+        if group in TRAINING_GROUPS and isinstance(of_group, dict)
+        for key, value in of_group.items()
+    }
+    return {key: values[key] for key in ("model", *PARTS, "beta") if key in values} | keys

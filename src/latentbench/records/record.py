@@ -6,7 +6,7 @@ Its top-level keys are public:
     status           finished | trained (not measured yet) | failed | refused
     reason           why it failed, was refused, or could not be measured
     choices          group or scalar -> option or value
-    preset           the parts and the beta that its method set when it was trained
+    preset           what its method set when it was trained: parts, beta, and keys such as `model.beta1`
     config           composed, with `resolved`: what the run determined itself
     metrics          `quantity/set` -> number; latentbench.records.keys explains the keys
     standard_errors  `quantity/set` -> standard error within the run

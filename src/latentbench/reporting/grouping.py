@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration.catalogue import MULTI_OPTION_GROUPS
+from latentbench.configuration.catalogue import MULTI_OPTION_GROUPS, preset
 from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
 from latentbench.errors import UserError
 from latentbench.records.record import Record
@@ -16,8 +16,6 @@ MISSING = "\N{EN DASH}"  # shown for a setting that a run does not have
 SCALE_GROUPS = ("data", "features", "metric")
 # ...except that batch size and mirrored images only affect training, and the list of metrics does not affect values.
 NOT_SCALE = ("data.batch_size", "data.flip", "metric")
-# Settings that no method's preset fixes: a comparison of methods is fair only where they are equal.
-SHARED_SETTINGS = ("latent_size", "backbone", "trainer", "data.batch_size")
 
 RowValues = tuple[Any, ...]
 
@@ -55,7 +53,8 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
         for key in some
         if all(key in keys for keys in overridden) and not _varies(key, every_settings)
     }
-    keys, scale_keys = _row_keys(rows, every_settings, [key for key in some if key not in common])
+    unequal = _unequal(records, every_settings)
+    keys, scale_keys = _row_keys(rows, every_settings, [*(key for key in some if key not in common), *unequal])
     _shorten_classes(keys, every_settings)
     groups: dict[RowValues, list[Record]] = {}
     for record, values in zip(records, every_settings, strict=True):
@@ -124,13 +123,13 @@ def _measured(values: Settings) -> dict[str, Settings]:
 
 
 def _row_keys(
-    rows: Sequence[str], every_settings: list[Settings], overridden: Sequence[str]
+    rows: Sequence[str], every_settings: list[Settings], unlike: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
-    Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which some runs
-    depart from their methods' presets (`overridden`); shared settings that differ; and as many other settings as needed
-    for runs of a row to differ in the seed alone.
+    Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which runs differ
+    for no reason of their methods (`unlike`); and as many others as needed for runs of a row to differ in the seed
+    alone.
     """
     # Most runs differ in their seeds alone: one run per setting is enough.
     unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
@@ -139,11 +138,8 @@ def _row_keys(
     # The name of an option comes before its class path, which differs as well.
     every_key.sort(key=lambda key: key.endswith(CLASS))
     scale_keys = _scale_keys(distinct, every_key)
-    shared = [key for key in every_key if key in SHARED_SETTINGS or key.split(".")[0] in SHARED_SETTINGS]
-    differing = [key for key in shared if len(_distinct_values(key, distinct)) > 1]
-    unequal = separating_keys([], distinct, differing)
     trials = ["trial"] if any(values.get("trial") for values in distinct) else []
-    keys = list(dict.fromkeys([*rows, *scale_keys, *trials, *overridden, *unequal]))
+    keys = list(dict.fromkeys([*rows, *scale_keys, *trials, *unlike]))
     return keys + separating_keys(keys, distinct, every_key), scale_keys
 
 
@@ -158,12 +154,44 @@ def departures_of(record: Record, values: Settings | None = None) -> list[str]:
     values: its settings, where they are known already
     """
     values = settings(record.choices, record.config) if values is None else values
-    of_trial = (record.config.get("resolved") or {}).get("trial", {})
+    of_trial = _of_trial(record)
     return [
         key
-        for key, preset in record.preset.items()
-        if key not in of_trial and values.get(key) is not None and values[key] != preset
+        for key, usual in record.preset.items()
+        if key not in of_trial and values.get(key) is not None and values[key] != usual
     ]
+
+
+def _unequal(records: Sequence[Record], every_settings: list[Settings]) -> list[str]:
+    """The settings that differ between runs whose methods leave them open: a comparison is fair only where none does.
+
+    A setting of an option, such as `prior.components`, is compared between runs with the same option.
+    """
+    found: dict[tuple[str, Any], set[Any]] = {}  # setting, option -> its values
+    # Records of an older version do not name the keys that their method set.
+    of_method = {method: preset(str(method)) for method in {record.choices["method"] for record in records}}
+    for record, values in zip(records, every_settings, strict=True):
+        fixed = {*record.preset, *of_method[record.choices["method"]], *_of_trial(record), "method", "seed", "trial"}
+        for key, value in values.items():
+            group, dot, _ = key.partition(".")
+            is_of_scale = group in (*SCALE_GROUPS, "outside") and key not in NOT_SCALE
+            if value is not None and key not in fixed and not is_of_scale and not is_of_measuring(key):
+                found.setdefault((key, values.get(group) if dot else None), set()).add(value)
+    differing = dict.fromkeys(key for (key, _), different in found.items() if len(different) > 1)
+    return [key for key in differing if not _follows_another(key, every_settings)]
+
+
+def _follows_another(key: str, every_settings: list[Settings]) -> bool:
+    """Whether a setting has the value of `beta` or of the prior's setting of the same name in every run."""
+    name = key.rpartition(".")[2]
+    runs = [values for values in every_settings if key in values]
+    return any(all(values[key] == values.get(other) for values in runs) for other in {name, f"prior.{name}"} - {key})
+
+
+def _of_trial(record: Record) -> Settings:
+    """The settings that the run's trial chose."""
+    chosen: Settings = (record.config.get("resolved") or {}).get("trial", {})
+    return chosen
 
 
 def _values_of(values: Settings, keys: Sequence[str]) -> RowValues:
