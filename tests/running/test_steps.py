@@ -68,3 +68,21 @@ def test_adam_has_the_bits_of_torchs_also_without_some_gradients_and_after_loadi
     for one, other in zip(ours.state_dict()["state"].values(), theirs.state_dict()["state"].values(), strict=True):
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_adam_undoes_the_scale_of_gradients_and_skips_infinite_ones_as_torchs_does() -> None:
+    torch.manual_seed(0)
+    weights = [torch.randn(size, requires_grad=True) for size in ((7, 5), (33,))]
+    copies = [weight.detach().clone().requires_grad_() for weight in weights]
+    optimizers = [LeanAdam(weights, lr=0.01), torch.optim.Adam(copies, lr=0.01, fused=True)]
+    scalers = [torch.amp.GradScaler("cpu", init_scale=1024.0) for _ in optimizers]
+    for step in range(8):
+        factors = [torch.full_like(weight, torch.inf if step == 4 else 1.0) for weight in weights]
+        for optimizer, scaler, parameters in zip(optimizers, scalers, (weights, copies), strict=True):
+            optimizer.zero_grad()
+            losses = [(weight.square() * factor).sum() for weight, factor in zip(parameters, factors, strict=True)]
+            scaler.scale(torch.stack(losses).sum()).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+        assert all(torch.equal(one, other) for one, other in zip(weights, copies, strict=True)), step
+    assert all(weight.isfinite().all() for weight in weights)

@@ -45,7 +45,9 @@ class LeanAdam(torch.optim.Adam):
         weights: list[Tensor] = group["params"]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         all_have_one = len(gradients) == len(weights)
-        if not self._lists or not all_have_one:
+        # Mixed precision of 16 bits leaves the scale of gradients here for torch's step to undo.
+        is_scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
+        if not self._lists or not all_have_one or is_scaled:
             super().step(closure)
             self._lists = []
             if all_have_one:

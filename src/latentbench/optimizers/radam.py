@@ -8,8 +8,9 @@ from latentbench.optimizers.base import Betas
 
 
 class RAdam(Adam):
-    """Adam whose first steps are smaller, while the mean of squared gradients is still of few.
+    """Adam whose step is rectified while the mean of squared gradients is still of few.
 
+    With the usual betas the first five steps are not divided by its root: they are as long as the gradients.
     weight_decay is decoupled, as in AdamW. Source: Liu et al. 2020, algorithm 2, as in torch.optim.RAdam.
     """
 
