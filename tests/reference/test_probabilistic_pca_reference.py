@@ -122,4 +122,4 @@ def test_the_study_compares_with_the_optimum(data: str) -> None:
         size = number.term.row["latent_size"]
         best = torch.cat([variances[:size], variances[size:].mean().expand(len(variances) - size)])
         marginal = torch.distributions.Normal(0, best.sqrt()).log_prob((test - rows.mean(0)) @ axes).sum(1)
-        assert number.value == pytest.approx(-marginal.mean().item(), abs=0.005)
+        assert number.value == pytest.approx(-marginal.mean().item(), abs=5e-5)

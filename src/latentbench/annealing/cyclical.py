@@ -1,7 +1,5 @@
 """Cyclical annealing of the weight."""
 
-from torch import Tensor
-
 from latentbench.annealing.base import Annealing
 from latentbench.errors import check_number, check_whole_number
 
@@ -19,6 +17,3 @@ class Cyclical(Annealing):
     def number(self, progress: float) -> float:
         """The weight."""
         return min(1.0, (self.cycles * progress) % 1 / self.share)
-
-    def __call__(self, regularization: Tensor, number: float | Tensor) -> Tensor:
-        return number * regularization
