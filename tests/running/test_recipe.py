@@ -383,6 +383,7 @@ def test_of_a_brief_training_or_a_loss_that_never_fell_it_cannot_be_told_whether
 MIXED = ("trainer.accumulate=2", "trainer.ema=0.9", "trainer.gradient_clip=1", "schedule=warmup_cosine")
 CASES = [("aae", "adamw", (*MIXED, "trainer.keep=best")), ("wgan_gp", "radam", MIXED), ("gan", "sgd", MIXED)]
 CASES += [("vae", "adam", ("schedule=plateau", "schedule.patience=1", "trainer.patience=2", "trainer.keep=best"))]
+CASES += [("vae", "adam", ("trainer.precision=64-true", "trainer.ema=0.9"))]
 
 
 @pytest.mark.parametrize(("method", "optimizer", "settings"), CASES, ids=lambda case: case if str(case) == case else "")

@@ -53,6 +53,8 @@ def fit(
     model.recipe = build_recipe(config)
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
     check_recipe(model, trainer)
+    if trainer.precision == "64-true":
+        model.double()  # Lightning does it only after loading a checkpoint, whose weights would be rounded
     # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
