@@ -90,6 +90,7 @@ WRONG = {
     "several seeds without -m": ("seed=0,1", ["seed=0,1", "--multirun"]),
     "no thread": ("threads=0", ["threads=0", "1 or more"]),
     "epochs without end": ("trainer.max_epochs=-1", ["max_epochs"]),
+    "no epoch": ("trainer.max_epochs=0", ["trainer.max_epochs=0", "1 or more"]),
     "epochs in words": ("trainer.max_epochs=abc", ["max_epochs", "abc"]),
     "force neither true nor false": ("force=maybe", ["force=maybe", "true"]),
     "a key alone": ("beta", ["'beta'", "missing EQUAL"]),

@@ -21,7 +21,7 @@ BOUNDS = {
     "seed": (0, 2**32 - 1),
     "latent_size": (1, None),
     "threads": (1, None),
-    "trainer.max_epochs": (0, None),
+    "trainer.max_epochs": (1, None),
 }
 
 LIGHTNING = "pytorch_lightning.Trainer"
