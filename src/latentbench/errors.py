@@ -13,7 +13,7 @@ class Refused(UserError):
 
 
 class Diverged(Exception):
-    """The training loss is no longer a finite number."""
+    """The training loss, a weight or a fact of the trained model is not a finite number."""
 
 
 def check_number(

@@ -75,7 +75,7 @@ def test_it_learns_classes_of_colour_and_what_is_stored_is_what_was_rated(precis
 
 
 def test_images_of_one_class_train_no_classifier() -> None:
-    with pytest.raises(UserError, match="a classifier needs two classes or more"):
+    with pytest.raises(UserError, match="one label, or none: a classifier needs two classes or more"):
         train.train(noise_images((1, 8, 8)))
     with pytest.raises(UserError, match=r"trainer.precision=16-mixed: classifiers are trained in 32-true or bf16"):
         train.train(colours(), precision="16-mixed")

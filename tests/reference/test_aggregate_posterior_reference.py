@@ -20,6 +20,7 @@ from torch.distributions import (
 from latentbench.contracts.images import few_digits
 from latentbench.contracts.options import inputs, options, part_of, untrained
 from latentbench.distributions.factorised import Factorised
+from latentbench.distributions.sampling import expected_squared_distance
 from latentbench.errors import UserError
 from latentbench.metrics import aggregate_posterior
 from latentbench.metrics.active_units import active_units
@@ -277,6 +278,13 @@ def test_the_units_of_the_discrepancy_are_those_of_the_prior(prior: str) -> None
         )
         found.append(measured.values["prior_mmd/test"])
     assert found == pytest.approx([found[0]] * 3, rel=0.2)
+
+
+def test_the_unit_of_a_prior_without_a_variance_is_the_mean_squared_distance_of_its_draws() -> None:
+    p = TransformedDistribution(standard(3), AffineTransform(0.0, torch.tensor([1.0, 2.0, 3.0]), event_dim=1))
+    draws = p.sample((200,))
+    known = torch.pdist(draws).square().mean().item()
+    assert float(expected_squared_distance(p, draws=draws)) == pytest.approx(known, rel=1e-5)
 
 
 @pytest.mark.parametrize("method", options("method"))

@@ -363,6 +363,18 @@ def test_a_prior_of_independent_coordinates_has_variance_one_and_its_published_d
     torch.testing.assert_close(p.variance, torch.ones(3))
 
 
+@pytest.mark.parametrize("freedom", [5, 1e4, 1e6])
+def test_students_t_has_scipys_density_and_entropy_however_many_its_degrees_of_freedom(freedom: float) -> None:
+    posterior = part_of("posterior", "student_t", latent_size=3, coordinates=3, degrees_of_freedom=freedom)
+    prior = part_of("prior", "student_t", latent_size=3, shape=SHAPE, degrees_of_freedom=freedom)
+    q, p, z = posterior(torch.tensor([[0.5, -1.0, 2.0, -1.0, 0.0, 1.0]])), prior(None), torch.randn(20, 3)
+    theirs = scipy.stats.t(freedom, [0.5, -1, 2], np.exp([-1, 0, 1]))
+    np.testing.assert_allclose(q.log_prob(z), theirs.logpdf(z).sum(1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(q.entropy(), [np.sum(theirs.entropy())], rtol=1e-5)
+    unit = scipy.stats.t(freedom, scale=(1 - 2 / freedom) ** 0.5)
+    np.testing.assert_allclose(p.log_prob(z), unit.logpdf(z).sum(1), rtol=1e-5, atol=1e-5)
+
+
 def test_a_vamp_prior_is_the_even_mixture_of_the_posteriors_of_its_pseudo_inputs() -> None:
     made = part_of("prior", "vamp", latent_size=3, shape=SHAPE, components=4)
     encode = encoder(part_of("posterior", "gaussian", latent_size=3, coordinates=3))

@@ -14,7 +14,7 @@ from latentbench.backbones.resnet import ResidualBlock
 from latentbench.contracts.images import GivenImages, few_digits, shown_to_trainer, some_images
 from latentbench.contracts.options import composed, part_of
 from latentbench.errors import Refused, UserError
-from latentbench.evaluation.build import build_model
+from latentbench.evaluation.build import build_model, build_seeded_model
 from latentbench.models.gan import GAN
 from latentbench.models.wasserstein_gan import WassersteinGAN
 from latentbench.running.train import fit
@@ -338,6 +338,13 @@ def test_a_prior_that_could_not_learn_is_refused_with_priors_that_fit(method: st
 def test_a_setting_without_a_meaning_is_named(method: str, given: str) -> None:
     with pytest.raises(UserError, match=given.partition("=")[0]):
         model_of(method, "mlp", given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_draws_of_black_and_white_pixels_are_refused_and_fixed_ones_are_not(method: str) -> None:
+    with pytest.raises(Refused, match=r"compare its images with the grey ones: take data\.binarize=none"):
+        build_seeded_model(config_of(method), few_digits(binarize="dynamic"))
+    build_seeded_model(config_of(method), few_digits(binarize="threshold"))
 
 
 @pytest.mark.parametrize("given", ["channels=[]", "channels=[0]", "hidden=0", "blocks=0", "blocks=1.5"])

@@ -81,6 +81,14 @@ def test_a_mixture_mean_image_is_that_of_draws_though_the_range_cuts_channels_of
     assert (off.square() - error.square()).mean(0).max().sqrt() < 1, "a grey level"
 
 
+def test_a_mean_image_of_four_dependent_channels_is_that_of_draws_in_every_pixel() -> None:
+    numbers = (torch.zeros(60, 1), 1.2 * torch.randn(60, 4), 7 * torch.rand(60, 4) - 6, 2 * torch.randn(60, 6))
+    pixels = part_of("likelihood", "logistic_mixture", components=1)(torch.cat(numbers, 1)[..., None, None])
+    draws = pixels.sample((20_000,))
+    error = draws.std(0) / 20_000**0.5
+    assert (255 * ((draws.mean(0) - pixels.mean).abs() - 4 * error)).max() < 2, "grey levels"
+
+
 def test_a_mixture_of_one_component_and_one_channel_is_the_logistic() -> None:
     raw, x = torch.randn(5, 1, 3, 3), torch.rand(5, 1, 3, 3)
     one = part_of("likelihood", "logistic", scale=0.1)(raw)

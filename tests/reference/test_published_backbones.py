@@ -144,10 +144,14 @@ def test_parts_that_look_at_single_images_refuse_batch_normalization(other: str)
 
 
 @pytest.mark.parametrize("method", ["vae", "gan"])
-def test_a_last_batch_of_one_image_is_refused_before_training(method: str) -> None:
+def test_batch_normalization_of_a_batch_of_one_image_is_refused_before_training(method: str) -> None:
     config: Any = composed("backbone=pythae_mnist", f"method={method}")
+    data = noise_images((1, 28, 28), n=17)
     with pytest.raises(
         Refused, match=r"data.batch_size=16 the last batch has one: take another batch size, or backbone=conv"
     ):
-        build_seeded_model(config, noise_images((1, 28, 28), n=17))
+        build_seeded_model(config, data)
+    data.batch_size = 1
+    with pytest.raises(Refused, match=r"data.batch_size=1 every batch has one"):
+        build_seeded_model(config, data)
     build_seeded_model(composed("backbone=mlp", f"method={method}"), few_digits(17))

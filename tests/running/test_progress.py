@@ -14,9 +14,13 @@ from latentbench.cli.jobs import compose_jobs
 from latentbench.configuration.catalogue import CONF_DIR
 from latentbench.configuration.compose import compose_started
 from latentbench.configuration.identity import choices
+from latentbench.contracts.images import few_digits
+from latentbench.contracts.options import composed
 from latentbench.errors import Refused, UserError
+from latentbench.evaluation.build import build_seeded_model
 from latentbench.running import run
 from latentbench.running.job import Job
+from latentbench.running.train import fit
 
 pytestmark = pytest.mark.usefixtures("quick_composition")
 
@@ -163,6 +167,23 @@ def test_training_has_a_bar_in_epochs_on_a_terminal_only(tmp_path: Path, monkeyp
     quiet = latentbench(*command, "sampler=[prior]", terminal=False).err
     assert "training" not in quiet
     assert "\r" not in quiet
+
+
+def test_the_bar_of_a_training_shows_the_losses_of_an_epoch_when_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bar, losses = mock.Mock(), []
+    shown: list[Any] = []
+    monkeypatch.setattr("latentbench.running.progress.tqdm", lambda **_: bar)
+    for epochs in (1, 2):
+        shown.clear()
+        config = composed("backbone.hidden=[16]", f"trainer.max_epochs={epochs}", "logger=none")
+        model = build_seeded_model(config, few_digits(32))
+        bar.set_postfix = lambda terms, done=model.done: shown.append((done.batches, terms.get("loss")))
+        fit(config, model, few_digits(32), tmp_path)
+        losses.append(f"{model.done.losses['train/loss']:.4g}")
+    assert shown == [(0, None), (1, losses[0])], "the last batch that began, of two an epoch, and what is shown then"
+    assert losses[0] != losses[1]
 
 
 def test_the_first_run_of_a_process_shows_no_messages_of_other_packages(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from latentbench.contracts.images import few_digits
 from latentbench.contracts.options import composed, options, part_of
-from latentbench.errors import UserError
+from latentbench.errors import Diverged, UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel
+from latentbench.models.gan import GAN
 from latentbench.models.player import PlayerMemory
 from latentbench.models.recipe import convergence
 from latentbench.running.train import build_recipe, check_recipe, fit
@@ -30,6 +31,17 @@ def trained(method: str, folder: Path, *settings: str, checkpoint: Path | None =
     torch.manual_seed(1)
     fit(config, model, few_digits(), folder, checkpoint=checkpoint)
     return model
+
+
+def test_a_model_is_a_failure_that_is_not_finite_after_its_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_step = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.limit_val_batches=0")
+    with pytest.raises(Diverged, match=r"weights \(\S+\) are not finite after the training: take a smaller learning"):
+        trained("vae", tmp_path, "model.learning_rate=1e39", *one_step)
+    monkeypatch.setattr(GAN, "facts", lambda _: {"scales": {"of_pixels": math.inf}})
+    with pytest.raises(Diverged, match=r"scales\.of_pixels is inf after the training"):
+        trained("gan", tmp_path)
 
 
 def assert_same(one: GenerativeModel, other: GenerativeModel) -> None:
@@ -371,6 +383,7 @@ def test_of_a_brief_training_or_a_loss_that_never_fell_it_cannot_be_told_whether
 MIXED = ("trainer.accumulate=2", "trainer.ema=0.9", "trainer.gradient_clip=1", "schedule=warmup_cosine")
 CASES = [("aae", "adamw", (*MIXED, "trainer.keep=best")), ("wgan_gp", "radam", MIXED), ("gan", "sgd", MIXED)]
 CASES += [("vae", "adam", ("schedule=plateau", "schedule.patience=1", "trainer.patience=2", "trainer.keep=best"))]
+CASES += [("vae", "adam", ("trainer.precision=64-true", "trainer.ema=0.9"))]
 
 
 @pytest.mark.parametrize(("method", "optimizer", "settings"), CASES, ids=lambda case: case if str(case) == case else "")

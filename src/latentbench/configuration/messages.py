@@ -5,6 +5,7 @@ import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigTypeError
 
 from latentbench.configuration.catalogue import (
     GROUPS,
@@ -24,9 +25,19 @@ def explain(error: Exception) -> str:
     if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
         group, _, option = str(cause.missing_cfg_file).rpartition("/")
         return no_such_option(group, option)
-    if isinstance(cause, OverrideParseException) and "LexerNoViableAlt" in str(cause):
+    if isinstance(cause, OverrideParseException):
         key, _, value = cause.override.partition("=")
-        return f"{cause.override}: this needs quotes of its own inside those of the shell: \"{key}='{value}'\""
+        if "LexerNoViableAlt" in str(cause):
+            return f"{cause.override}: this needs quotes of its own inside those of the shell: \"{key}='{value}'\""
+        for pair in ("[]", "{}"):
+            if value.count(pair[0]) != value.count(pair[1]):
+                return f"{cause.override}: '{pair[0]}' and '{pair[1]}' come in pairs, as in {key}={pair[0]}...{pair[1]}"
+    _, is_merged, override = str(cause).partition("Error merging override ")
+    if is_merged and isinstance(cause.__cause__, ConfigTypeError):
+        key = override.partition("=")[0]
+        if cause.__cause__.object_type is list:
+            return f"{override}: give a list, {key}=[...]"
+        return f"{override}: give each of its keys, {key}.<name>=..."
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     unknown_key = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown_key:

@@ -31,7 +31,7 @@ def translate(words: Iterable[str]) -> list[str]:
     translated: list[str] = []
     for word in map(_quote, words):
         group = _group_of(word)
-        if group and not (override := parser.parse_override(word)).is_sweep_override():
+        if group and not (override := parser.parse_overrides([word])[0]).is_sweep_override():
             _check_option(group, word, override.value())
             # Hydra takes no null, and nothing beside a word that takes the option away. The last word decides.
             is_null = override.value() is None

@@ -21,7 +21,7 @@ BOUNDS = {
     "seed": (0, 2**32 - 1),
     "latent_size": (1, None),
     "threads": (1, None),
-    "trainer.max_epochs": (0, None),
+    "trainer.max_epochs": (1, None),
 }
 
 LIGHTNING = "pytorch_lightning.Trainer"
@@ -40,7 +40,7 @@ def check(config: DictConfig) -> None:
     work_out(config.beta, pixels=1, latents=1)
     if type(config.checkpoint_seconds) not in (int, float) or not config.checkpoint_seconds >= 0:
         raise UserError(f"checkpoint_seconds={config.checkpoint_seconds}: give a number of seconds, 0 or more")
-    for name, number in _floats(OmegaConf.to_container(config, resolve=False)):
+    for name, number in floats(OmegaConf.to_container(config, resolve=False)):
         if not math.isfinite(number):
             raise UserError(f"{name}={number}: give a finite number")
     for name in ("force", "keep_state"):
@@ -64,10 +64,10 @@ def _check_trainer(trainer: DictConfig) -> None:
             raise UserError(explain_unknown_key(f"trainer.{key!s}"))
 
 
-def _floats(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+def floats(node: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
     """Every float of a nested container with its full key."""
     if isinstance(node, float):
         yield prefix, node
     elif isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _floats(value, f"{prefix}.{key}".lstrip("."))
+            yield from floats(value, f"{prefix}.{key}".lstrip("."))

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from latentbench.data.base import ImageData, Split, Splits
 from latentbench.data.decode import decode
-from latentbench.errors import UserError, check_number, check_whole_number
+from latentbench.data.splitting import check_fractions
+from latentbench.errors import UserError, check_whole_number
 
 NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -66,10 +67,7 @@ class HuggingFaceImages(ImageData):
         if channels not in (None, 1, 3):
             raise UserError(f"data.channels={channels}: choose 1 for grey, 3 for colour, or null")
         self.crop, self.channels = crop, channels
-        self.fractions = {
-            split: check_number(f"data.fractions.{split}", fraction, above=0, below=0.5)
-            for split, fraction in fractions.items()
-        }
+        self.fractions = check_fractions(fractions, below=0.5)
 
     def load(self) -> Splits:
         """Read the splits. Raises: UserError if the data set cannot be had or used."""

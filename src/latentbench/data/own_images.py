@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from latentbench.data.base import ImageData, Splits
 from latentbench.data.image_cache import ImageWriter, cache_key, cached_images
+from latentbench.data.splitting import check_fractions
 from latentbench.data.streaming import SPLITS, Split
 from latentbench.errors import UserError, check_number, check_whole_number
 from latentbench.records.outside import content_digest
@@ -70,13 +71,7 @@ class OwnImages(ImageData, ABC):
     ) -> None:
         super().__init__(name=name, binarize=binarize, flip=flip, batch_size=batch_size, seed=seed)
         self.root = root
-        if set(fractions) != {"validation", "test"}:
-            raise UserError(f"data.fractions={dict(fractions)}: give validation and test")
-        self.fractions = {
-            split: check_number(f"data.fractions.{split}", fractions[split], above=0, below=1) for split in SPLITS[1:]
-        }
-        if sum(self.fractions.values()) >= 1:
-            raise UserError(f"data.fractions={dict(fractions)}: leave some images for training")
+        self.fractions = check_fractions(fractions, below=1)
         self.split_seed = check_whole_number("data.split_seed", split_seed, minimum=0)
         self.limit = None if limit is None else check_whole_number("data.limit", limit, minimum=3)
         self.max_broken = check_number("data.max_broken", max_broken, minimum=0, maximum=1)

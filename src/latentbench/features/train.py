@@ -68,7 +68,9 @@ def train(data: ImageData, *, device: torch.device | None = None, precision: str
     images, labels = data.splits.images["train"], data.splits.labels["train"]
     n_classes = int(labels.max()) + 1
     if len(labels.unique()) < 2:
-        raise UserError(f"data={data.name}: all training images have one label: a classifier needs two classes or more")
+        raise UserError(
+            f"data={data.name}: training images have one label, or none: a classifier needs two classes or more"
+        )
     recipe, layout = (PLAIN, torch.contiguous_format) if data.shape[0] == 1 else (RESIDUAL, torch.channels_last)
     classifier = network(data.shape, classes=n_classes).to(device)
     classifier.to(memory_format=layout)  # type: ignore[call-overload]

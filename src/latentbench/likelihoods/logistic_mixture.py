@@ -20,16 +20,18 @@ from latentbench.likelihoods.levels import (
 # Of log scales, where pixels are in [-1, 1]: the lowest is the published code's. Above the highest a wider
 # distribution would no longer make a difference: nearly all of it is in the levels 0 and 255.
 LOG_SCALES = (-7.0, 7.0)
-NODES = 16  # at which means over channels are computed; with them a mean image is exact to about a grey level
 
 
 def quantiles(channel: int, channels: int, like: Tensor) -> Tensor:
-    """Noise (NODES,) of a channel: logits of points that are spread evenly, together with those of other channels.
+    """Noise (N,) of a channel, at which means over channels are computed: logits of points between 0 and 1.
 
-    The points are multiples, modulo 1, of powers of 2^(1 / (channels + 1)), of which no sum is a fraction.
+    Together with those of other channels they are a Korobov lattice. Of 300 pixels of one component, with strongly
+    dependent channels, the worst mean is off by 5 grey levels with three channels, 2 with four and 8 with six; the root
+    mean squares are 0.3, 0.2 and 0.6.
     """
-    index = torch.arange(NODES, dtype=like.dtype, device=like.device) + 0.5
-    return (index * 2 ** ((channel + 1) / (channels + 1)) % 1).logit()
+    n, step = (16, 5) if channels <= 3 else (64, 25)
+    index = torch.arange(n, dtype=like.dtype, device=like.device)
+    return ((index * pow(step, channel, n) % n + 0.5) / n).logit()
 
 
 class LogisticMixturePixels(PixelDistribution):
@@ -61,11 +63,11 @@ class LogisticMixturePixels(PixelDistribution):
     def mean(self) -> Tensor:
         """Sum of w_k E_k[x_c], E_k[x_c] = E_k[E_k[x_c | x_1 ... x_(c-1)]], the inner mean that of `logistic_mean`.
 
-        Since the range of pixels cuts off the channels before, the outer mean has no closed form: it is that over NODES
-        fixed quantiles of their noise.
+        Since the range of pixels cuts off the channels before, the outer mean has no closed form: it is that over
+        N fixed quantiles of their noise.
         """
         means: list[Tensor] = []
-        levels: list[Tensor] = []  # of each channel but the last, (NODES, ..., B, K, H, W)
+        levels: list[Tensor] = []  # of each channel but the last, (N, ..., B, K, H, W)
         channels = self.event_shape[0]
         for channel in range(channels):
             location, log_scale = self.location(channel, levels), self.log_scales[..., channel, :, :]

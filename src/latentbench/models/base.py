@@ -46,10 +46,12 @@ class GenerativeModel(TrainedModel):
 
     def refuses(self, data: ImageData) -> str | None:
         """Why it cannot be trained on this data set, and what to take instead; None if it can."""
-        if batch_normalizations(self.backbone) and data.size("train") % data.batch_size == 1:
+        size = data.batch_size
+        if batch_normalizations(self.backbone) and (size == 1 or data.size("train") % size == 1):
+            which = "every batch" if size == 1 else "the last batch"
             return (
-                f"batch normalization needs two images, and with data.batch_size={data.batch_size} the last batch has "
-                "one: take another batch size, or backbone=conv or resnet"
+                f"batch normalization needs two images, and with data.batch_size={size} {which} has one: take another "
+                "batch size, or backbone=conv or resnet"
             )
         return None
 

@@ -1,8 +1,8 @@
 """Student's t posterior."""
 
 from torch import Tensor
-from torch.distributions import StudentT
 
+from latentbench.distributions.student_t import StudentT
 from latentbench.errors import check_number
 from latentbench.posteriors.location_scale import LocationScalePosterior
 
@@ -18,5 +18,4 @@ class StudentTPosterior(LocationScalePosterior):
         self.degrees_of_freedom = check_number("posterior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, location: Tensor, scale: Tensor) -> StudentT:
-        freedom = location.new_full((), self.degrees_of_freedom)
-        return StudentT(freedom, location, scale, validate_args=False)
+        return StudentT(self.degrees_of_freedom, location, scale)

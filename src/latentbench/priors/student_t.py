@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import StudentT
 
+from latentbench.distributions.student_t import StudentT
 from latentbench.errors import check_number
 from latentbench.priors.independent import IndependentPrior
 
@@ -19,6 +19,5 @@ class StudentTPrior(IndependentPrior):
         self.degrees_of_freedom = check_number("prior.degrees_of_freedom", degrees_of_freedom, above=2)
 
     def factors(self, zero: Tensor) -> StudentT:
-        freedom = zero.new_full((), self.degrees_of_freedom)
         scale = torch.full_like(zero, (1 - 2 / self.degrees_of_freedom) ** 0.5)
-        return StudentT(freedom, zero, scale, validate_args=False)
+        return StudentT(self.degrees_of_freedom, zero, scale)

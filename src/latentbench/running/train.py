@@ -1,5 +1,6 @@
 """Training of a model with Lightning's trainer."""
 
+import math
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from latentbench.configuration.identity import LATER
+from latentbench.configuration.value_checks import floats
 from latentbench.data.base import ImageData
-from latentbench.errors import UserError
+from latentbench.errors import Diverged, UserError
 from latentbench.evaluation.build import build, build_data, build_seeded_model
 from latentbench.evaluation.part_checks import check_kind
 from latentbench.models.base import GenerativeModel
@@ -45,11 +47,14 @@ def fit(
 
     In the end the model has the weights that are to be measured.
     devices: numbers of the devices to use; None leaves the choice to Lightning
-    Raises: UserError if the trainer's settings cannot be used, or it took no step.
+    Raises: UserError if the trainer's settings cannot be used, or it took no step; Diverged if a loss, a weight or a
+    fact is not finite.
     """
     model.recipe = build_recipe(config)
     trainer = build_trainer(config, run_dir, logger=logger, devices=devices)
     check_recipe(model, trainer)
+    if trainer.precision == "64-true":
+        model.double()  # Lightning does it only after loading a checkpoint, whose weights would be rounded
     # Deterministic kernels would come with a further one for every tensor, which fills memory that nothing reads.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -71,7 +76,18 @@ def fit(
             "take fewer, or more epochs"
         )
     model.take_measured_weights()
+    check_finite(model)
     return trainer
+
+
+def check_finite(model: GenerativeModel) -> None:
+    """Raises: Diverged if weights or facts are not finite, as after a last step whose loss nobody computed."""
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise Diverged(f"weights ({name}) are not finite after the training: take a smaller learning rate")
+    for name, fact in floats(model.facts()):
+        if not math.isfinite(fact):
+            raise Diverged(f"{name} is {fact} after the training: take a smaller learning rate")
 
 
 def build_recipe(config: DictConfig) -> Recipe:
