@@ -175,7 +175,8 @@ def _unequal(records: Sequence[Record], every_settings: list[Settings]) -> list[
         for key, value in values.items():
             group, dot, _ = key.partition(".")
             is_of_scale = group in (*SCALE_GROUPS, "outside") and key not in NOT_SCALE
-            if value is not None and key not in fixed and not is_of_scale and not is_of_measuring(key):
+            restates = key.endswith(CLASS) and (group in values or group in fixed)  # the option, by its class
+            if value is not None and not (key in fixed or restates or is_of_scale or is_of_measuring(key)):
                 found.setdefault((key, values.get(group) if dot else None), set()).add(value)
     differing = dict.fromkeys(key for (key, _), different in found.items() if len(different) > 1)
     return [key for key in differing if not _follows_another(key, every_settings)]
