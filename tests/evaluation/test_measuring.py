@@ -168,6 +168,22 @@ def test_the_command_that_trained_a_run_measures_more_of_it(folder: Path) -> Non
     run_tiny(folder.parents[1], *SMALL, outcome="finished before")
 
 
+def test_a_run_without_its_weights_is_trained_again_and_says_what_it_loses(folder: Path) -> None:
+    before = (folder / "record.json").read_bytes()
+    (folder / "model.safetensors").unlink()
+    command = ("metric=[reconstruction,kid]", "sampler=[prior]", "features=pixels", *TINY)
+    with composing_quickly():
+        finished = latentbench(*command)
+    assert finished.code == 0, finished.err
+    (line,) = [line for line in finished.err.splitlines() if "model.safetensors" in line]
+    assert "has a record and no model.safetensors: it is trained again" in line
+    assert line.endswith(
+        "kept as record.old.json; not asked for, and not measured again: metric=distortion, metric=rate"
+    )
+    assert (folder / "record.old.json").read_bytes() == before
+    assert record_of(folder).metrics.keys() >= {"mse/test", "kid/prior@pixels"}
+
+
 def test_what_is_measured_already_is_not_measured_again(folder: Path) -> None:
     before = files(folder)
     for more in ((), ("metric=[rate]",), ("metric=[kid,distortion,rate]", "sampler=[prior]", "features=pixels")):
