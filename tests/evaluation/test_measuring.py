@@ -404,6 +404,19 @@ def test_the_runs_of_a_study_are_measured_together(folder: Path) -> None:
     assert "runs: 2 finished before" in evaluate(folder, other).err
 
 
+def test_a_run_that_cannot_be_used_or_is_locked_keeps_none_of_the_others_from_being_measured(folder: Path) -> None:
+    broken, locked = (Path(shutil.copytree(folder, folder.with_name(name))) for name in ("broken", "locked"))
+    (broken / "record.json").write_text("{")
+    with try_lock(locked / LOCK) as acquired:
+        assert acquired
+        finished = evaluate("study=adhoc", "metric=[rate,distortion,kid,reconstruction]")
+    assert finished.code == 1
+    assert "mse/test" in record_of(folder).metrics
+    first, second = finished.err.splitlines()[-2:]
+    assert first.startswith("latentbench-evaluate: left out: outputs/adhoc/broken/record.json is not valid JSON")
+    assert second.startswith("latentbench-evaluate: left out: outputs/adhoc/locked is locked by another process")
+
+
 def test_of_a_sweep_the_runs_that_are_trained_are_measured(folder: Path) -> None:
     grid = ("sweep=quick", "method=vae", "seed=0,1", "study=adhoc", *TINY)
     finished = evaluate(*grid, "metric=[rate,distortion,kid,reconstruction]")

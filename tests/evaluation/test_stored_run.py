@@ -381,6 +381,16 @@ def test_a_study_has_its_runs_and_their_table(vae_folder: Path, gan: StoredRun, 
     assert set(table["nll/test"].dropna()) == recorded - {None}
 
 
+def test_a_run_that_cannot_be_opened_is_left_out_of_its_study(vae_folder: Path, gan: StoredRun, tmp_path: Path) -> None:
+    for folder in (vae_folder, gan.folder):
+        shutil.copytree(folder, tmp_path / folder.name)
+    (tmp_path / vae_folder.name / "config.yaml").write_text("{")
+    study = latentbench.load_study(tmp_path)
+    assert [run.folder.name for run in study.runs] == [run.folder.name for run in study.runs] == [gan.folder.name]
+    (message,) = study.unusable
+    assert "config.yaml cannot be read" in message
+
+
 def test_a_folder_without_records_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no records: name the folder of a study"):
         latentbench.load_study(tmp_path)
