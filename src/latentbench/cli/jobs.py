@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from tqdm import tqdm
@@ -63,16 +64,24 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
             tune = tune_of(config)
-            make_jobs = functools.partial(_sweep_jobs, {})
+            make_jobs = functools.partial(_sweep_jobs, {}, _shared([*grid_overrides, *parsed]))
             yield from tuned_jobs(config, tune, combinations, make_jobs) if tune else make_jobs(combinations)
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
 
+def _shared(overrides: Sequence[Override]) -> frozenset[str]:
+    """The keys that a sweep over methods or models sets for all of them: some may not have the part."""
+    varied = {override.key_or_group for override in overrides if override.is_sweep_override()}
+    return frozenset({override.key_or_group for override in overrides} - varied if varied & {"method", "model"} else ())
+
+
 def _sweep_jobs(
-    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]], combinations: Iterable[Sequence[str]]
+    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]],
+    shared: frozenset[str],
+    combinations: Iterable[Sequence[str]],
 ) -> Iterator[Job]:
-    """The job of each combination.
+    """The job of each combination. shared: as of `_shared`
 
     Those that differ in `WHOLE_NUMBER` alone are copies of the first, which `firsts` keeps: Hydra takes a quarter of a
     second for a run, a copy less than a hundredth of one.
@@ -81,7 +90,7 @@ def _sweep_jobs(
         numbers = _whole_numbers(words)
         others = tuple(key if (key := word.partition("=")[0]) in numbers else word for word in words)
         if others not in firsts:
-            firsts[others] = _to_job(compose_started(words), is_alone=False), words
+            firsts[others] = _to_job(compose_started(words), is_alone=False)._replace(shared=shared), words
         first, its_words = firsts[others]
         config, new_words = copy_of(first.config), dict(zip(its_words, words, strict=True))
         for key, number in numbers.items():

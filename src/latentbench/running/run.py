@@ -125,6 +125,8 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
         checkpoint = checkpoint_to_resume(run)
         # Started before any part can be refused, so that the logger shows refused runs as well.
         curves = logger.start(run_info(run, resumed=checkpoint is not None))
+        if run.refusal:
+            raise Refused(run.refusal)
 
         data = build_data(run.config)
         build_measuring_parts(run.config, data)  # before training, so that errors show at once
