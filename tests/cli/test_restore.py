@@ -66,6 +66,18 @@ def test_what_is_there_is_kept() -> None:
     assert files(Path("outputs")) == before
 
 
+def test_a_record_that_cannot_be_used_keeps_none_of_the_others_from_being_restored() -> None:
+    assert latentbench("-m", "method=vae", "seed=0,1", *STUDY).code == 0
+    assert latentbench(*STUDY, "publish=true", program=tables.main).code == 0
+    path = Path("results/tiny/digits/records.jsonl.gz")
+    path.write_bytes(gzip.compress(b"{\n" + gzip.decompress(path.read_bytes())))
+    restored = latentbench("results/nothing", "results/tiny/digits", "output_dir=elsewhere", program=restore.main)
+    assert (restored.code, restored.out) == (1, "elsewhere/tiny: 2 runs restored\n"), restored.err
+    lines = restored.err.splitlines()
+    assert lines[0].startswith("latentbench-restore: left out: results/nothing has no records")
+    assert lines[1].startswith(f"latentbench-restore: left out: {path}:1 is not valid JSON")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -63,5 +63,11 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path) -> None:
     assert told.err.count("\n") == 1
 
 
+def test_a_study_alone_names_no_runs(tmp_path: Path) -> None:
+    told = latentbench("study=s", f"output_dir={tmp_path}", program=status.main)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("latentbench-status: name the runs by the arguments of the command that runs them")
+
+
 def test_help_is_given() -> None:
     assert "latentbench-status sweep=quick" in latentbench("--help", program=status.main).out

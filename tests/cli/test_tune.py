@@ -51,7 +51,7 @@ def test_trials_are_runs_and_more_can_be_added() -> None:
     best = min(trials(), key=lambda trial: trial.value)
     command = shlex.split(told.out.splitlines()[-1])
     assert command[:2] == ["latentbench", "-m"]
-    assert {*best.user_attrs["words"], "method=vae", "seed=0,1,2"} <= set(command)
+    assert {*best.user_attrs["words"], "method=vae", "seed=1,2,3"} <= set(command)
 
 
 def test_a_factor_of_a_formula_is_told_as_the_formula() -> None:
@@ -141,6 +141,10 @@ def test_losses_are_reported_by_epoch() -> None:
         (("n=2", "method=vae"), "latentbench-tune: study: name the study"),
         (("n=2", "study=a", "select=fid/prior"), "latentbench-tune: select=fid/prior: test images choose nothing"),
         (("n=2", "study=a", "sweep=quick"), "latentbench-tune: sweep: leave it out"),
+        (
+            ("n=2", "study=a", "beta=3"),
+            "latentbench-tune: the search chooses beta itself: leave out beta, or its range",
+        ),
         (("n=2", "study=a", "trainer=ddp"), "latentbench-tune: trainer=ddp: leave it out"),
         (("n=2", "study=a", "method=null"), "latentbench-tune: the method does not say what may be tuned"),
     ],
@@ -166,11 +170,56 @@ def test_a_number_below_0_is_told_as_such(capsys: pytest.CaptureFixture[str]) ->
     state = SimpleNamespace(name="COMPLETE")
     attributes = {"number": -196.0, "words": ["beta=1.0"]}
     trial = SimpleNamespace(number=0, value=-196.0, state=state, user_attrs=attributes)
-    assert tune._tell_best(SimpleNamespace(trials=[trial]), SimpleNamespace(overrides=["method=vae"])) == 0  # type: ignore[arg-type]
+    job = SimpleNamespace(overrides=["method=vae"], config=SimpleNamespace(seed=0))
+    assert tune._tell_best(SimpleNamespace(trials=[trial]), job) == 0  # type: ignore[arg-type]
     assert "trial 0: -196: beta=1.0" in capsys.readouterr().out
 
 
-def test_a_number_that_trials_do_not_have_is_said() -> None:
-    told = latentbench("method=vae", "n=1", "select=nll/validation", *COMMAND, program=tune.main)
-    assert told.code == 2
-    assert "select=nll/validation: the trial has no such number; choose from fid/prior@random@validation" in told.err
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("nll/validation", "no metric of the trials gives it; choose from fid/interpolation@random@validation, "),
+        ("fid/prior@randm@validation", "no metric of the trials gives it"),
+        ("fid/gmm@validation", "no metric of the trials gives it"),
+    ],
+)
+def test_a_number_that_trials_will_not_have_is_said_before_the_first(rule: str, told: str) -> None:
+    finished = latentbench("method=vae", "n=1", f"select={rule}", *COMMAND, program=tune.main)
+    assert finished.code == 2
+    assert the_one_line(finished).startswith(f"latentbench-tune: select={rule}: {told}")
+    assert not Path("outputs").exists()
+
+
+def test_of_a_number_without_a_better_way_nothing_is_searched() -> None:
+    command = [word for word in COMMAND if not word.startswith("metric=")]
+    rule = "select=mutual_information/validation"
+    finished = latentbench("method=vae", "n=1", rule, "metric=[aggregate_posterior]", *command, program=tune.main)
+    assert the_one_line(finished).endswith("neither more nor less of mutual_information is better")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("method=ae", "its trials have method=vae, not method=ae"),
+        ("data=mnist", "its trials have data=digits, not data=mnist"),
+        ("select=fid/prior@random@validation", "its trials have select=fid/prior@validation, not "),
+        ("trainer.max_epochs=2", "its trials have trainer.max_epochs=1, not trainer.max_epochs=2"),
+        ("search.beta={low: 1, high: 2, scale: log}", "its trials have search="),
+    ],
+)
+def test_a_study_has_trials_of_one_search(word: str, told: str) -> None:
+    assert latentbench("method=vae", "n=0", *COMMAND, program=tune.main).code == 1
+    finished = latentbench("method=vae", "n=0", *COMMAND, word, program=tune.main)
+    assert finished.code == 2
+    assert the_one_line(finished).startswith(f"latentbench-tune: study=mine: {told}")
+    assert latentbench("method=vae", "n=0", *COMMAND, "sampler=[prior,gmm]", program=tune.main).code == 1
+
+
+def test_the_last_command_has_fresh_seeds_and_all_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    given = ("--config-dir=mine", "method=vae", "seed=1", "n=1")
+    told = latentbench(*given, *COMMAND, program=tune.main)
+    assert told.code == 0, told.err
+    words = shlex.split(told.out.splitlines()[-1])
+    assert {f"--config-dir={tmp_path / 'mine'}", "study=mine", "seed=0,2,3", *COMMAND} <= set(words)
+    assert "seed=1" not in words

@@ -168,6 +168,22 @@ def test_the_command_that_trained_a_run_measures_more_of_it(folder: Path) -> Non
     run_tiny(folder.parents[1], *SMALL, outcome="finished before")
 
 
+def test_a_run_without_its_weights_is_trained_again_and_says_what_it_loses(folder: Path) -> None:
+    before = (folder / "record.json").read_bytes()
+    (folder / "model.safetensors").unlink()
+    command = ("metric=[reconstruction,kid]", "sampler=[prior]", "features=pixels", *TINY)
+    with composing_quickly():
+        finished = latentbench(*command)
+    assert finished.code == 0, finished.err
+    (line,) = [line for line in finished.err.splitlines() if "model.safetensors" in line]
+    assert "has a record and no model.safetensors: it is trained again" in line
+    assert line.endswith(
+        "kept as record.old.json; not asked for, and not measured again: metric=distortion, metric=rate"
+    )
+    assert (folder / "record.old.json").read_bytes() == before
+    assert record_of(folder).metrics.keys() >= {"mse/test", "kid/prior@pixels"}
+
+
 def test_what_is_measured_already_is_not_measured_again(folder: Path) -> None:
     before = files(folder)
     for more in ((), ("metric=[rate]",), ("metric=[kid,distortion,rate]", "sampler=[prior]", "features=pixels")):
@@ -386,6 +402,19 @@ def test_the_runs_of_a_study_are_measured_together(folder: Path) -> None:
     for run, record in before.items():
         assert record_of(run).metrics.keys() - record.metrics.keys() == {"mse/test", "psnr/test", "ssim/test"}
     assert "runs: 2 finished before" in evaluate(folder, other).err
+
+
+def test_a_run_that_cannot_be_used_or_is_locked_keeps_none_of_the_others_from_being_measured(folder: Path) -> None:
+    broken, locked = (Path(shutil.copytree(folder, folder.with_name(name))) for name in ("broken", "locked"))
+    (broken / "record.json").write_text("{")
+    with try_lock(locked / LOCK) as acquired:
+        assert acquired
+        finished = evaluate("study=adhoc", "metric=[rate,distortion,kid,reconstruction]")
+    assert finished.code == 1
+    assert "mse/test" in record_of(folder).metrics
+    first, second = finished.err.splitlines()[-2:]
+    assert first.startswith("latentbench-evaluate: left out: outputs/adhoc/broken/record.json is not valid JSON")
+    assert second.startswith("latentbench-evaluate: left out: outputs/adhoc/locked is locked by another process")
 
 
 def test_of_a_sweep_the_runs_that_are_trained_are_measured(folder: Path) -> None:

@@ -217,6 +217,17 @@ def test_the_standard_error_of_a_log_likelihood_is_its_scatter_over_seeds(vae: S
     assert torch.equal(vae.log_likelihood(GREY, samples=100).value, found[0].value)
 
 
+def test_one_draw_has_no_standard_error(vae: StoredRun) -> None:
+    found = vae.log_likelihood(GREY, samples=1)
+    assert found.value.isfinite().all()
+    assert found.standard_error.isnan().all()
+
+
+def test_latents_are_those_of_a_split_that_there_is(vae: StoredRun) -> None:
+    with pytest.raises(ValueError, match="split=foo: choose one of train, validation, test"):
+        vae.latents("foo")  # type: ignore[arg-type]
+
+
 def test_heavy_tails_tell_where_a_log_likelihood_scatters_more_than_its_standard_error(tmp_path: Path) -> None:
     run = latentbench.load(run_tiny(tmp_path, *METRICS, "likelihood=continuous_bernoulli"))
     found = [run.log_likelihood(GREY, samples=100, seed=seed) for seed in range(40)]
@@ -379,6 +390,16 @@ def test_a_study_has_its_runs_and_their_table(vae_folder: Path, gan: StoredRun, 
     assert sorted(table["method"]) == ["gan", "vae"]
     recorded = {load(run.folder / "record.json").metrics.get("nll/test") for run in study.runs}
     assert set(table["nll/test"].dropna()) == recorded - {None}
+
+
+def test_a_run_that_cannot_be_opened_is_left_out_of_its_study(vae_folder: Path, gan: StoredRun, tmp_path: Path) -> None:
+    for folder in (vae_folder, gan.folder):
+        shutil.copytree(folder, tmp_path / folder.name)
+    (tmp_path / vae_folder.name / "config.yaml").write_text("{")
+    study = latentbench.load_study(tmp_path)
+    assert [run.folder.name for run in study.runs] == [run.folder.name for run in study.runs] == [gan.folder.name]
+    (message,) = study.unusable
+    assert "config.yaml cannot be read" in message
 
 
 def test_a_folder_without_records_is_no_study(tmp_path: Path) -> None:

@@ -187,7 +187,10 @@ def test_what_has_a_classifier_needs_none_and_a_word_is_no_setting() -> None:
 
 
 @pytest.mark.usefixtures("none_shipped")
-def test_numbers_without_a_classifier_say_so_and_are_measured_again_once_there_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("measured_by", ["latentbench", "features=[auto]", "features=[classifier]"])
+def test_numbers_without_a_classifier_say_so_and_are_measured_again_once_there_is_one(
+    measured_by: str, tmp_path: Path
+) -> None:
     command = ["data=digits", "backbone.hidden=[16]", "trainer.max_epochs=1", "logger=none"]
     command += ["metric=[fid]", "sampler=[prior]", "features=[auto]"]
     assert latentbench(*command).code == 0
@@ -203,7 +206,11 @@ def test_numbers_without_a_classifier_say_so_and_are_measured_again_once_there_i
     for key in ("fid/prior", "fid/real"):
         assert "random convolutions (random_0), since digits has no classifier" in before["caveats"][key]
     assert latentbench(command[0], program=features.main).code == 0
-    assert latentbench(*command).code == 0
+    (folder,) = tmp_path.glob("outputs/adhoc/*")
+    if measured_by == "latentbench":
+        assert latentbench(*command).code == 0
+    else:
+        assert latentbench(str(folder), measured_by, program=evaluate.main).code == 0
     after = record()
     assert after["run_id"] == before["run_id"]
     name = after["config"]["features"]["classifier"]["weights"]
@@ -211,7 +218,6 @@ def test_numbers_without_a_classifier_say_so_and_are_measured_again_once_there_i
     assert after["config"]["resolved"]["features"] == {"classifier": f"classifier_{name}"}
     assert not any("no classifier" in caveat for caveat in after["caveats"].values())
     assert after["metrics"]["fid/prior"] != before["metrics"]["fid/prior"]
-    (folder,) = tmp_path.glob("outputs/adhoc/*")
     assert latentbench(str(folder), "features=[auto,random]", program=evaluate.main).code == 0
     again = record()
     assert again["metrics"]["fid/prior"] == after["metrics"]["fid/prior"]

@@ -48,7 +48,11 @@ def the_one(again: dict[str, Record | None], rows: dict[str, list[Record]] = ROW
         ({"fid": 1e-6}, ROUNDED, "relative difference 5e-08 at most"),
         ({"fid": 1.0}, SCATTERED, "fid/prior: 21 published, 22 now (p = 0.26)"),
         ({"fid": 20.0}, DIFFERS, "fid/prior: 21 published, 41 now (p = 8.2e-09)"),
-        ({"rate": 1.0}, SCATTERED, "fid/prior: 21 published, 21 now (p = 1)"),  # rate is no measure of the study
+        (
+            {"rate": 1.0},
+            SCATTERED,
+            "rate/test: 4 published, 5 now, seed 0; not tested, and the tested measures are the same",
+        ),
     ],
 )
 def test_a_row_agrees_as_far_as_its_numbers_do(by: dict[str, float], verdict: str, detail: str) -> None:

@@ -117,6 +117,15 @@ def test_many_blocks_have_fewer_images_each(tmp_path: Path) -> None:
         assert {strip.shape[1] for strip in shown(figures["samples"])} == {9 * each}
 
 
+def test_samples_that_no_run_can_have_are_noted(tmp_path: Path) -> None:
+    record = keep(tmp_path, a_record(), real=noise(0), prior=noise(1))
+    _, notes = make_figures(
+        summarize([record], rows=["method"]), tmp_path, samples=["prior", "gmm", "reconstruction", "foo"], axes={}
+    )
+    (note,) = notes
+    assert note.startswith("figure samples: no foo (table.samples); choose from box, flow, ")
+
+
 def test_what_cannot_be_drawn_is_noted(tmp_path: Path) -> None:
     record = keep(tmp_path, a_record())
     (tmp_path / record.run_id / "images.npz").write_bytes(b"PK\x03\x04 cut")

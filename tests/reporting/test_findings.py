@@ -11,6 +11,7 @@ from example_records import a_record
 from latentbench.contracts.options import options, part_of
 from latentbench.reporting.columns import Measures
 from latentbench.reporting.findings import QUESTIONS, Finding, baseline_name, find, headline, main_columns, sections
+from latentbench.reporting.page_tables import make_tables
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Row, Summary
 
@@ -134,6 +135,9 @@ def test_a_measure_whose_numbers_all_have_caveats_is_named_as_not_judged() -> No
     sentences = headline(summary, [fid, psnr])
     assert sentences[0] == "One row is clearly the best in 1 of 2 main measures: ae in fid/prior."
     assert sentences[-1] == "Not judged: psnr/test. See below why."
+    (main, *_) = make_tables(summary, [fid, psnr]).tables
+    best = [[cell.is_best for cell in line.cells] for block in main.blocks for line in block]
+    assert best == [[True, False], [False, False]]
 
 
 def test_one_seed_rules_nothing_out() -> None:

@@ -685,6 +685,17 @@ def test_records_that_cannot_be_used_are_named_and_left_out(tmp_path: Path, caps
     assert pd.read_csv(tmp_path / "s" / "table.csv")["fid/prior.mean"].tolist() == [10.5]
 
 
+def test_the_command_names_the_runs_that_failed_and_how_to_leave_them_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = a_record("ae", 0, {}, status="failed", reason="diverged")
+    for record in (a_record(), failed):
+        record.save(tmp_path / "s" / record.run_id)
+    assert main([f"output_dir={tmp_path}", "study=s", *FEW]) == 0
+    told = "failed or refused (a run whose folder is deleted is left out):"
+    assert f"{told}\n  {tmp_path / 's' / failed.run_id}\n" in capsys.readouterr().out
+
+
 def test_the_command_writes_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(2):
         a_record(seed=seed, beta=4.0).save(tmp_path / "quick" / f"run{seed}")

@@ -75,6 +75,14 @@ def test_the_table_has_the_chosen_runs_beside_the_methods_as_they_are(records: l
     assert tuned.n_outdated == 2
 
 
+def test_a_table_of_trials_alone_shows_their_numbers_against_validation_images(records: list[Record]) -> None:
+    trials = [record for record in records if record.choices["seed"] == 1000]
+    summary = summarize(trials, rows=["method"], columns=["fid/prior", "kid/prior"])
+    assert [column.key for column in summary.columns] == [RULE]
+    assert len(summary.rows) == len(trials)
+    assert any("shown are those against validation images" in note for note in summary.notes)
+
+
 def test_notes_tell_what_was_chosen_spent_and_lost(records: list[Record]) -> None:
     text = "\n".join(notes(read_tuned(records, TUNE, ["method"])))
     assert "tuned: by fid/prior@validation, the best of 3 trials" in text
@@ -180,4 +188,4 @@ def test_tables_and_pages_of_a_study_have_one_for_every_rule(records: list[Recor
     alone = latentbench(
         *words, "tune={trials: 3, seeds: [0,1,1000], select: fid/prior@validation}", program=tables.main
     )
-    assert "no run of what they choose" in the_one_line(alone)
+    assert the_one_line(alone).endswith("or add tune=null, which shows the trials")

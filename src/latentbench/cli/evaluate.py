@@ -26,7 +26,8 @@ measure_against             measured. A setting that you change replaces all num
 launcher, logger, threads   as for latentbench; trainer.accelerator=cpu measures on the CPU
 study, output_dir, sweep    which runs, if no folder is named
 
-Writes record.json and images.npz in the folder of each run. Numbers that are not measured again stay.
+Writes record.json and images.npz in the folder of each run. Numbers that are not measured again stay. A run that cannot
+be used, or is locked, is named at the end, and all others are measured. Exit code 1: there is one.
 """
 # The keys that say how to measure. With folders, any other key is an error: their runs are trained.
 MEASURING_KEYS = (
@@ -36,24 +37,38 @@ SELECTING_KEYS = ("study", "output_dir")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 2: the command or a run cannot be used; otherwise as `launch`."""
+    """Exit code 1: a run cannot be used; 2: the command or no run can; otherwise as `launch`."""
     return run_command("latentbench-evaluate", _evaluate, arguments, help_text=HELP)
 
 
 def _evaluate(arguments: list[str]) -> int:
     # Imported here, so that --help is quick.
     from latentbench.cli.launch import launch
+    from latentbench.records.store import left_out_message
 
     folders, overrides = folders_and_words(arguments)
     is_sweep = "sweep" in _keys(overrides)
-    return launch(_jobs_of_sweep(overrides) if is_sweep else _jobs_of_folders([*map(Path, folders)], overrides))
+    composed = _runs_of_sweep(overrides) if is_sweep else _runs_of_folders([*map(Path, folders)], overrides)
+    jobs, unusable = [], []
+    for folder, job in composed.items():
+        try:
+            jobs.append(_stored_job(folder, job, overrides, is_alone=len(composed) == 1))
+        except UserError as error:
+            unusable.append(error)
+    if not jobs:
+        raise unusable[0]
+    code = launch(jobs)
+    for reason in unusable:
+        print(f"latentbench-evaluate: {left_out_message(reason)}", file=sys.stderr)
+    return max(code, 1) if unusable else code
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:
     return {word.partition("=")[0].lstrip("+~") for word in overrides}
 
 
-def _jobs_of_sweep(overrides: list[str]) -> "list[Job]":
+def _runs_of_sweep(overrides: list[str]) -> "dict[Path, Job]":
+    """The folders of a study's trained runs, and the jobs that say how to measure them."""
     from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
     from latentbench.records.record import is_trained
     from latentbench.running.job import resolve
@@ -65,10 +80,11 @@ def _jobs_of_sweep(overrides: list[str]) -> "list[Job]":
         raise UserError(f"none of the {len(by_folder)} runs is trained: train them with latentbench")
     if len(trained) < len(by_folder):
         print(f"{len(by_folder) - len(trained)} of {len(by_folder)} runs are not trained yet", file=sys.stderr)
-    return [_stored_job(folder, by_folder[folder], overrides, is_alone=len(trained) == 1) for folder in trained]
+    return {folder: by_folder[folder] for folder in trained}
 
 
-def _jobs_of_folders(folders: list[Path], overrides: list[str]) -> "list[Job]":
+def _runs_of_folders(folders: list[Path], overrides: list[str]) -> "dict[Path, Job]":
+    """The folders, or else those of the study's trained runs, and the job that says how to measure them."""
     from latentbench.cli.jobs import compose_jobs
     from latentbench.records.run_folder import CONFIG_NAME
 
@@ -81,7 +97,7 @@ def _jobs_of_folders(folders: list[Path], overrides: list[str]) -> "list[Job]":
         folders = sorted(path.parent for path in study.glob(f"*/{CONFIG_NAME}"))
         if not folders:
             raise UserError(f"{study} has no trained runs: name a run's folder, study=... or sweep=...")
-    return [_stored_job(folder, composed, overrides, is_alone=len(folders) == 1) for folder in folders]
+    return dict.fromkeys(folders, composed)
 
 
 def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_alone: bool) -> "Job":
@@ -89,6 +105,7 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
     from omegaconf import OmegaConf, open_dict
 
     from latentbench.configuration.catalogue import MEASURING_GROUPS
+    from latentbench.records.keys import CLASSIFIER
     from latentbench.records.measuring import recorded_settings, settings_of
     from latentbench.records.record import FILE_NAME, load
     from latentbench.records.run_folder import load_config
@@ -109,6 +126,8 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
         for group in MEASURING_GROUPS:
             changed = {name for name in new[group] if any(key.startswith(f"{group}.{name}.") for key in keys)}
             names = new[group].keys() if group in keys else old[group].keys() | changed
+            if "features" in keys:
+                changed.add(CLASSIFIER)  # which one it is, is decided anew: one may have been trained since
             config[group] = {
                 name: new[group][name] if name in changed or name not in old[group] else old[group][name]
                 for name in names

@@ -63,14 +63,17 @@ def composed_jobs(arguments: Sequence[str]) -> Iterator[Job]:
             if not combinations:
                 raise UserError("the grid is empty: a range or a list of choices in the command has no values")
             tune = tune_of(config)
-            make_jobs = functools.partial(_sweep_jobs, {})
+            varied_keys = {each.key_or_group for each in (*grid_overrides, *parsed) if each.is_sweep_override()}
+            make_jobs = functools.partial(_sweep_jobs, {}, not varied_keys.isdisjoint({"method", "model"}))
             yield from tuned_jobs(config, tune, combinations, make_jobs) if tune else make_jobs(combinations)
         except ValueError as error:  # from Hydra's parser, whose message does not name the argument
             raise UserError(f"{error} (in: {' '.join(arguments)})") from error
 
 
 def _sweep_jobs(
-    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]], combinations: Iterable[Sequence[str]]
+    firsts: dict[tuple[str, ...], tuple[Job, Sequence[str]]],
+    varies_model: bool,
+    combinations: Iterable[Sequence[str]],
 ) -> Iterator[Job]:
     """The job of each combination.
 
@@ -81,7 +84,7 @@ def _sweep_jobs(
         numbers = _whole_numbers(words)
         others = tuple(key if (key := word.partition("=")[0]) in numbers else word for word in words)
         if others not in firsts:
-            firsts[others] = _to_job(compose_started(words), is_alone=False), words
+            firsts[others] = _to_job(compose_started(words), is_alone=False)._replace(varies_model=varies_model), words
         first, its_words = firsts[others]
         config, new_words = copy_of(first.config), dict(zip(its_words, words, strict=True))
         for key, number in numbers.items():

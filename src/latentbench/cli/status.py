@@ -8,6 +8,7 @@ from pathlib import Path
 from latentbench.cli.command import run_command
 from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.configuration.identity import method_words
+from latentbench.errors import UserError
 from latentbench.records.measuring import cells_to_measure
 from latentbench.records.record import Record, load_or_none
 from latentbench.records.tuning import tune_of
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(arguments: Sequence[str]) -> None:
     jobs = compose_jobs(["-m", *(word for word in arguments if word not in MULTIRUN_FLAGS)])
     runs = {run.folder: run for run in map(resolve, jobs)}
+    named = {word.partition("=")[0] for word in arguments} - {*MULTIRUN_FLAGS}
+    if named <= {"study", "output_dir"} and not any(folder.is_dir() for folder in runs):
+        raise UserError("name the runs by the arguments of the command that runs them, such as sweep=quick")
     tune = tune_of(jobs[0].config)
     if tune is None:
         print("\n".join(status_lines(list(runs.values()))))

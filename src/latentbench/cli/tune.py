@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latentbench.cli.command import run_command
+from latentbench.configuration.folders import VARIABLE
 from latentbench.configuration.search import DIGITS
 from latentbench.errors import Diverged, Refused, UserError
 
@@ -24,7 +26,8 @@ Usage:
 
 n        trials in all; the same command goes on where it was, and with a larger n it searches further
 select   the key of the number to improve, measured against validation images
-study    its runs are in <output_dir>/<study>, and Optuna's storage, optuna.db, beside them
+study    its runs are in <output_dir>/<study>, and Optuna's storage, optuna.db, beside them; of one method, one data set
+         and one select
 
 Searches what the method's YAML has under `search` (docs/tuning.md), by Optuna's TPE. Where that is settings of the
 training alone, one whose validation loss falls behind that of most trials is ended. The same command in several shells
@@ -38,6 +41,8 @@ STORAGE, STUDY = "optuna.db", "latentbench"  # the file, and the only study in i
 LOCKS = "optuna.locks"  # folder of a file for each trial, locked while a command has it
 FIRST_TRIALS = 10  # at random, before TPE has something to learn from
 SHOWN = 5  # best trials
+FRESH_SEEDS = 3  # of the best settings
+SEARCHED = "searched"  # what Optuna keeps of the study: all that its trials have in common
 # What Optuna keeps of a trial: the folder of its run, its settings, and its number, since it always minimizes.
 FOLDER, WORDS, NUMBER = "folder", "words", "number"
 
@@ -52,8 +57,10 @@ def _tune(arguments: list[str]) -> int:
         import optuna
     except ImportError as error:
         raise UserError("latentbench-tune needs optuna: pip install 'latentbench[optuna]'") from error
-    from latentbench.configuration.search import ranges_of
+    from latentbench.cli.tune_checks import check_measured, check_same_search, common_settings
+    from latentbench.configuration.search import check_free, ranges_of
     from latentbench.records.tuning import check_rule
+    from latentbench.running.job import resolve
     from latentbench.running.logging_setup import ignore_known_warnings, set_up_logging
 
     own = {key: value for key, _, value in (word.partition("=") for word in arguments) if key in OWN_KEYS}
@@ -65,6 +72,10 @@ def _tune(arguments: list[str]) -> int:
     ranges = ranges_of(job.config.search)
     if not ranges:
         raise UserError("the method does not say what may be tuned: give its YAML a `search` (docs/tuning.md)")
+    instead = "its range, by ~search.<key>"
+    check_free(ranges, job.config, job.overrides, job.options, by="the search", instead=instead)
+    first = resolve(job)
+    check_measured(rule, first.config)
     folder = Path(job.config.output_dir) / job.config.study
     folder.mkdir(parents=True, exist_ok=True)
     set_up_logging()
@@ -76,6 +87,9 @@ def _tune(arguments: list[str]) -> int:
         sampler=optuna.samplers.TPESampler(n_startup_trials=FIRST_TRIALS, constant_liar=True),
         load_if_exists=True,
     )
+    searched = common_settings(first, ranges, rule)
+    check_same_search(study.user_attrs.get(SEARCHED, {}), searched, job.config.study)
+    study.set_user_attr(SEARCHED, searched)
     while sum(trial.state.is_finished() for trial in study.trials) < int(own["n"]):
         with contextlib.ExitStack() as locks:
             _try(study, _next_trial(study, folder / LOCKS, locks), job, ranges, rule)
@@ -211,7 +225,9 @@ def _tell_best(study: Any, job: "Job") -> int:
         print(f"  trial {trial.number}: {trial.user_attrs[NUMBER]:.4g}: {' '.join(trial.user_attrs[WORDS])}")
     if not best:
         return 1
-    words = [word for word in job.overrides if not word.startswith(("study=", "measure_against="))]
-    words += [*best[0].user_attrs[WORDS], "seed=0,1,2"]
-    print(f"\nwith fresh seeds, against test images:\n  latentbench -m {shlex.join(words)}")
+    folders = [f"--config-dir={folder}" for folder in os.environ.get(VARIABLE, "").splitlines()]
+    words = [word for word in job.overrides if not word.startswith(("seed=", "measure_against="))]
+    fresh = [str(seed) for seed in range(FRESH_SEEDS + 1) if seed != job.config.seed][:FRESH_SEEDS]
+    words += [*best[0].user_attrs[WORDS], f"seed={','.join(fresh)}"]
+    print(f"\nwith fresh seeds, against test images:\n  latentbench -m {shlex.join([*folders, *words])}")
     return 0

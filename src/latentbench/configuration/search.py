@@ -36,15 +36,32 @@ def take_trial(config: DictConfig, words: Iterable[str], choices: Mapping[str, A
             f"trial={trial}: {method_words(choices)} does not say what may be tuned: give its YAML a `search` "
             "(docs/tuning.md), or leave out trial"
         )
+    check_free(ranges, config, words, choices, by=f"trial={trial}", instead="trial")
+    set_values(config, {key: value_at(of_key, position) for (key, of_key), position in _positions(ranges, trial)})
+
+
+def check_free(
+    ranges: Iterable[str],
+    config: DictConfig,
+    words: Iterable[str],
+    choices: Mapping[str, Any],
+    *,
+    by: str,
+    instead: str,
+) -> None:
+    """Raises: UserError if a key that may be tuned is set already, or the composed config does not have it.
+
+    words: the overrides of the run; choices: the option of every group
+    by: what chooses the values; instead: what else the user may leave out
+    """
     given = {word.lstrip("+~").partition("=")[0] for word in words}
     sweep = option_file("sweep", str(choices.get("sweep")))
     of_sweep = OmegaConf.create(read_option(sweep) if sweep else {})
     for key in ranges:
         if key in given or OmegaConf.select(of_sweep, key) is not None:
-            raise UserError(f"trial={trial} chooses {key} itself: leave out {key}, or trial")
+            raise UserError(f"{by} chooses {key} itself: leave out {key}, or {instead}")
         if OmegaConf.select(config, key, default=None) is None:
-            raise UserError(f"trial={trial} chooses {key}, which the parts of this run do not have: leave out trial")
-    set_values(config, {key: value_at(of_key, position) for (key, of_key), position in _positions(ranges, trial)})
+            raise UserError(f"{by} chooses {key}, which the parts of this run do not have: leave out {instead}")
 
 
 def set_values(config: DictConfig, values: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from latentbench.configuration.catalogue import PARTS, option_node
 from latentbench.data.base import ImageData, Split
+from latentbench.data.streaming import SPLITS
 from latentbench.errors import UserError, check_whole_number
 from latentbench.evaluation.build import DataFacts, build, build_data, build_measuring_parts, build_model
 from latentbench.evaluation.evaluate import evaluate, seeded
@@ -43,7 +44,7 @@ class StoredRun:
 
     folder, config, record: where it lies, with what it was trained, and what was measured (`record.metrics`)
     Raises: UserError if its files do not fit together, or the model cannot do what is asked; ValueError if images or
-    latents do not fit the model.
+    latents do not fit the model, or there is no such split.
     """
 
     def __init__(self, folder: Path, config: DictConfig, record: Record) -> None:
@@ -150,7 +151,7 @@ class StoredRun:
         Its standard error is sqrt(1/ess - 1/samples), ess the effective number of draws (delta method). It is that of
         the draws at hand, and too small for images whose weights have a heavy tail, since the largest weights are
         seldom drawn: somewhat if `pareto_shape` is above 0.5, by an unknown amount if it is above 0.7, where the
-        estimate is unreliable, too. The shape is NaN for few draws.
+        estimate is unreliable, too. The shape is NaN for few draws, the standard error for a single one.
         Source: Burda et al. 2016, equation 8; Kong 1992 (ess); Vehtari et al. 2024 (Pareto shape).
         """
         check_whole_number("samples", samples, minimum=1)
@@ -161,15 +162,18 @@ class StoredRun:
         with seeded(seed, "log likelihood"):
             weights = [importance_weights(self.model, batch, samples) for batch in x.split(LIKELIHOOD_BATCH)]
         effective = torch.cat([each.effective for each in weights])
+        error = (1 / effective - 1 / samples).clamp(min=0).sqrt()
         return LogLikelihood(
             value=torch.cat([each.log_likelihood for each in weights]),
-            standard_error=(1 / effective - 1 / samples).clamp(min=0).sqrt(),
+            standard_error=error if samples > 1 else torch.full_like(error, torch.nan),
             pareto_shape=torch.cat([each.shape for each in weights]),
         )
 
     @torch.no_grad()
     def latents(self, split: Split = "test") -> Tensor:
-        """The codes (N, D) of a split of the run's data."""
+        """The codes (N, D) of a split of the run's data: train, validation or test."""
+        if split not in SPLITS:
+            raise ValueError(f"split={split}: choose one of {', '.join(SPLITS)}")
         self._require("encode")
         return torch.cat([self.model.encode(x.to(self.model.device)) for x in self.data.chunks(split, CHUNK)])
 

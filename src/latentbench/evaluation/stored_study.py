@@ -7,7 +7,7 @@ import pandas as pd
 from latentbench.errors import UserError
 from latentbench.evaluation.stored_run import StoredRun
 from latentbench.records.record import Record, is_trained
-from latentbench.records.store import load_records
+from latentbench.records.store import left_out_message, load_records
 from latentbench.reporting.grouping import frame
 
 
@@ -16,7 +16,7 @@ class StoredStudy:
 
     records: of all its runs, also of those that failed
     folder: `<output_dir>/<study>`; the folder of a published study has records but no trained runs
-    unusable: a message for each record that cannot be read
+    unusable: a message for each record that cannot be read, and for each run that `runs` leaves out
     Raises: UserError if there is no record.
     """
 
@@ -29,9 +29,17 @@ class StoredStudy:
 
     @property
     def runs(self) -> list[StoredRun]:
-        """The trained runs, sorted by the name of their folder."""
-        folders = sorted(self.folder / record.run_id for record in self.records)
-        return [StoredRun.open(folder) for folder in folders if is_trained(folder)]
+        """The trained runs, sorted by the name of their folder; without those that cannot be opened."""
+        opened = []
+        for folder in sorted(self.folder / record.run_id for record in self.records):
+            if not is_trained(folder):
+                continue
+            try:
+                opened.append(StoredRun.open(folder))
+            except UserError as error:
+                if (message := left_out_message(error)) not in self.unusable:
+                    self.unusable.append(message)
+        return opened
 
     def frame(self) -> pd.DataFrame:
         """The table that all tables and figures are made of: a row per run, a column per setting and metric."""

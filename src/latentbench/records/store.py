@@ -45,23 +45,44 @@ def load_records(folder: Path) -> tuple[list[Record], list[str]]:
                 unusable.append(left_out_message(error))
             else:
                 records.append((path.parent.name != record.run_id, path.parent.name, record))
-        for path in sorted([*folder.glob(f"*/{PUBLISHED_NAME}"), *folder.glob(f"*/{TRIALS_NAME}")]):
-            for source, line in _published_lines(path):
-                try:
-                    record = shared(validate(parse(line, source), source), parts)
-                except UserError as error:
-                    unusable.append(left_out_message(error))
-                else:
-                    records.append((False, record.run_id, record))
+        files = sorted([*folder.glob(f"*/{PUBLISHED_NAME}"), *folder.glob(f"*/{TRIALS_NAME}")])
+        for found in _published_records(files):
+            if isinstance(found, UserError):
+                unusable.append(left_out_message(found))
+            else:
+                records.append((False, found.run_id, shared(found, parts)))
     return [record for _, _, record in sorted(records, key=lambda item: item[:2])], unusable
 
 
 def load_published(folder: Path) -> list[Record]:
     """The published records in a folder, trials last. Raises: UserError if there are none, or one cannot be used."""
-    lines = [line for path in _published_files(folder) for line in _published_lines(path)]
-    if not lines:
+    records = []
+    for found in _records_or_errors(folder):
+        if isinstance(found, UserError):
+            raise found
+        records.append(found)
+    return records
+
+
+def _records_or_errors(folder: Path) -> list[Record | UserError]:
+    """As `_published_records`, of one folder. Raises: UserError if there are none."""
+    found = list(_published_records(_published_files(folder)))
+    if not found:
         raise UserError(f"{folder} has no records in {PUBLISHED_NAME}: name a published study, as results/quick/digits")
-    return [validate(parse(line, source), source) for source, line in lines]
+    return found
+
+
+def _published_records(paths: Iterable[Path]) -> Iterator[Record | UserError]:
+    """Every record in published files, and an error for each line or rest of a file that cannot be used."""
+    for path in paths:
+        try:
+            for source, line in _published_lines(path):
+                try:
+                    yield validate(parse(line, source), source)
+                except UserError as error:
+                    yield error
+        except UserError as error:
+            yield error
 
 
 def _published_lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -201,19 +222,23 @@ def _first(name: str, images: "NDArray[Any]") -> "NDArray[Any]":
     return images[:PUBLISHED_IMAGES] if images.ndim == 4 and name != "traversal" else images
 
 
-def restore(folder: Path, output_dir: Path) -> Iterator[tuple[Path, bool]]:
+def restore(folder: Path, output_dir: Path) -> Iterator[tuple[Path, bool] | UserError]:
     """Write every record of a published study, and the published images of its run, to the folder of the run.
 
     folder: of a study and a data set, such as results/quick/digits
-    Yields: the folder of each run below `output_dir`, and whether it had no record before; others keep theirs.
-    Raises: UserError if there are no records, or one cannot be used.
+    Yields: the folder of each run below `output_dir`, and whether it had no record before; others keep theirs. An error
+    for what cannot be used.
+    Raises: UserError if there are no records.
     """
-    for record in load_published(folder):
-        run_dir = output_dir / record.study / record.run_id
+    for found in _records_or_errors(folder):
+        if isinstance(found, UserError):
+            yield found
+            continue
+        run_dir = output_dir / found.study / found.run_id
         is_new = not (run_dir / FILE_NAME).exists()
         if is_new:
-            images = folder / record.run_id / IMAGES_NAME
+            images = folder / found.run_id / IMAGES_NAME
             if images.is_file():
                 write_atomically(run_dir / IMAGES_NAME, images.read_bytes())
-            record.save(run_dir)
+            found.save(run_dir)
         yield run_dir, is_new

@@ -42,6 +42,7 @@ def agreements(
     """
     spreads = {key: fit_spread(_numbers(runs, key) for runs in rows.values()) for key in measures}
     found: dict[str, Agreement] = {}
+    largest: dict[str, str] = {}  # row -> its number that differs most, whether the study tests it or not
     tests: list[tuple[str, str, Difference, float]] = []
     for row, runs in rows.items():
         pairs = [(run, again[run.run_id]) for run in runs if run.run_id in again]
@@ -49,6 +50,7 @@ def agreements(
             continue
         verdict, detail = _without_test(pairs)
         if not verdict:
+            largest[row] = detail
             verdict, detail = DIFFERS, f"{detail}; one published seed has no scatter"  # unless a test says otherwise
             old, new = [run for run, _ in pairs], [run for _, run in pairs if run]
             for key in measures:
@@ -59,11 +61,10 @@ def agreements(
     adjusted = holm([difference.p for _, _, difference, _ in tests])
     # The smallest p of a row comes last, and counts.
     for p, (row, key, difference, old_mean) in sorted(zip(adjusted, tests, strict=True), key=lambda test: -test[0]):
-        found[row] = dataclasses.replace(
-            found[row],
-            verdict=DIFFERS if p < LEVEL else SCATTERED,
-            detail=f"{key}: {old_mean:.4g} published, {old_mean + difference.mean:.4g} now (p = {p:.2g})",
-        )
+        detail = f"{key}: {old_mean:.4g} published, {old_mean + difference.mean:.4g} now (p = {p:.2g})"
+        if difference.mean == 0:
+            detail = f"{largest[row]}; not tested, and the tested measures are the same"
+        found[row] = dataclasses.replace(found[row], verdict=DIFFERS if p < LEVEL else SCATTERED, detail=detail)
     return list(found.values())
 
 

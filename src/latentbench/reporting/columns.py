@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from latentbench.configuration.catalogue import option_file
 from latentbench.errors import UserError
-from latentbench.records.keys import CLASSIFIER, is_floor, view_of
+from latentbench.records.keys import CLASSIFIER, VALIDATION, is_floor, parse_set, view_of
 from latentbench.records.record import Record
 
 ARROWS = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
@@ -70,7 +70,8 @@ def choose_columns(
     """The columns of a table, and notes on those that cannot be shown or ranked.
 
     keys: the metrics to show; None: every metric that was recorded, but no bound of another, with which it is shown. A
-        metric that was skipped everywhere is a column.
+        metric that was skipped everywhere is a column. Where records have them against validation images alone, as
+        trials do, these are shown.
 
     Raises: UserError if no record has or skips any of `keys`.
     """
@@ -81,13 +82,19 @@ def choose_columns(
         keys = sorted(recorded - bounds, key=lambda key: key.split("/"))
     else:
         keys = list(dict.fromkeys(keys))
+    notes = []
+    against_validation = [key for key in map(_against_validation, keys) if key in known]
+    if against_validation and not known & {*keys}:  # of trials alone
+        keys = against_validation
+        notes = [
+            "no record has a number of these columns against test images: shown are those against validation images"
+        ]
     # Features are left out without a word if no run was measured in them: default tables name two kinds.
     kinds = {CLASSIFIER, *(view_of(key).features for key in known)}
     keys = [key for key in keys if view_of(key).features in kinds or not _are_features(key)]
     absent = [key for key in keys if key not in known]
-    notes = []
     if absent and recorded:
-        notes = [f"no record has {', '.join(absent)} (table.columns); recorded: {', '.join(sorted(recorded))}"]
+        notes += [f"no record has {', '.join(absent)} (table.columns); recorded: {', '.join(sorted(recorded))}"]
         keys = [key for key in keys if key in known]
     if recorded and not keys:
         raise UserError(*notes or ["table.columns is empty; null shows every metric"])
@@ -105,6 +112,13 @@ def choose_columns(
     if measures.primary and measures.primary not in keys:
         notes.append(f"the primary measure {measures.primary} (table.primary) is not a column")
     return columns, notes
+
+
+def _against_validation(key: str) -> str:
+    """The key of the same number, measured against validation images."""
+    quantity, _, recorded = key.partition("/")
+    set_name, view = parse_set(recorded)
+    return f"{quantity}/{view._replace(split=VALIDATION).recorded(set_name)}"
 
 
 def _are_features(key: str) -> bool:

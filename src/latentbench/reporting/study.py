@@ -123,7 +123,8 @@ def tuned_study(config: DictConfig, study: StudyRecords) -> Tuned | None:
     tuned = read_tuned(study.records, tune, names(config, "table.rows") or [])
     if not tuned.runs:
         raise UserError(
-            f"{study.folder} has trials alone, and no run of what they choose: run the study's command first"
+            f"{study.folder} has trials alone, and no run of what they choose: run the study's command first, or add "
+            "tune=null, which shows the trials"
         )
     return tuned
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from latentbench.configuration.catalogue import option_file, option_files
 from latentbench.records.record import Record
 from latentbench.reporting import plots, point_plots
 from latentbench.reporting.columns import describe_column
 from latentbench.reporting.families import family_of
-from latentbench.reporting.image_grids import load_arrays, only_images
+from latentbench.reporting.image_grids import NOT_SAMPLES, load_arrays, only_images
 from latentbench.reporting.plots import Images, SampleRow, as_shown
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Scale, Summary, format_value, join_rows
@@ -28,6 +29,11 @@ def make_figures(
     """
     figures: dict[str, Figure] = {}
     rows, notes = _sample_rows(summary, folder, samples)
+    known = {*NOT_SAMPLES, *(key for row in rows for key in row.images)}
+    unknown = [key for key in samples if key not in known and option_file("sampler", key) is None]
+    if unknown:
+        sets = [*(path.stem for path in option_files("sampler")), *NOT_SAMPLES]
+        notes.append(f"figure samples: no {', '.join(unknown)} (table.samples); choose from {', '.join(sets)}")
     headings = {key: "reconstructions" if key == RECONSTRUCTION else f"samples, {key}" for key in samples}
     headings = {key: heading for key, heading in headings.items() if any(key in row.images for row in rows)}
     if headings:

@@ -126,5 +126,8 @@ def _write_table(config: DictConfig, study: StudyRecords, target: Path, folder: 
         print(to_text(summary, width=width))
         if comparisons:
             print(f"\n{published_text(comparisons, width=width)}")
+    ended = [study.folder / run.run_id for run in summary.runs if run.status in ("failed", "refused")]
+    if there := [str(run_dir) for run_dir in ended if run_dir.is_dir()]:
+        print("\nfailed or refused (a run whose folder is deleted is left out):", *there, sep="\n  ")
     print("\nwritten:", *written, sep="\n  ")
     return [run for row in summary.rows if (run := shown_run(row))]

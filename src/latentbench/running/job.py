@@ -1,7 +1,7 @@
 """A composed run, the resolved run, and its outcome. Imports no torch, so that commands start quickly."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -47,6 +47,7 @@ class Job(NamedTuple):
     options: dict[str, Any]  # Hydra's `runtime.choices`: the chosen option of every group
     overrides: list[str]  # as given on the command line
     is_alone: bool  # not part of a sweep; a refused run is an error if alone, and a result like any other in a sweep
+    varies_model: bool = False  # in a sweep over methods or models, of which some do not have the parts of others
     stored: Path | None = None  # folder of a stored run, which is only measured; None: the run is trained if necessary
 
     @property
@@ -63,6 +64,7 @@ class ResolvedRun(NamedTuple):
     folder: Path
     is_only_measured: bool = False  # a stored run, which is not trained
     trial: Mapping[str, Any] = {}  # what its trial has chosen, as of `trial_facts`
+    refusal: str | None = None  # of parts that are given for it and that its model does not use
     weight_caveat: str | None = None  # why `beta` does not mean here what it means in the method's paper
 
     @property
@@ -94,6 +96,7 @@ class ResolvedRun(NamedTuple):
 def resolve(job: Job) -> ResolvedRun:
     """Drop the parts that the model does not use: a GAN has no likelihood, even if a sweep sets one for other methods.
 
+    A part that is given for this run, and not for a sweep over methods, is refused if its model does not use it.
     `features=auto` becomes the features that it means for the run's data.
 
     What takes part from outside the package is named by digests under `outside`, and so counts for the id.
@@ -106,19 +109,34 @@ def resolve(job: Job) -> ResolvedRun:
     check(config)
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
+    given = set() if job.varies_model else {_key(word).partition(".")[0] for word in job.overrides}
+    useless = [group for group in unused if group in given and config.get(group) is not None]
+    dropped = [group for group in unused if group not in useless]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
     resolved = copy_of(config)
     OmegaConf.set_struct(resolved, False)
-    for key in (*unused, *NOT_RECORDED):
+    for key in (*dropped, *NOT_RECORDED):
         resolved.pop(key, None)
     choose_classifier(resolved, options["data"])
     # All values are one run without a regularizer to weight.
     resolved.beta = None if "regularizer" in unused else as_one_number(config.beta)
     if digests := outside_digests(resolved):
         OmegaConf.update(resolved, "outside", digests, force_add=True)
-    chosen = choices(resolved, options) | dict.fromkeys(unused)
+    chosen = choices(resolved, options) | dict.fromkeys(dropped)
     folder = Path(config.output_dir) / config.study / run_id(resolved, chosen)
-    return ResolvedRun(resolved, chosen, folder, trial=trial_facts(config), weight_caveat=caveat)
+    refusal = _refusal(options, useless) if useless else None
+    return ResolvedRun(resolved, chosen, folder, trial=trial_facts(config), refusal=refusal, weight_caveat=caveat)
+
+
+def _key(word: str) -> str:
+    """The key that an override sets; one that begins with ~ if it takes something away."""
+    return word.lstrip("+").partition("=")[0]
+
+
+def _refusal(options: Mapping[str, Any], useless: Sequence[str]) -> str:
+    parts = ", ".join(f"{group}={options[group]}" for group in useless)
+    them = "it" if len(useless) == 1 else "them"
+    return f"model={options['model']} has no use for {parts}: leave {them} out, or take model=autoencoder"
 
 
 def resolve_or_none(job: Job) -> ResolvedRun | None:

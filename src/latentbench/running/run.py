@@ -9,15 +9,16 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
+from latentbench.configuration.catalogue import MEASURING_GROUPS
 from latentbench.configuration.messages import explain
 from latentbench.data.base import ImageData
 from latentbench.errors import Diverged, Refused, UserError
 from latentbench.evaluation.build import build, build_data, build_measuring_parts, build_seeded_model
 from latentbench.evaluation.stored_run import StoredRun, measuring_device
 from latentbench.loggers.base import RunLogger
-from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells
+from latentbench.records.measuring import add, cells_to_measure, changed_settings, describe_cells, recorded_settings
 from latentbench.records.provenance import Clock, code_digest, git_commit
-from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, describe, load_or_none, parse
+from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, describe, load_or_none, parse, write_atomically
 from latentbench.records.run_folder import IMAGES_NAME, load_images, save_images
 from latentbench.running.checkpoints import remove_checkpoint, resumable_checkpoint, seconds_before, training_device
 from latentbench.running.data_parallel import STRATEGY
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 # Now, as files may change before a run ends. Processes that are forked from this one inherit both.
 code_digest(), git_commit()
 
+OLD_NAME = "record.old.json"  # a record that another one replaces, although nobody asked for that
 LOCK_TIMEOUT = 1.0  # seconds; latentbench-status holds the lock of a run for a moment to see if it is free
 
 
@@ -118,10 +120,13 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
     """
     clock = Clock()
     try:
+        keep_record_without_weights(run)
         remove_outdated_files(run.folder)
         checkpoint = checkpoint_to_resume(run)
         # Started before any part can be refused, so that the logger shows refused runs as well.
         curves = logger.start(run_info(run, resumed=checkpoint is not None))
+        if run.refusal:
+            raise Refused(run.refusal)
 
         data = build_data(run.config)
         build_measuring_parts(run.config, data)  # before training, so that errors show at once
@@ -197,9 +202,28 @@ def set_unreadable_record_aside(run_dir: Path) -> None:
     try:
         parse(content, str(path))
     except UserError as error:
-        kept = path.with_suffix(".old.json")
-        os.replace(path, kept)
-        log.warning("%s; the run starts from the beginning, and the file is kept as %s", error, kept.name)
+        os.replace(path, run_dir / OLD_NAME)
+        log.warning("%s; the run starts from the beginning, and the file is kept as %s", error, OLD_NAME)
+
+
+def keep_record_without_weights(run: ResolvedRun) -> None:
+    """Before a run is trained again because its weights are gone, copy its record, and say what is not measured again.
+
+    So are restored records, which have no weights.
+    """
+    record = load_or_none(run.folder)
+    if run.config.force or record is None or not record.is_trained:
+        return
+    write_atomically(run.folder / OLD_NAME, (run.folder / FILE_NAME).read_bytes())
+    recorded, requested = recorded_settings(record), run.requested
+    left_out = [f"{group}={name}" for group in MEASURING_GROUPS for name in recorded[group].keys() - requested[group]]
+    log.warning(
+        "%s has a record and no %s: it is trained again, and the record is kept as %s%s",
+        run.folder,
+        WEIGHTS_NAME,
+        OLD_NAME,
+        f"; not asked for, and not measured again: {', '.join(sorted(left_out))}" if left_out else "",
+    )
 
 
 def remove_outdated_files(run_dir: Path) -> None:
