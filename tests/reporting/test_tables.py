@@ -442,6 +442,13 @@ def test_settings_that_a_preset_a_trial_or_another_setting_accounts_for_are_no_r
     assert summarize(by_hand, rows=["method"]).keys == ["method"]
 
 
+def test_a_number_with_a_caveat_is_not_the_best() -> None:
+    records = [a_record(method, metrics={"fid/prior": fid}) for fid, method in enumerate(("ae", "vae", "svae"))]
+    records[0].caveats["fid/prior"] = "few images"
+    rows = summarize(records, rows=["method"]).rows
+    assert [row.name.split(",")[0] for row in rows if row.cells["fid/prior"].is_best] == ["vae"]
+
+
 def test_a_setting_that_overrides_a_preset_becomes_a_row_key() -> None:
     vae = choosing(a_record("vae"), prior="normal")
     laplace_vae = choosing(a_record("laplace_vae"), posterior="laplace", prior="laplace")

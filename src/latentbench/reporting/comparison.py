@@ -48,13 +48,15 @@ class BaselineTests:
 def mark_best(scales: Sequence[Scale], columns: Sequence[Column]) -> None:
     """Mark the best mean of every column and scale, if it has a direction and two rows or more have a number.
 
-    A row of which not all seeds are finished is not the best, nor is one of which the bounds overlap with another's. Of
-    rows that are all the same, as by what does not depend on the model, none is.
+    Rows of which not all seeds are finished, or whose number has a caveat, are left out. A row of which the bounds
+    overlap with another's is not the best. Of rows that are all the same, as by what does not depend on the model, none
+    is.
     """
     for scale in scales:
         rows = [row for row in scale.rows if row.is_complete]
         for column in columns:
-            cells = [row.cells[column.key] for row in rows if not math.isnan(row.cells[column.key].mean)]
+            judged = [row.cells[column.key] for row in rows if not row.caveats_of(column.key)]
+            cells = [cell for cell in judged if not math.isnan(cell.mean)]
             if not column.is_ranked or len(cells) < 2:
                 continue
             means = [cell.mean for cell in cells]

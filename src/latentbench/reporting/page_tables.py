@@ -27,7 +27,6 @@ class KeyCell:
 class MetricCell:
     """A metric: its text, the unrounded number to sort by, its difference from the baseline and the verdict on that.
 
-    is_best: not where the findings do not judge the row, because of a caveat
     difference: with the half-width of its 95 % confidence interval
     verdict: `better` or `worse` if the difference is significant, else empty
     """
@@ -97,7 +96,6 @@ def _metric_cells(
     row: Row, columns: Sequence[Column], findings: Sequence[Finding], texts: Mapping[str, str]
 ) -> list[MetricCell]:
     found = {finding.column.key: finding for finding in findings if row in finding.differences}
-    unjudged = {finding.column.key for finding in findings if row in finding.with_caveat}
     cells = []
     for column in columns:
         cell, finding = row.cells[column.key], found.get(column.key)
@@ -105,7 +103,7 @@ def _metric_cells(
             MetricCell(
                 text=texts[column.key],
                 value=None if math.isnan(cell.mean) else cell.mean,
-                is_best=cell.is_best and column.key not in unjudged,
+                is_best=cell.is_best,
                 difference=re.sub("^-", MINUS, difference_text(cell)),
                 verdict="" if not finding else "better" * (row in finding.better) + "worse" * (row in finding.worse),
             )
