@@ -431,9 +431,6 @@ def test_settings_that_a_preset_a_trial_or_another_setting_accounts_for_are_no_r
 
     preset = [run("vae", 1.0, 10, beta=1.0, beta1=None), run("aae", 2.0, 10, beta=2.0, beta1=0.0)]
     assert summarize(preset, rows=["method"]).keys == ["method"]
-    parts = {key: value for key, value in preset[1].preset.items() if "." not in key}  # as older records name them
-    older = dataclasses.replace(preset[1], preset=parts)
-    assert summarize([preset[0], older], rows=["method"]).keys == ["method"]
     by_hand = [run("vae", 1.0, 10, beta1=None), run("ae", 1.0, 20, beta1=0.5), run("svae", 1.0, 10, beta1=0.9)]
     assert summarize(by_hand, rows=["method"]).keys == ["method", "prior.classes", "model.beta1"]
     chosen_settings: list[dict[str, Any]] = [{}, {"model.beta1": 0.5, "prior.classes": 20}, {"model.beta1": 0.9}]

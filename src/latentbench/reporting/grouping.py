@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from latentbench.configuration.catalogue import MULTI_OPTION_GROUPS, preset
+from latentbench.configuration.catalogue import MULTI_OPTION_GROUPS
 from latentbench.configuration.settings import CLASS, Settings, is_of_measuring, settings, shared_by_seeds
 from latentbench.errors import UserError
 from latentbench.records.record import Record
@@ -168,10 +168,8 @@ def _unequal(records: Sequence[Record], every_settings: list[Settings]) -> list[
     A setting of an option, such as `prior.components`, is compared between runs with the same option.
     """
     found: dict[tuple[str, Any], set[Any]] = {}  # setting, option -> its values
-    # Records of an older version do not name the keys that their method set.
-    of_method = {method: preset(str(method)) for method in {record.choices["method"] for record in records}}
     for record, values in zip(records, every_settings, strict=True):
-        fixed = {*record.preset, *of_method[record.choices["method"]], *_of_trial(record), "method", "seed", "trial"}
+        fixed = {*record.preset, *_of_trial(record), "method", "seed", "trial"}
         for key, value in values.items():
             group, dot, _ = key.partition(".")
             is_of_scale = group in (*SCALE_GROUPS, "outside") and key not in NOT_SCALE
