@@ -1,5 +1,6 @@
 """Networks of papers have the layers that the papers print, counted here by hand."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,3 +156,16 @@ def test_batch_normalization_of_a_batch_of_one_image_is_refused_before_training(
     with pytest.raises(Refused, match=r"data.batch_size=1 every batch has one"):
         build_seeded_model(config, data)
     build_seeded_model(composed("backbone=mlp", f"method={method}"), few_digits(17))
+
+
+def test_the_network_of_importance_weighted_autoencoders_has_tanh_and_begins_as_published() -> None:
+    network = part_of("backbone", "tanh_mlp", shape=(1, 28, 28), latent_size=50, raw_channels=1)
+    for layers, sizes in ((network.encoder, [784, 200, 200]), (network.decoder, [50, 200, 200, 784])):
+        assert not any(isinstance(layer, nn.ReLU) for layer in layers)
+        assert sum(isinstance(layer, nn.Tanh) for layer in layers) == 2
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        assert [(layer.in_features, layer.out_features) for layer in linear] == list(pairwise(sizes))
+        for layer in linear:
+            bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+            assert 0.99 * bound < layer.weight.abs().max() <= bound
+            assert not layer.bias.any()

@@ -107,6 +107,16 @@ def test_reconstructions_of_other_images_are_not_shown(tmp_path: Path) -> None:
     assert len(figures["samples"].axes) == 3 + 2  # prior of all, reconstructions of ae and what it saw
 
 
+def test_a_restored_run_shows_its_reconstructions_beside_a_new_one_that_has_more(tmp_path: Path) -> None:
+    records = [
+        keep(tmp_path, a_record(m), real=noise(1), original=noise(2)[:n], reconstruction=noise(9)[:n], prior=noise(8))
+        for m, n in (("ae", 16), ("vae", 64))
+    ]
+    figures, notes = drawn(summarize(records, rows=["method"]), tmp_path)
+    assert not any("not shown" in note for note in notes)
+    assert len(figures["samples"].axes) == 3 + 3
+
+
 def test_many_blocks_have_fewer_images_each(tmp_path: Path) -> None:
     blocks = [f"sampler{i}" for i in range(6)]
     record = keep(tmp_path, a_record(), real=noise(0), **{block: noise(1) for block in blocks})

@@ -85,8 +85,13 @@ def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> t
                 notes.append(f"figure samples: no images of {run.run_id}")
         originals = next((images["original"] for images in images_of_row.values() if "original" in images), None)
         for name, images in images_of_row.items():
-            # Reconstructions are only shown below their own originals.
-            differ = not np.array_equal(images.get("original", []), originals if originals is not None else [])
+            # Reconstructions are only shown below their own originals. Restored runs have fewer of both.
+            own = images.get("original")
+            if own is not None and originals is not None:
+                compared = min(len(own), len(originals))
+                differ = not np.array_equal(own[:compared], originals[:compared])
+            else:
+                differ = True
             if differ and images.pop(RECONSTRUCTION, None) is not None:
                 notes.append(f"figure samples: reconstructions of {name} are not shown: they are of other images")
         if images_of_row:
