@@ -137,8 +137,11 @@ def same(found: Mapping[str, Tensor], known: Mapping[str, Tensor], *, within: fl
 def test_every_method_trains_as_in_one_process(method: str, how: str, several: Path, tmp_path: Path) -> None:
     first, other = (torch.load(several / f"{method}{how}.{rank}") for rank in range(PROCESSES))
     one = trained(method, tmp_path, DOUBLE, normalized=bool(how))
+    # Of a unit that is active for all images batch normalization takes away the bias, whose gradient is rounding alone:
+    # Adam makes steps of it, which differ from machine to machine.
+    within = {"weights": 1e-6 if how else 1e-8, "gradients": 1e-8}
     for part in ("weights", "gradients"):  # both, since Adam ignores a factor in the gradient
-        same(first[part], one[part], within=1e-8)
+        same(first[part], one[part], within=within[part])
         same(other[part], first[part], within=0)
     same(first["losses"], one["losses"], within=1e-8)
     assert first["shown"] + other["shown"] == one["shown"], "no image is processed twice"

@@ -17,7 +17,7 @@ from latentbench.models.base import GenerativeModel
 from latentbench.models.gan import GAN
 from latentbench.models.player import PlayerMemory
 from latentbench.models.recipe import convergence
-from latentbench.running.train import build_recipe, check_recipe, fit
+from latentbench.running.train import build_recipe, check_finite, check_recipe, fit
 
 EPOCHS = 4
 
@@ -30,6 +30,7 @@ def trained(method: str, folder: Path, *settings: str, checkpoint: Path | None =
     model = build_model(config, few_digits())
     torch.manual_seed(1)
     fit(config, model, few_digits(), folder, checkpoint=checkpoint)
+    check_finite(model)
     return model
 
 

@@ -28,7 +28,7 @@ from latentbench.running.logging_setup import ignore_known_warnings
 from latentbench.running.longer_training import checkpoint_of_shorter_run
 from latentbench.running.recording import failed_record, provenance, reason_of, run_info, save_trained_run
 from latentbench.running.subprocess_run import run_in_subprocess
-from latentbench.running.train import fit
+from latentbench.running.train import check_finite, fit
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,7 @@ def train(run: ResolvedRun, logger: RunLogger, *, devices: Sequence[int] | None)
         clock.lap("setup")
 
         trainer = fit(run.config, model, data, run.folder, logger=curves, checkpoint=checkpoint, devices=devices)
+        check_finite(model)
         clock.lap("fit", before=seconds_before(trainer))
 
         save_trained_run(run, model, data, trainer, clock.seconds)
