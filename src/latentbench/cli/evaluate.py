@@ -126,7 +126,7 @@ def _stored_job(folder: Path, composed: "Job", overrides: Sequence[str], *, is_a
         for group in MEASURING_GROUPS:
             changed = {name for name in new[group] if any(key.startswith(f"{group}.{name}.") for key in keys)}
             names = new[group].keys() if group in keys else old[group].keys() | changed
-            if "features" in keys:
+            if group == "features" and group in keys:
                 changed.add(CLASSIFIER)  # which one it is, is decided anew: one may have been trained since
             config[group] = {
                 name: new[group][name] if name in changed or name not in old[group] else old[group][name]

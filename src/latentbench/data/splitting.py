@@ -1,6 +1,7 @@
 """Splits of published images: parts of the official training images, or of all where there is no official split.
 
-Of a user's own images they are shares, which are checked here."""
+Of a user's own images they are shares, which are checked here.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -21,7 +21,7 @@ CAPTION = (
     f"freedom); only the mean if there is one seed; n where it is not the number of seeds. {SKIPPED_MARK}: skipped, "
     "for the reason below; empty: not measured."
 )
-BOLD = "Bold: best of the rows without a caveat."
+BEST = "best of the rows without a caveat."  # what is marked
 DIFFERENCES = (
     f"Difference from the baseline {PLUS_MINUS} half-width of the 95 % confidence interval of this difference alone, "
     "which misses the truth about once in twenty. Empty: bounds leave a number open, or no two seeds differ."
@@ -57,7 +57,7 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
         aligned = ["left"] * (n_keys - 1) + ["right"] * (1 + len(block))
         head = [header[i] for i in chosen]
         tables.append(tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=aligned))
-    notes = [f"{CAPTION} *: best.", *(f"- {note}" for note in _one_line_notes(summary))]
+    notes = [f"{CAPTION} *: {BEST}", *(f"- {note}" for note in _one_line_notes(summary))]
     return "\n\n".join(tables) + "\n\n" + "\n".join(textwrap.fill(note, width) for note in notes)
 
 
@@ -66,7 +66,7 @@ def to_markdown(summary: Summary, *, title: str, question: str | None = None) ->
     table = _markdown_table(summary, *grid(summary, escape_markdown, lambda cell: f"**{cell}**"))
     questions = [" ".join(question.split())] if question else []
     notes = "\n".join(f"- {escape_markdown(note)}" for note in _one_line_notes(summary))
-    parts = [f"# {title}", *questions, table, f"{CAPTION} {BOLD}", *([notes] if notes else [])]
+    parts = [f"# {title}", *questions, table, f"{CAPTION} Bold: {BEST}", *([notes] if notes else [])]
     header, body = difference_grid(summary, escape_markdown)
     if body:
         parts += ["## Differences from the baseline", _markdown_table(summary, header, body), DIFFERENCES]
@@ -84,7 +84,7 @@ def to_latex(summary: Summary) -> str:
     Captions and notes stand above them as comments.
     """
     header, body = grid(summary, escape_latex, lambda cell: rf"\textbf{{{cell}}}")
-    comments = [r"\usepackage{booktabs}", escape_latex(f"{CAPTION} {BOLD}"), *_one_line_notes(summary)]
+    comments = [r"\usepackage{booktabs}", escape_latex(f"{CAPTION} Bold: {BEST}"), *_one_line_notes(summary)]
     lines = [f"% {comment}" for comment in comments]
     lines += _tabular(summary, header, body, [len(scale.lines) for scale in summary.scales])
     header, body = difference_grid(summary, escape_latex)

@@ -1,6 +1,7 @@
 """Groups runs into the rows of a table, and rows into comparable scales, by their choices and configs alone."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,8 +54,9 @@ def group_runs(records: Sequence[Record], rows: Sequence[str]) -> Grouping:
         for key in some
         if all(key in keys for keys in overridden) and not _varies(key, every_settings)
     }
-    unequal = _unequal(records, every_settings)
-    keys, scale_keys = _row_keys(rows, every_settings, [*(key for key in some if key not in common), *unequal])
+    distinct = _distinct(records, every_settings)
+    unlike = [*(key for key in some if key not in common), *_unequal(distinct)]
+    keys, scale_keys = _row_keys(rows, [values for values, _ in distinct], unlike)
     _shorten_classes(keys, every_settings)
     groups: dict[RowValues, list[Record]] = {}
     for record, values in zip(records, every_settings, strict=True):
@@ -122,18 +124,23 @@ def _measured(values: Settings) -> dict[str, Settings]:
     return options
 
 
-def _row_keys(
-    rows: Sequence[str], every_settings: list[Settings], unlike: Sequence[str]
-) -> tuple[list[str], list[str]]:
+def _distinct(records: Sequence[Record], every_settings: list[Settings]) -> list[tuple[Settings, frozenset[str]]]:
+    """The settings of one run of those that differ in the seed alone, as most do, and those that its method chose."""
+    fixed = [frozenset((*record.preset, *_of_trial(record))) for record in records]
+    unique = {
+        (chosen, *(item for item in values.items() if item[0] != "seed")): (values, chosen)
+        for values, chosen in zip(every_settings, fixed, strict=True)
+    }
+    return list(unique.values())
+
+
+def _row_keys(rows: Sequence[str], distinct: list[Settings], unlike: Sequence[str]) -> tuple[list[str], list[str]]:
     """The row keys and, of these, the scale keys.
 
     Row keys are, in this order: `rows`; the scale keys; the trial if any run has one; settings in which runs differ
     for no reason of their methods (`unlike`); and as many others as needed for runs of a row to differ in the seed
     alone.
     """
-    # Most runs differ in their seeds alone: one run per setting is enough.
-    unique = {tuple(item for item in values.items() if item[0] != "seed"): values for values in every_settings}
-    distinct = list(unique.values())
     every_key = list(dict.fromkeys(key for values in distinct for key in values if key != "seed"))
     # The name of an option comes before its class path, which differs as well.
     every_key.sort(key=lambda key: key.endswith(CLASS))
@@ -162,21 +169,23 @@ def departures_of(record: Record, values: Settings | None = None) -> list[str]:
     ]
 
 
-def _unequal(records: Sequence[Record], every_settings: list[Settings]) -> list[str]:
+def _unequal(distinct: Sequence[tuple[Settings, frozenset[str]]]) -> list[str]:
     """The settings that differ between runs whose methods leave them open: a comparison is fair only where none does.
 
     A setting of an option, such as `prior.components`, is compared between runs with the same option.
+    distinct: as of `_distinct`
     """
     found: dict[tuple[str, Any], set[Any]] = {}  # setting, option -> its values
-    for record, values in zip(records, every_settings, strict=True):
-        fixed = {*record.preset, *_of_trial(record), "method", "seed", "trial"}
+    for values, fixed in distinct:
         for key, value in values.items():
             group, dot, _ = key.partition(".")
-            is_of_scale = group in (*SCALE_GROUPS, "outside") and key not in NOT_SCALE
+            is_given = key in fixed or key in ("method", "seed", "trial")
             restates = key.endswith(CLASS) and (group in values or group in fixed)  # the option, by its class
-            if value is not None and not (key in fixed or restates or is_of_scale or is_of_measuring(key)):
+            is_elsewhere = group == "outside" or _is_of_scale(key) or is_of_measuring(key)
+            if value is not None and not (is_given or restates or is_elsewhere):
                 found.setdefault((key, values.get(group) if dot else None), set()).add(value)
     differing = dict.fromkeys(key for (key, _), different in found.items() if len(different) > 1)
+    every_settings = [values for values, _ in distinct]
     return [key for key in differing if not _follows_another(key, every_settings)]
 
 
@@ -202,11 +211,16 @@ def _scale_keys(every_settings: list[Settings], every_key: list[str]) -> list[st
 
     They are always row keys, since each scale has its own floor and best row.
     """
-    groups = {key: key.removeprefix("outside.").split(".")[0] for key in every_key}
-    candidates = [key for key in every_key if groups[key] in SCALE_GROUPS and key not in NOT_SCALE]
+    candidates = [key for key in every_key if _is_of_scale(key)]
     # A run that did not measure a metric lacks its settings, but is not on another scale for that.
     varying = [key for key in candidates if len({values[key] for values in every_settings if key in values}) > 1]
     return separating_keys([], every_settings, varying)
+
+
+@functools.cache  # the records of a study have the same keys
+def _is_of_scale(key: str) -> bool:
+    """Whether numbers of runs that differ in a setting are on different scales."""
+    return key.removeprefix("outside.").split(".")[0] in SCALE_GROUPS and key not in NOT_SCALE
 
 
 def separating_keys(keys: list[str], every_settings: list[Settings], candidates: list[str]) -> list[str]:

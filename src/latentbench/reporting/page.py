@@ -14,7 +14,7 @@ from latentbench import __version__
 from latentbench.records.record import write_atomically
 from latentbench.reporting.columns import ARROWS
 from latentbench.reporting.findings import Finding, baseline_name, find, headline
-from latentbench.reporting.formats import BOLD, CAPTION
+from latentbench.reporting.formats import BEST, CAPTION
 from latentbench.reporting.ledger import CAPTION as PUBLISHED_CAPTION
 from latentbench.reporting.ledger import HEADINGS, TITLE, cells, remarks, verdicts
 from latentbench.reporting.page_figures import PageFigure, make_page_figures
@@ -138,7 +138,7 @@ def to_html(
     environment.filters |= {"signed": signed, "data_uri": data_uri, "published_cells": cells, "remarks": remarks}
     environment.globals |= {
         "version": __version__,
-        "table_caption": f"{CAPTION} {BOLD}",
+        "table_caption": f"{CAPTION} Bold: {BEST}",
         "arrows": ARROWS,
         "published_title": TITLE,
         "published_headings": HEADINGS,

@@ -109,7 +109,9 @@ def resolve(job: Job) -> ResolvedRun:
     check(config)
     arguments = model_arguments(config)
     unused = [group for group in PARTS if group not in arguments]
-    given = set() if job.varies_model else {_key(word).partition(".")[0] for word in job.overrides}
+    # A word that begins with ~ takes a part away, and gives none.
+    words = [] if job.varies_model else job.overrides
+    given = {word.lstrip("+").partition("=")[0].partition(".")[0] for word in words}
     useless = [group for group in unused if group in given and config.get(group) is not None]
     dropped = [group for group in unused if group not in useless]
     caveat = weight_of_another_likelihood(config, options) if "likelihood" in arguments else None
@@ -126,11 +128,6 @@ def resolve(job: Job) -> ResolvedRun:
     folder = Path(config.output_dir) / config.study / run_id(resolved, chosen)
     refusal = _refusal(options, useless) if useless else None
     return ResolvedRun(resolved, chosen, folder, trial=trial_facts(config), refusal=refusal, weight_caveat=caveat)
-
-
-def _key(word: str) -> str:
-    """The key that an override sets; one that begins with ~ if it takes something away."""
-    return word.lstrip("+").partition("=")[0]
 
 
 def _refusal(options: Mapping[str, Any], useless: Sequence[str]) -> str:
