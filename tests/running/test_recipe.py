@@ -183,8 +183,8 @@ def test_a_schedule_sets_the_learning_rates_of_all_players(
     ordinary = trained(method, tmp_path, "schedule=warmup_cosine", "schedule.warmup=0.5")
     expected = factors("warmup_cosine", 3 * EPOCHS, warmup=0.5)
     assert seen == [[pytest.approx(factor)] * 2 for factor in expected]
-    replayed = trained(method, tmp_path, "schedule=warmup_cosine", "schedule.warmup=0.5", "cuda_graph=rehearse")
-    assert replayed.done.cuda_graph == "yes"
+    replayed = trained(method, tmp_path, "schedule=warmup_cosine", "schedule.warmup=0.5", "replay=true")
+    assert replayed.done.replay == "yes"
     for name, weight in ordinary.state_dict().items():  # a learning rate on the device is in single precision
         torch.testing.assert_close(replayed.state_dict()[name], weight, rtol=1e-4, atol=1e-6)
     constant = trained(method, tmp_path)
@@ -273,9 +273,9 @@ def test_the_averages_are_measured_and_validated_and_the_last_weights_are_kept(t
 def test_a_graph_can_hold_what_happens_on_the_device(settings: str, tmp_path: Path) -> None:
     for method in ("aae", "gan"):
         ordinary, replayed = (
-            trained(method, tmp_path, settings, f"cuda_graph={mode}") for mode in ("false", "rehearse")
+            trained(method, tmp_path, settings, f"replay={mode}") for mode in ("false", "true")
         )
-        assert replayed.done.cuda_graph == "yes"
+        assert replayed.done.replay == "yes"
         assert_same(ordinary, replayed)
 
 
@@ -284,9 +284,9 @@ def test_a_graph_can_hold_what_happens_on_the_device(settings: str, tmp_path: Pa
     [("optimizer=sgd", "SGD"), ("optimizer=radam", "RAdam"), ("trainer.accumulate=2", "trainer.accumulate")],
 )
 def test_what_the_processor_decides_makes_ordinary_steps(settings: str, reason: str, tmp_path: Path) -> None:
-    model = trained("vae", tmp_path, settings, "model.learning_rate=1e-5", "cuda_graph=rehearse")
-    assert str(model.done.cuda_graph).startswith("no: ")
-    assert reason in str(model.done.cuda_graph)
+    model = trained("vae", tmp_path, settings, "model.learning_rate=1e-5", "replay=true")
+    assert str(model.done.replay).startswith("no: ")
+    assert reason in str(model.done.replay)
 
 
 # The end of a training
@@ -388,14 +388,14 @@ CASES += [("vae", "adam", ("trainer.precision=64-true", "trainer.ema=0.9"))]
 
 
 @pytest.mark.parametrize(("method", "optimizer", "settings"), CASES, ids=lambda case: case if str(case) == case else "")
-@pytest.mark.parametrize("mode", ["false", "rehearse"])
+@pytest.mark.parametrize("mode", ["false", "true"])
 def test_a_resumed_training_has_the_same_bits(
     method: str, optimizer: str, settings: tuple[str, ...], mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = [3.0, 4.0, 2.0, 2.5]
     if method != "aae":
         with_losses(monkeypatch, losses)
-    settings = (f"optimizer={optimizer}", f"cuda_graph={mode}", "checkpoint_seconds=0", *settings)
+    settings = (f"optimizer={optimizer}", f"replay={mode}", "checkpoint_seconds=0", *settings)
     whole = trained(method, tmp_path, *settings)
 
     class Stopped(Exception):

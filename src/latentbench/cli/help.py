@@ -42,7 +42,7 @@ def help_text() -> str:
     parts += ["\nAny other key of the config can be set as well, such as trainer.max_epochs or prior.components."]
     parts += ["\nwhich regularizers fit which posterior and prior; every other combination is refused, with the reason"]
     parts += [_compatibility_table()]
-    parts += ["\na GPU replays training steps as a CUDA graph, but for these methods, and for parts that do alike"]
+    parts += ["\ntraining steps are recorded once and replayed, but for these methods, and for parts that do alike"]
     parts += [(PACKAGE / "running" / "eager_methods.txt").read_text(encoding="utf-8").rstrip()]
     return "\n".join(parts)
 

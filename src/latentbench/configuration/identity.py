@@ -18,7 +18,8 @@ WITHOUT_EFFECT = (
     "force",
     "checkpoint_seconds",
     "keep_state",
-    "cuda_graph",
+    "replay",
+    "cuda_graph",  # what older records call it
     "measure_against",
     "logger",
     "launcher",

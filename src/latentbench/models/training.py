@@ -21,8 +21,8 @@ class Done:
 
     batches = 0
     share = 0.0  # of the whole training, from 0 to 1
-    scheduled_number: Tensor | None = None  # that of the model on the device, for a CUDA graph, which reads it there
-    cuda_graph: str | None = None  # whether a GPU's steps are replayed from a CUDA graph; if not, why; None: no GPU
+    scheduled_number: Tensor | None = None  # that of the model on the device, where replayed steps read it
+    replay: str | None = None  # whether steps are replays of a recorded one; if not, why; None: it was not asked for
     time = 0.0  # seconds, at the end of the last step, or when the batch began
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class TrainedModel(pl.LightningModule):
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 rate = float(optimizer.defaults["lr"]) * factor
-                if isinstance(group["lr"], Tensor):  # which a CUDA graph reads
+                if isinstance(group["lr"], Tensor):  # which a replay reads
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
@@ -226,14 +226,14 @@ class TrainedModel(pl.LightningModule):
         """Steps of every player in the whole training, none before it, and the seconds they took in this process.
 
         The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the
-        processor, which does not wait for the device. The steps of all players in a CUDA graph are one.
+        processor, which does not wait for the device. Replayed steps of several players are one.
         """
         steps = {
             player: max((int(state["step"]) for state in optimizer.state.values()), default=0)
             for player, optimizer in zip(self.players, self._trainer.optimizers if self._trainer else [], strict=False)
         }
         budget = {"steps": steps, "step_seconds": {player: round(s, 3) for player, s in self.done.seconds.items()}}
-        return budget if self.done.cuda_graph is None else budget | {"cuda_graph": self.done.cuda_graph}
+        return budget if self.done.replay is None else budget | {"replay": self.done.replay}
 
 
 def _copy_on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

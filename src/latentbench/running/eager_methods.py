@@ -1,4 +1,4 @@
-"""The methods whose training steps cannot be a CUDA graph, and why, as `latentbench --help` shows them.
+"""The methods whose training steps cannot be replayed, and why, as `latentbench --help` shows them.
 
 `python -m latentbench.running.eager_methods` writes them anew to eager_methods.txt.
 """
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from latentbench.configuration.catalogue import own_options
 from latentbench.configuration.compose import compose_config
 from latentbench.evaluation.build import build_data, build_model
-from latentbench.running.cuda_graph import REHEARSE, WARM_UP
+from latentbench.running.replay import WARM_UP
 from latentbench.running.train import fit
 
 STORED = Path(__file__).with_suffix(".txt")
@@ -21,7 +21,7 @@ def eager_methods() -> str:
     """A line for each of latentbench's methods whose steps stay ordinary ones, found by steps on the digits."""
     lines = []
     for method in own_options("method"):
-        settings = [f"method={method}", f"cuda_graph={REHEARSE}", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+        settings = [f"method={method}", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
         config = compose_config([*settings, "data.batch_size=8"])
         with open_dict(config):
             OmegaConf.update(config, "trainer.limit_train_batches", 2 * WARM_UP)
@@ -30,8 +30,8 @@ def eager_methods() -> str:
         model = build_model(config, data)
         with tempfile.TemporaryDirectory() as folder:
             fit(config, model, data, Path(folder))
-        if model.done.cuda_graph != "yes":
-            lines.append(f"  {method:<20} {str(model.done.cuda_graph).removeprefix('no: ')}\n")
+        if model.done.replay != "yes":
+            lines.append(f"  {method:<20} {str(model.done.replay).removeprefix('no: ')}\n")
     return "".join(lines)
 
 

@@ -24,10 +24,10 @@ from latentbench.models.recipe import Recipe
 from latentbench.optimizers.base import Optimizer
 from latentbench.records.provenance import code_digest
 from latentbench.running.checkpoints import PeriodicCheckpoint, find_checkpoint
-from latentbench.running.cuda_graph import GraphSteps
 from latentbench.running.data_parallel import STRATEGY, SplitBatch
 from latentbench.running.job import Job, resolve
 from latentbench.running.progress import EpochBar
+from latentbench.running.replay import ReplayedSteps
 from latentbench.schedules.base import Schedule
 
 RECIPE_KEYS = ("gradient_clip", "ema", "accumulate", "patience", "keep")  # of `trainer`, and not Lightning's
@@ -124,7 +124,7 @@ def build_trainer(
     trainer: pl.Trainer = build(
         OmegaConf.masked_copy(config.trainer, [key for key in config.trainer if key not in RECIPE_KEYS]),
         logger=logger or False,
-        callbacks=[EpochBar(), SplitBatch(), GraphSteps(config.cuda_graph), checkpoints],
+        callbacks=[EpochBar(), SplitBatch(), ReplayedSteps(config.replay), checkpoints],
         default_root_dir=str(run_dir),
         enable_model_summary=False,
         enable_progress_bar=False,
