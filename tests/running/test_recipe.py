@@ -272,9 +272,7 @@ def test_the_averages_are_measured_and_validated_and_the_last_weights_are_kept(t
 @pytest.mark.parametrize("settings", ["trainer.ema=0.9", "trainer.gradient_clip=0.1"])
 def test_a_graph_can_hold_what_happens_on_the_device(settings: str, tmp_path: Path) -> None:
     for method in ("aae", "gan"):
-        ordinary, replayed = (
-            trained(method, tmp_path, settings, f"replay={mode}") for mode in ("false", "true")
-        )
+        ordinary, replayed = (trained(method, tmp_path, settings, f"replay={mode}") for mode in ("false", "true"))
         assert replayed.done.replay == "yes"
         assert_same(ordinary, replayed)
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.cli.help import help_text
+from latentbench.configuration.catalogue import own_options
 from latentbench.contracts.images import few_digits
 from latentbench.contracts.options import composed, options
-from latentbench.configuration.catalogue import own_options
 from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel
@@ -165,7 +165,7 @@ def test_a_step_that_a_replay_would_not_repeat_stays_an_ordinary_one(
 
 
 def test_a_step_that_changes_later_is_an_error_that_says_what_to_take(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="after 4 replayed steps a replayed step differs .*: take replay=false"):
+    with pytest.raises(UserError, match=r"after 4 replayed steps a replayed step differs .*: take replay=false"):
         trained("vae", tmp_path, "trainer.max_epochs=4", regularizer=Begins(latent_size=8))
 
 

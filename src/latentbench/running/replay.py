@@ -16,7 +16,7 @@ from latentbench.running.tape import Tape
 from latentbench.running.watch import Watch, state_of
 
 WARM_UP = 3  # ordinary steps of each kind before it is recorded: the first makes what later ones keep
-RECORDERS = {"cuda": CudaGraph, "cpu": Tape}
+RECORDERS: dict[str, type[CudaGraph] | type[Tape]] = {"cuda": CudaGraph, "cpu": Tape}
 
 
 class ReplayedSteps(pl.Callback):

@@ -7,10 +7,12 @@ gradients take as long as the operations themselves.
 import contextlib
 import operator
 from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, MethodDescriptorType
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 from torch.fx.node import base_types, map_aggregate
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
@@ -19,6 +21,7 @@ from latentbench.errors import UserError
 from latentbench.running.watch import Watch
 
 Function = Callable[[Tensor], Tensor]
+CHECKED = {4**n for n in range(20)}  # replayed steps that are compared with ordinary ones
 Place = tuple[Any, ...]  # where a tensor lies in memory: two tensors in one place are the same
 
 
@@ -38,7 +41,7 @@ class Tape:
         return result, function if self.reason else self._checked(writer, writer.replay(result), function)
 
     def _checked(self, writer: "Writer", replay: Function, function: Function) -> Function:
-        """The replay, whose first, second, fourth, eighth, ... result has to be the function's own, to the last bit.
+        """The replay, whose first, fourth, 16th, 64th, ... result has to be the function's own, to the last bit.
 
         Of a function that decides by other things than tensors, such as Python's own random numbers, or the number of
         the epoch, it is not. The first such check leaves a `reason`. Raises: UserError if it is a later one.
@@ -46,20 +49,25 @@ class Tape:
         calls = 0
         given = [value for value in writer.given if isinstance(value, Tensor)]
 
+        def state() -> list[Tensor]:
+            return [*(tensor.clone() for tensor in given), torch.get_rng_state()]
+
         def call(batch: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            if calls & (calls - 1):
+            if calls not in CHECKED:
                 return replay(batch)
-            before = [tensor.clone() for tensor in given], torch.get_rng_state()
-            replayed = [replay(batch), *[tensor.clone() for tensor in given], torch.get_rng_state()]
-            for tensor, value in zip(given, before[0], strict=True):
+            before = state()
+            try:
+                replayed = [replay(batch), *state()]
+            except (RuntimeError, TypeError):  # of a function of torch that does not take what the operation does
+                replayed = []
+            for tensor, value in zip(given, before, strict=False):
                 tensor.copy_(value)
-            torch.set_rng_state(before[1])
+            torch.set_rng_state(before[-1])
             result = function(batch)
-            own = [result, *given, torch.get_rng_state()]
-            if not all(_has_same_bits(a, b) for a, b in zip(replayed, own, strict=True)):
-                self.reason = "a replayed step differs from an ordinary one, which decides by other things than tensors"
+            if not _have_same_bits(replayed, [result, *state()]):
+                self.reason = "a replayed step differs from an ordinary one, which decides by more than tensors"
                 if calls > 1:
                     raise UserError(f"after {calls} replayed steps {self.reason}: take replay=false")
             return result
@@ -101,8 +109,10 @@ class Writer(Watch):
 
     def replay(self, result: Tensor) -> Function:
         """A function of a batch that does what was written down, and returns what has become of the result."""
-        self.graph.output(self.nodes[_place(result)])
+        self.graph.output(self._node(result))
         self.graph.eliminate_dead_code()
+        for node in self.graph.nodes:
+            node.target = _quick(node)
         run, given = fx.GraphModule({}, self.graph).forward, self.given
         context = _without_autocast if self.is_mixed else torch.inference_mode
 
@@ -132,6 +142,21 @@ class Writer(Watch):
         return self.graph.placeholder(f"given_{len(self.given)}")
 
 
+def _quick(node: fx.Node) -> Any:
+    """torch's function or method of the same name, which takes less time to be called than the operation itself."""
+    operation = node.target
+    if not isinstance(operation, OpOverload) or operation.namespace != "aten":
+        return operation
+    if any(isinstance(value, list) and None in value for value in node.args):  # as in x[:, indices]
+        return operation
+    name = operation._schema.name.removeprefix("aten::")
+    function, method = getattr(torch, name, None), getattr(Tensor, name, None)
+    if isinstance(function, BuiltinFunctionType):
+        return function
+    is_method = isinstance(method, MethodDescriptorType) and operation._schema.arguments[0].name == "self"
+    return method if is_method else operation
+
+
 def _tensors(result: Any, node: fx.Node) -> Iterator[tuple[Tensor, Callable[[], fx.Node]]]:
     """Each tensor of an operation's result, and what makes its node."""
     if isinstance(result, Tensor):
@@ -143,15 +168,20 @@ def _tensors(result: Any, node: fx.Node) -> Iterator[tuple[Tensor, Callable[[], 
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _place(tensor: Tensor) -> Place:
     return _storage(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
-def _has_same_bits(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+def _have_same_bits(some: list[Tensor], others: list[Tensor]) -> bool:
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(torch.equal(_bytes(a), _bytes(b)) for a, b in pairs)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1).view(torch.uint8)
 
 
 @contextlib.contextmanager
