@@ -210,15 +210,14 @@ def test_the_loss_follows_the_annealing_from_the_first_batch_of_a_training_to_it
     torch.manual_seed(0)
     model: Any = build_model(config, few_digits())  # 40 images in batches of 16: three an epoch
     seen: list[tuple[float, dict[str, Tensor]]] = []
-    of_class = Autoencoder.terms
+    accumulate = Autoencoder.accumulate_terms
 
-    def recorded(self: Autoencoder, x: Tensor) -> Any:
-        made = of_class(self, x)
-        if torch.is_grad_enabled():
-            seen.append((self.done.share, made[0]))
-        return made
+    def spy(self: Autoencoder, stage: str, terms: dict[str, Tensor], n: int) -> None:
+        if stage == "train":
+            seen.append((self.done.share, terms))
+        accumulate(self, stage, terms, n)
 
-    monkeypatch.setattr(Autoencoder, "terms", recorded)
+    monkeypatch.setattr(Autoencoder, "accumulate_terms", spy)
     fit(config, model, few_digits(), tmp_path)
     assert [share for share, _ in seen] == pytest.approx([batch / 12 for batch in range(12)])
     for share, terms in seen:

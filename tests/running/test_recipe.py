@@ -328,7 +328,7 @@ def test_learning_rates_fall_where_the_validation_loss_does_not(
 
     def noted(self: GenerativeModel, factor: float) -> None:
         set_rates(self, factor)
-        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        rates.append(float(self.trainer.optimizers[0].param_groups[0]["lr"]))
 
     monkeypatch.setattr(GenerativeModel, "_set_learning_rates", noted)
     trained("vae", tmp_path, "schedule=plateau", "schedule.patience=1", "schedule.ratio=0.1", "model.learning_rate=1")

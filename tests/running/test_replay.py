@@ -169,6 +169,18 @@ def test_a_step_that_changes_later_is_an_error_that_says_what_to_take(tmp_path: 
         trained("vae", tmp_path, "trainer.max_epochs=4", regularizer=Begins(latent_size=8))
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"), [("threads=2", "several threads"), ("trainer.detect_anomaly=true", "detect_anomaly")]
+)
+def test_some_trainings_have_ordinary_steps(setting: str, reason: str, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2 if setting == "threads=2" else 1)
+        assert reason in str(trained("vae", tmp_path, setting).done.replay)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_a_wrong_value_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="replay=maybe: give true or false"):
         trained("vae", tmp_path, "replay=maybe")

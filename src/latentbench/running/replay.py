@@ -62,6 +62,8 @@ def reason_against(trainer: pl.Trainer, recipe: Recipe) -> str | None:
         return "several devices share each batch"
     if trainer.precision == "16-mixed":
         return "trainer.precision=16-mixed looks at the gradients of each step"
+    if trainer.strategy.root_device.type == "cpu" and torch.get_num_threads() > 1:
+        return "the last digits of a step may differ with several threads, so that a replay could not be checked"
     if torch.is_anomaly_enabled():
         return "trainer.detect_anomaly looks at each operation of a step"
     if not recipe.optimizer.is_capturable:
