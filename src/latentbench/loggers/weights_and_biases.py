@@ -156,7 +156,8 @@ class ResumeState:
         self._save()
 
     def _save(self) -> None:
-        write_atomically(self.path, json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}).encode())
+        content = json.dumps({"id": self.wandb_id, "epochs": self.last_epoch}).encode()
+        write_atomically(self.path, content, on_disk=False)  # after every epoch, which may take a hundredth of a second
 
 
 class _Curves(WandbLogger):

@@ -152,15 +152,20 @@ def is_trained(run_dir: Path) -> bool:
     return record is not None and record.is_trained and (run_dir / WEIGHTS_NAME).is_file()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves either the old or the new content: temporary file, fsync, rename."""
+def write_atomically(path: Path, content: bytes, *, on_disk: bool = True) -> None:
+    """Write a file so that a crash leaves either the old or the new content: temporary file, fsync, rename.
+
+    on_disk: false to leave it to the system when it reaches the disk, which takes a hundredth of the time; then only a
+    crash of the whole machine can lose it
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if on_disk:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

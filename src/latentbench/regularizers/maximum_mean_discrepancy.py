@@ -38,7 +38,8 @@ class MaximumMeanDiscrepancy(Regularizer):
         self.kernel, self.scales, self.estimator = kernel, tuple(values), estimator
 
     def forward(self, latents: Latents) -> Tensor:
-        widths = [scale * latents.prior_squared_distance() for scale in self.scales]
+        distance = latents.prior_squared_distance()
+        widths = [scale * distance for scale in self.scales]
         samples = latents.prior_samples()
         return mmd_squared(latents.z, samples, kernel=self.kernel, widths=widths, estimator=self.estimator)
 
