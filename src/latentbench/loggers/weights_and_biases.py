@@ -28,8 +28,14 @@ log = logging.getLogger(__name__)
 GRID_ROWS = 8
 # higher_is_better -> which of its logged values W&B shows for a metric.
 SUMMARY_BY_DIRECTION = {True: "max", False: "min", None: "last"}
-# No banners and no capture of stdout, which would clutter a sweep; the record has commit and hardware.
-QUIET: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "x_disable_stats": True}
+# No banners and no capture of stdout, which would clutter a sweep; the record has commit, packages and hardware.
+QUIET: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "disable_git": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,  # a list of all packages, which takes a seventh of a second to make
+}
 # In seconds; by default wandb waits for a lost network forever at the end of a run.
 TIMEOUTS: dict[str, Any] = {"init_timeout": 15, "finish_timeout": 60, "finish_timeout_raises": True}
 
