@@ -59,7 +59,7 @@ Not the same in Pythae: its VampPrior takes one draw for the KL term, its `aae` 
 
 Every method on the digits, processor time of the second half of a short training. The bare loop of the same model has
 its networks and losses, torch's backward and torch's Adam. The loop that is written out has formulas in place of
-distributions, too. `sinkhorn_ae`, `student_t_vae` and `svae` are not replayed (`latentbench --help` says why).
+distributions, too. `sinkhorn_ae` and `svae` are not replayed (`latentbench --help` says why).
 """
 
 

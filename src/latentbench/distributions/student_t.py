@@ -5,6 +5,7 @@ import math
 import torch
 from scipy.special import betaln, psi
 from torch import Tensor
+from torch.distributions import Distribution, Gamma
 from torch.distributions import StudentT as TorchStudentT
 
 
@@ -17,8 +18,11 @@ class StudentT(TorchStudentT):
     """
 
     def __init__(self, degrees_of_freedom: float, loc: Tensor, scale: Tensor) -> None:
-        super().__init__(loc.new_full((), degrees_of_freedom), loc, scale, validate_args=False)
         nu = degrees_of_freedom
+        self.df, self.loc, self.scale = torch.broadcast_tensors(loc.new_full((), nu), loc, scale)
+        # As torch's own, which copies the number 0.5 to the device: a step that does so cannot be replayed.
+        self._chi2 = Gamma(0.5 * self.df, torch.full_like(self.df, 0.5), validate_args=False)
+        Distribution.__init__(self, self.df.shape, validate_args=False)
         self._log_width = float(betaln(0.5 * nu, 0.5)) + 0.5 * math.log(nu)
         self._standard_entropy = 0.5 * (nu + 1) * float(psi(0.5 * (nu + 1)) - psi(0.5 * nu)) + self._log_width
 
