@@ -21,7 +21,7 @@ class StudentT(TorchStudentT):
         nu = degrees_of_freedom
         self.df, self.loc, self.scale = torch.broadcast_tensors(loc.new_full((), nu), loc, scale)
         # As torch's own, which copies the number 0.5 to the device: a step that does so cannot be replayed.
-        self._chi2 = Gamma(0.5 * self.df, torch.full_like(self.df, 0.5), validate_args=False)
+        self._chi2 = Gamma(0.5 * self.df, torch.full_like(self.df, 0.5), validate_args=False)  # type: ignore[assignment]
         Distribution.__init__(self, self.df.shape, validate_args=False)
         self._log_width = float(betaln(0.5 * nu, 0.5)) + 0.5 * math.log(nu)
         self._standard_entropy = 0.5 * (nu + 1) * float(psi(0.5 * (nu + 1)) - psi(0.5 * nu)) + self._log_width
