@@ -3,6 +3,7 @@
 import copy
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from latentbench.errors import UserError
 from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel
 from latentbench.regularizers.base import Latents, Regularizer
+from latentbench.running.checkpoints import find_checkpoint
 from latentbench.running.eager_methods import STORED, eager_methods
 from latentbench.running.train import fit
 from tiny_runs import digits_are
@@ -123,7 +125,21 @@ class Tosses(Regularizer):
 
 
 class Begins(Regularizer):
-    """A regularizer whose weight depends on a count that is hidden in a list."""
+    """A regularizer whose weight depends on a count that is hidden in an object."""
+
+    trains_prior = None
+
+    def __init__(self, *, latent_size: int) -> None:
+        super().__init__(latent_size=latent_size)
+        self.hidden = SimpleNamespace(calls=0)
+
+    def forward(self, latents: Latents) -> Tensor:
+        self.hidden.calls += 1
+        return (2 if self.hidden.calls > 6 else 1) * latents.z.square().mean()
+
+
+class Lists(Regularizer):
+    """A regularizer with a count in a list."""
 
     trains_prior = None
 
@@ -133,7 +149,20 @@ class Begins(Regularizer):
 
     def forward(self, latents: Latents) -> Tensor:
         self.calls.append(1)
-        return (2 if len(self.calls) > 6 else 1) * latents.z.square().mean()
+        return len(self.calls) * latents.z.square().mean()
+
+
+class Ends(Regularizer):
+    """A regularizer that another object turns off."""
+
+    trains_prior = None
+
+    def __init__(self, *, latent_size: int) -> None:
+        super().__init__(latent_size=latent_size)
+        self.hidden = SimpleNamespace(weight=1)
+
+    def forward(self, latents: Latents) -> Tensor:
+        return self.hidden.weight * latents.z.square().mean()
 
 
 class Picks(Regularizer):
@@ -149,6 +178,7 @@ class Picks(Regularizer):
     ("part", "reason"),
     [
         (Counts, "every step changes regularizer.steps on the processor"),
+        (Lists, "every step changes regularizer.calls on the processor"),
         (Picks, "test_replay.py (forward) waits for values of the device"),
         (Tosses, "a replayed step differs from an ordinary one"),
     ],
@@ -165,8 +195,25 @@ def test_a_step_that_a_replay_would_not_repeat_stays_an_ordinary_one(
 
 
 def test_a_step_that_changes_later_is_an_error_that_says_what_to_take(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"after 4 replayed steps a replayed step differs .*: take replay=false"):
+    with pytest.raises(UserError, match=r"after 4 replayed steps a replayed step differs .*; take replay=false"):
         trained("vae", tmp_path, "trainer.max_epochs=4", regularizer=Begins(latent_size=8))
+
+
+def test_no_checkpoint_has_steps_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Ends(latent_size=8)
+
+    def turn_off(self: GenerativeModel) -> None:
+        part.hidden.weight = 0 if self.current_epoch == 2 else 1
+
+    monkeypatch.setattr(GenerativeModel, "on_train_epoch_start", turn_off)
+    # The 16th replay is in the third epoch.
+    with pytest.raises(UserError, match="after 16 replayed steps a replayed step differs"):
+        trained("vae", tmp_path, "trainer.max_epochs=3", "checkpoint_seconds=0", regularizer=part)
+    assert find_checkpoint(tmp_path) is not None
+    monkeypatch.setattr("latentbench.running.tape.CHECKED", {1, 4})
+    with pytest.raises(UserError, match="after 17 replayed steps a replayed step differs"):
+        trained("vae", tmp_path / "last", "trainer.max_epochs=3", regularizer=part)
+    assert find_checkpoint(tmp_path / "last") is None
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Functions of tensors that are recorded as a list of their operations."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from latentbench.running.tape import Function, Tape
+from latentbench.errors import UserError
+from latentbench.running.tape import CheckedReplay, Function, Tape
 
 WEIGHT = torch.linspace(0.5, 1.5, 6).reshape(2, 3)
 
@@ -41,6 +43,21 @@ def nothing_but_a_weight(x: Tensor) -> Tensor:
     return WEIGHT
 
 
+def conjugates(x: Tensor) -> Tensor:
+    y = torch.complex(x, 2 * x)
+    return (y.conj() * y).real + torch.view_as_real(y.conj().resolve_conj())[..., 1] + y.conj().imag
+
+
+class Draws:
+    """Draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(2)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + torch.rand(3, generator=self.generator)
+
+
 class Counts:
     """Changes a tensor from before, and gradients of it."""
 
@@ -64,6 +81,8 @@ FUNCTIONS: list[Callable[[], Function]] = [
     lambda: picked,
     lambda: not_a_number,
     lambda: nothing_but_a_weight,
+    lambda: conjugates,
+    Draws,
     Counts,
 ]
 
@@ -121,6 +140,102 @@ def test_a_part_of_a_tensor_that_is_not_recorded_is_found_out() -> None:
     assert float(result) == 10
     assert replay is function
     assert "a part of a tensor" in str(tape.reason)
+
+
+def sparse_gradient(x: Tensor) -> Tensor:
+    weight = torch.ones(4, 3, requires_grad=True)
+    rows = nn.functional.embedding(torch.arange(2), weight, sparse=True)
+    return torch.autograd.grad((rows * x.mean()).sum(), weight)[0].to_dense()
+
+
+LSTM = nn.LSTM(3, 5)
+
+
+def recurrent(x: Tensor) -> Tensor:
+    y: Tensor = LSTM(x[:, None])[0].detach()
+    return y
+
+
+def values_in_a_list(x: Tensor) -> Tensor:
+    return x * 2 if x.sum().tolist() > 1e6 else x
+
+
+def a_length_that_values_decide(x: Tensor) -> Tensor:
+    return x * len(torch.bincount(x[0].long()))
+
+
+def infinite_part(x: Tensor) -> Tensor:
+    return (x * complex(0, float("inf"))).imag
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (sparse_gradient, "a tensor is sparse or nested"),
+        (recurrent, "an LSTM rounds in another way"),
+        (values_in_a_list, "(values_in_a_list) waits for values of the device, or copies some to it (Tensor.tolist)"),
+        (a_length_that_values_decide, "(aten::bincount)"),
+        (infinite_part, "a replayed step fails (NameError)"),
+    ],
+)
+def test_what_cannot_be_replayed_says_why(function: Function, reason: str) -> None:
+    tape, x = Tape(), torch.ones(4, 3)
+    result, replay = tape.record(function, x)
+    assert torch.equal(result, function(x))
+    assert torch.equal(replay(x), function(x))
+    assert reason in str(tape.reason)
+
+
+class Keeps:
+    """Keeps a tensor in an object that nothing watches, and reads it later."""
+
+    def __init__(self) -> None:
+        self.kept = SimpleNamespace(mean=torch.zeros(3))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.kept.mean = (self.kept.mean + x.mean(0)) / 2
+        return 2 * x
+
+
+def test_a_tensor_that_is_kept_is_found_out() -> None:
+    tape = Tape()
+    _, replay = tape.record(keeps := Keeps(), torch.ones(4, 3))
+    assert tape.reason == "every step keeps tensors that it made, which a replay would not"
+    assert replay is keeps
+
+
+def test_a_batch_that_is_changed_is_there_again_for_the_check() -> None:
+    tape, double = Tape(), lambda x: x.mul_(2).sum()
+    _, replay = tape.record(double, torch.ones(2))
+    batch = torch.ones(2)
+    assert float(replay(batch)) == 4
+    assert tape.reason is None
+    assert batch.tolist() == [2, 2]
+
+
+def test_a_check_leaves_everything_as_it_is() -> None:
+    counts, tape = Counts(), Tape()
+    _, replay = tape.record(counts, torch.ones(4, 3))
+    replay(torch.ones(4, 3))
+    replay(torch.ones(4, 3))
+    total, weight, random = counts.total.clone(), counts.weight.detach().clone(), torch.get_rng_state()
+    assert isinstance(replay, CheckedReplay)
+    replay.check_last()
+    assert torch.equal(counts.total, total)
+    assert torch.equal(counts.weight, weight)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_check_of_another_shape_finds_out_what_replays_did_wrong() -> None:
+    factor = [1]
+    tape, function = Tape(), lambda x: factor[0] * x
+    _, long = tape.record(function, torch.ones(3))
+    _, short = tape.record(function, torch.ones(2))
+    long(torch.ones(3))
+    factor[0] = 2
+    long(torch.ones(3))
+    with pytest.raises(UserError, match="after 3 replayed steps a replayed step differs"):
+        short(torch.ones(2))
 
 
 def test_after_a_replay_that_fails_everything_is_as_the_function_leaves_it(monkeypatch: pytest.MonkeyPatch) -> None:

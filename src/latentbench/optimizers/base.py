@@ -19,7 +19,7 @@ class Optimizer(ABC):
     state of torch's optimizer has a `step`, the number of its steps.
     """
 
-    # Whether a CUDA graph may contain its step: with `capturable` in its settings, and the learning rate as a tensor.
+    # Whether a recorded step may contain its own: with `capturable` in its settings, and the learning rate as a tensor.
     is_capturable: ClassVar[bool]
 
     @abstractmethod

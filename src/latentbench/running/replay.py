@@ -12,10 +12,10 @@ from latentbench.errors import UserError
 from latentbench.models.base import GenerativeModel
 from latentbench.models.recipe import Recipe
 from latentbench.running.cuda_graph import CudaGraph, Function
-from latentbench.running.tape import Tape
+from latentbench.running.tape import CheckedReplay, Tape
 from latentbench.running.watch import Watch, state_of
 
-WARM_UP = 3  # ordinary steps of each kind before it is recorded: the first makes what later ones keep
+WARM_UP = 3  # ordinary steps of each kind before one is recorded; the first makes the states of the optimizers
 RECORDERS: dict[str, type[CudaGraph] | type[Tape]] = {"cuda": CudaGraph, "cpu": Tape}
 
 
@@ -48,6 +48,13 @@ class ReplayedSteps(pl.Callback):
                 group["lr"] = torch.as_tensor(group["lr"], dtype=dtype, device=group["params"][0].device)
         pl_module.done.replay = "yes"
         pl_module.learn = Steps(pl_module, RECORDERS[device]())  # type: ignore[method-assign]
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Check the last steps, so that no checkpoint, of which there is one in the end, has what replays did wrong."""
+        if isinstance(steps := vars(pl_module).get("learn"), Steps):
+            steps.check()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the model its own `learn` back, and free what was recorded."""
@@ -87,8 +94,10 @@ class Steps:
         self.learn = model.learn
         self.seen: Counter[Any] = Counter()
         self.replays: dict[Any, tuple[Function, list[str]]] = {}  # and the names of the loss terms
+        self.moments: dict[Any, tuple[int, float]] = {}  # batches and share at the last replay
         self.names: list[str] = []  # of the last ordinary step
         self.number = float("nan")  # the schedule's, as the device has it
+        # Whose seconds those of a replay are: steps of several players are one.
         self.player = model.players[0] if len(model.trainer.optimizers) == 1 else "all"
 
     def __call__(self, batch: Tensor) -> dict[str, Tensor]:
@@ -100,6 +109,7 @@ class Steps:
         kind = batch.shape, self.model.kind_of_step()
         if kind in self.replays:
             replay, names = self.replays[kind]
+            self.moments[kind] = done.batches, done.share
             terms = replay(batch)
             done.end_step(self.player)
         else:
@@ -113,6 +123,19 @@ class Steps:
         if self.recorder.reason:
             self._stay_ordinary(self.recorder.reason)
         return dict(zip(names, terms.unbind(), strict=True))
+
+    def check(self) -> None:
+        """Compare the last replay of each kind with an ordinary step. Raises: UserError if they differ."""
+        done = self.model.done
+        if done.replay != "yes":
+            return
+        now, seconds = (done.batches, done.share), dict(done.seconds)
+        with self.model.trainer.precision_plugin.train_step_context(), torch.enable_grad():
+            for kind, (replay, _) in self.replays.items():
+                if isinstance(replay, CheckedReplay) and kind in self.moments:
+                    done.batches, done.share = self.moments[kind]
+                    replay.check_last()
+        (done.batches, done.share), done.seconds = now, seconds
 
     def _tell_number(self, batch: Tensor) -> None:
         """Bring the schedule's number to the device, where replays read it."""
@@ -136,6 +159,7 @@ class Steps:
         return terms
 
     def _stay_ordinary(self, reason: str) -> None:
+        self.check()
         self.model.done.replay = f"no: {reason}"
         self.model.done.scheduled_number = None
         self.replays.clear()

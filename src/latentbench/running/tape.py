@@ -5,6 +5,7 @@ gradients take as long as the operations themselves.
 """
 
 import contextlib
+import gc
 import operator
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, MethodDescriptorType
@@ -21,7 +22,8 @@ from latentbench.errors import UserError
 from latentbench.running.watch import Watch
 
 Function = Callable[[Tensor], Tensor]
-CHECKED = {4**n for n in range(20)}  # replayed steps that are compared with ordinary ones
+CHECKED, OFTEN = {1, 4, 16, 64}, 256  # these replays, and each multiple, are compared with ordinary steps
+DECIDES = "a part decides by something else than tensors, such as the number of the epoch"
 Place = tuple[Any, ...]  # where a tensor lies in memory: two tensors in one place are the same
 
 
@@ -32,47 +34,81 @@ class Tape:
 
     def __init__(self) -> None:
         self.reason: str | None = None  # why what was recorded cannot be replayed
+        self.calls = 0  # of all its replays
 
     def record(self, function: Function, example: Tensor) -> tuple[Tensor, Function]:
         """The result for the example, and a function that does the same operations with tensors of its shape."""
         with Writer(example) as writer:
             result = function(example)
-        self.reason = writer.reason
-        return result, function if self.reason else self._checked(writer, writer.replay(result), function)
+        self.reason = writer.reason or writer.reason_of_what_is_kept(result)
+        if self.reason:
+            return result, function
+        return result, CheckedReplay(self, writer.replay(result), function, writer.given)
 
-    def _checked(self, writer: "Writer", replay: Function, function: Function) -> Function:
-        """The replay, whose first, fourth, 16th, 64th, ... result has to be the function's own, to the last bit.
 
-        Of a function that decides by other things than tensors, such as Python's own random numbers, or the number of
-        the epoch, it is not. The first such check leaves a `reason`. Raises: UserError if it is a later one.
-        """
-        calls = 0
-        given = [value for value in writer.given if isinstance(value, Tensor)]
+class CheckedReplay:
+    """A replay, whose first, fourth, 16th, 64th, and every 256th result has to be the function's own, to the last bit.
 
-        def state() -> list[Tensor]:
-            return [*(tensor.clone() for tensor in given), torch.get_rng_state()]
+    Of a function that decides by other things than tensors, such as Python's own random numbers, or the number of the
+    epoch, it is not. If no replay was used before, that leaves a `reason` on the tape.
+    Raises: UserError if some were.
+    given: what the function reads and changes beside the batch
+    """
 
-        def call(batch: Tensor) -> Tensor:
-            nonlocal calls
-            calls += 1
-            if calls not in CHECKED:
-                return replay(batch)
-            before = state()
-            try:
-                replayed = [replay(batch), *state()]
-            except (RuntimeError, TypeError):  # of a function of torch that does not take what the operation does
-                replayed = []
-            for tensor, value in zip(given, before, strict=False):
-                tensor.copy_(value)
-            torch.set_rng_state(before[-1])
-            result = function(batch)
-            if not _have_same_bits(replayed, [result, *state()]):
-                self.reason = "a replayed step differs from an ordinary one, which decides by more than tensors"
-                if calls > 1:
-                    raise UserError(f"after {calls} replayed steps {self.reason}: take replay=false")
-            return result
+    def __init__(self, tape: Tape, replay: Function, function: Function, given: list[Any]) -> None:
+        self.tape = tape
+        self.replay = replay
+        self.function = function
+        self.tensors = [value for value in given if isinstance(value, Tensor)]
+        self.generators = [torch.default_generator, *(each for each in given if isinstance(each, torch.Generator))]
+        self.calls = 0
+        self.last: Tensor | None = None  # batch, if its replay was not compared
 
-        return call
+    def __call__(self, batch: Tensor) -> Tensor:
+        """The result for a batch."""
+        self.calls += 1
+        self.tape.calls += 1
+        if self.calls in CHECKED or self.calls % OFTEN == 0:
+            self.last = None
+            return self._compared(batch)
+        self.last = batch
+        return self.replay(batch)
+
+    def check_last(self) -> None:
+        """Compare with the last batch, and leave everything as it is."""
+        if self.last is None:
+            return
+        before = self._state(self.last)
+        self._compared(self.last)
+        self._restore(self.last, before)
+        self.last = None
+
+    def _compared(self, batch: Tensor) -> Tensor:
+        """The result of the function, after that of the replay."""
+        before = self._state(batch)
+        failure = ""
+        try:
+            replayed = [self.replay(batch), *self._state(batch)]
+        except Exception as error:  # of a function of torch that does not take what the operation does
+            replayed, failure = [], f"a replayed step fails ({type(error).__name__})"
+        self._restore(batch, before)
+        result = self.function(batch)
+        if not _have_same_bits(replayed, [result, *self._state(batch)]):
+            reason = failure or f"a replayed step differs from an ordinary one: {DECIDES}"
+            if self.tape.calls > 1 and not (failure and self.calls == 1):
+                raise UserError(f"after {self.tape.calls} replayed steps {reason}; take replay=false")
+            self.tape.reason = reason
+        return result
+
+    def _state(self, batch: Tensor) -> list[Tensor]:
+        return [*(tensor.clone() for tensor in (batch, *self.tensors)), *(each.get_state() for each in self.generators)]
+
+    def _restore(self, batch: Tensor, state: list[Tensor]) -> None:
+        tensors = (batch, *self.tensors)
+        for tensor, value in zip(tensors, state, strict=False):
+            tensor.copy_(value)
+        for generator, value in zip(self.generators, state[len(tensors) :], strict=True):
+            generator.set_state(value)
 
 
 class Writer(Watch):
@@ -83,7 +119,9 @@ class Writer(Watch):
         self.graph = fx.Graph()
         self.nodes: dict[Place, fx.Node] = {_place(example): self.graph.placeholder("batch")}
         self.given: list[Any] = []  # tensors from before, and what cannot be written down
+        self.weights: list[Tensor] = []  # those of them that may have gradients
         self.storages: dict[int, StorageWeakRef] = {}  # made inside; a weak reference keeps its number from reuse
+        self.example = example
         self._own(example)
         self.is_mixed = torch.is_autocast_enabled("cpu")
 
@@ -93,9 +131,15 @@ class Writer(Watch):
         """Do the operation, and write it down if it makes or changes a tensor."""
         kwargs = kwargs or {}
         before = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.reason = self.reason or _reason_against(func, before)
+        if self.reason:
+            return super().__torch_dispatch__(func, types, args, kwargs)
         written = map_aggregate(args, self._node), map_aggregate(kwargs, self._node)
         result = super().__torch_dispatch__(func, types, args, kwargs)
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        self.reason = self.reason or _reason_against(func, outputs)
+        if self.reason:
+            return result
         given = {_storage(tensor) for tensor in before} - self.storages.keys()
         is_known = all(_place(tensor) in self.nodes or _storage(tensor) in given for tensor in outputs)
         if func.namespace == "profiler" or (is_known and not func._schema.is_mutable):
@@ -123,6 +167,15 @@ class Writer(Watch):
 
         return replay
 
+    def reason_of_what_is_kept(self, result: Tensor) -> str | None:
+        """Whether tensors that were made inside outlive it, beside the result and gradients, which come anew."""
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        passing = {_storage(tensor) for tensor in (self.example, result, *gradients)}
+        made = [reference for key, reference in self.storages.items() if key not in passing]
+        if not _all_gone(made):
+            gc.collect()  # of objects that refer to each other
+        return None if _all_gone(made) else "every step keeps tensors that it made, which a replay would not"
+
     def _own(self, tensor: Tensor) -> None:
         self.storages[_storage(tensor)] = StorageWeakRef(tensor.untyped_storage())
 
@@ -135,11 +188,22 @@ class Writer(Watch):
             if _storage(value) in self.storages:
                 self.reason = self.reason or "a part of a tensor was taken in a way that is not recorded"
             self.nodes[place] = self._placeholder(value.detach())
+            if value.is_leaf and value.requires_grad:
+                self.weights.append(value)
         return self.nodes[place]
 
     def _placeholder(self, value: Any) -> fx.Node:
         self.given.append(value)
         return self.graph.placeholder(f"given_{len(self.given)}")
+
+
+def _reason_against(operation: OpOverload, tensors: list[Tensor]) -> str | None:
+    """Why an operation on tensors, or one that made them, cannot be written down."""
+    if any(tensor.layout != torch.strided or tensor.is_nested for tensor in tensors):
+        return "a tensor is sparse or nested"
+    if operation._schema.name == "aten::mkldnn_rnn_layer":
+        return "an LSTM rounds in another way where no gradients are recorded, as in a replay"
+    return None
 
 
 def _quick(node: fx.Node) -> Any:
@@ -172,7 +236,12 @@ def _storage(tensor: Tensor) -> int:
 
 
 def _place(tensor: Tensor) -> Place:
-    return _storage(tensor), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    layout = tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    return _storage(tensor), *layout, tensor.dtype, tensor.is_conj(), tensor.is_neg()
+
+
+def _all_gone(storages: list[StorageWeakRef]) -> bool:
+    return all(storage.expired() for storage in storages)
 
 
 def _have_same_bits(some: list[Tensor], others: list[Tensor]) -> bool:
