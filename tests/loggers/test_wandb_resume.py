@@ -155,6 +155,7 @@ def test_a_run_whose_server_dies_ends_whole_with_one_warning_and_can_be_synced(
     folder = the_folder(run_dir, "run")
     assert f"wandb sync --include-online {folder}" in warnings[0]
     assert json.loads(summary(folder)["summary"]["record"])["metrics"] == record.metrics
+    weights_and_biases._end_service()  # as the end of the command does; it could still send when the server is back
     server.dies_after = None
     server.streamed.clear()
     synced("--include-online", folder)
