@@ -18,6 +18,7 @@ from latentbench.evaluation.build import build_model
 from latentbench.models.base import GenerativeModel
 from latentbench.regularizers.base import Latents, Regularizer
 from latentbench.running.checkpoints import find_checkpoint
+from latentbench.running.cuda_graph import CudaGraph
 from latentbench.running.eager_methods import STORED, eager_methods
 from latentbench.running.train import fit
 from tiny_runs import digits_are
@@ -226,6 +227,17 @@ def test_some_trainings_have_ordinary_steps(setting: str, reason: str, tmp_path:
         assert reason in str(trained("vae", tmp_path, setting).done.replay)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_what_cuda_cannot_record_is_an_error_that_says_what_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    for name in ("Stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, object)
+    monkeypatch.setattr(torch.cuda, "graph", fails)
+    with pytest.raises(UserError, match=r"\(operation not permitted when stream is capturing\): take replay=false"):
+        CudaGraph().record(torch.exp, torch.ones(2))
 
 
 def test_a_wrong_value_is_refused(tmp_path: Path) -> None:

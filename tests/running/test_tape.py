@@ -103,7 +103,7 @@ def test_a_recorded_function_has_the_bits_of_the_function(make: Callable[[], Fun
         assert torch.equal(a.nan_to_num(), b.nan_to_num()), index
 
 
-def test_a_replay_does_not_call_the_function_but_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_does_not_call_the_function_but_to_check() -> None:
     calls = []
 
     def function(x: Tensor) -> Tensor:
