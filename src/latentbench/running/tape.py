@@ -52,14 +52,15 @@ class CheckedReplay:
     Of a function that decides by other things than tensors, such as Python's own random numbers, or the number of the
     epoch, it is not. If no replay was used before, that leaves a `reason` on the tape.
     Raises: UserError if some were.
-    given: what the function reads and changes beside the batch
+    replay: of a batch and what is given
+    given: what the function reads and changes beside the batch: tensors, generators
     """
 
-    def __init__(self, tape: Tape, replay: Function, function: Function, given: list[Any]) -> None:
+    def __init__(self, tape: Tape, replay: Callable[..., Tensor], function: Function, given: list[Any]) -> None:
         self.tape = tape
         self.replay = replay
         self.function = function
-        self.tensors = [value for value in given if isinstance(value, Tensor)]
+        self.given = given
         self.generators = [torch.default_generator, *(each for each in given if isinstance(each, torch.Generator))]
         self.calls = 0
         self.last: Tensor | None = None  # batch, if its replay was not compared
@@ -72,43 +73,44 @@ class CheckedReplay:
             self.last = None
             return self._compared(batch)
         self.last = batch
-        return self.replay(batch)
+        return self.replay(batch, *self.given)
 
     def check_last(self) -> None:
         """Compare with the last batch, and leave everything as it is."""
         if self.last is None:
             return
-        before = self._state(self.last)
-        self._compared(self.last)
-        self._restore(self.last, before)
+        before, states = _bytes_of(_copies(self.given)), self._states()
+        self._compared(self.last.clone())
+        for memory, value in zip(_bytes_of(self.given), before, strict=True):
+            memory.copy_(value)
+        self._set_states(states)
         self.last = None
 
     def _compared(self, batch: Tensor) -> Tensor:
-        """The result of the function, after that of the replay."""
-        before = self._state(batch)
-        failure = ""
+        """The result of the function. The replay does the same to copies."""
+        copies, states = [batch.clone(), *_copies(self.given)], self._states()
+        replayed, failure = batch, ""
         try:
-            replayed = [self.replay(batch), *self._state(batch)]
+            replayed = self.replay(*copies)
         except Exception as error:  # of a function of torch that does not take what the operation does
-            replayed, failure = [], f"a replayed step fails ({type(error).__name__})"
-        self._restore(batch, before)
+            failure = f"a replayed step fails ({type(error).__name__})"
+        states_after = self._states()
+        self._set_states(states)
         result = self.function(batch)
-        if not _have_same_bits(replayed, [result, *self._state(batch)]):
+        some = [replayed, copies[0], *_bytes_of(copies[1:]), *states_after]
+        if failure or not _have_same_bits(some, [result, batch, *_bytes_of(self.given), *self._states()]):
             reason = failure or f"a replayed step differs from an ordinary one: {DECIDES}"
             if self.tape.calls > 1 and not (failure and self.calls == 1):
                 raise UserError(f"after {self.tape.calls} replayed steps {reason}; take replay=false")
             self.tape.reason = reason
         return result
 
-    def _state(self, batch: Tensor) -> list[Tensor]:
-        return [*(tensor.clone() for tensor in (batch, *self.tensors)), *(each.get_state() for each in self.generators)]
+    def _states(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self.generators]
 
-    def _restore(self, batch: Tensor, state: list[Tensor]) -> None:
-        tensors = (batch, *self.tensors)
-        for tensor, value in zip(tensors, state, strict=False):
-            tensor.copy_(value)
-        for generator, value in zip(self.generators, state[len(tensors) :], strict=True):
-            generator.set_state(value)
+    def _set_states(self, states: list[Tensor]) -> None:
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state)
 
 
 class Writer(Watch):
@@ -151,16 +153,16 @@ class Writer(Watch):
                 self._own(tensor)
         return result
 
-    def replay(self, result: Tensor) -> Function:
-        """A function of a batch that does what was written down, and returns what has become of the result."""
+    def replay(self, result: Tensor) -> Callable[..., Tensor]:
+        """A function of a batch and what is given: does what was written down, returns what became of the result."""
         self.graph.output(self._node(result))
         self.graph.eliminate_dead_code()
         for node in self.graph.nodes:
             node.target = _quick(node)
-        run, given = fx.GraphModule({}, self.graph).forward, self.given
+        run = fx.GraphModule({}, self.graph).forward
         context = _without_autocast if self.is_mixed else torch.inference_mode
 
-        def replay(batch: Tensor) -> Tensor:
+        def replay(batch: Tensor, *given: Any) -> Tensor:
             with context():
                 replayed: Tensor = run(batch, *given)
             return replayed
@@ -244,13 +246,30 @@ def _all_gone(storages: list[StorageWeakRef]) -> bool:
     return all(storage.expired() for storage in storages)
 
 
+def _copies(values: list[Any]) -> list[Any]:
+    """Tensors copied, so that those which share memory share it again, and other values as they are."""
+    copies = {storage._cdata: storage.clone() for storage in _storages(values)}
+    return [
+        value.new_empty(0).set_(copies[_storage(value)], value.storage_offset(), value.shape, value.stride())
+        if isinstance(value, Tensor)
+        else value
+        for value in values
+    ]
+
+
+def _bytes_of(values: list[Any]) -> list[Tensor]:
+    """All memory of the tensors among values, each piece once."""
+    return [torch.empty(0, dtype=torch.uint8).set_(storage) for storage in _storages(values)]
+
+
+def _storages(values: list[Any]) -> list[torch.UntypedStorage]:
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return list({_storage(tensor): tensor.untyped_storage() for tensor in tensors}.values())
+
+
 def _have_same_bits(some: list[Tensor], others: list[Tensor]) -> bool:
-    pairs = zip(some, others, strict=False)
-    return len(some) == len(others) and all(torch.equal(_bytes(a), _bytes(b)) for a, b in pairs)
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.reshape(-1).view(torch.uint8)
+    pairs = zip(some, others, strict=True)
+    return all(torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8)) for a, b in pairs)
 
 
 @contextlib.contextmanager
