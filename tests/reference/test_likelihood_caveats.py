@@ -105,6 +105,17 @@ def test_an_encoder_that_is_nearly_right_has_none(latent_size: int, nearly: dict
     assert nll.caveat == ""
 
 
+@pytest.mark.parametrize(("fall", "bound"), [(0.0, "an upper bound that may be loose"), (0.1, "a loose upper bound")])
+def test_heavy_tails_of_most_images_alone_do_not_say_that_it_is_loose(fall: float, bound: str) -> None:
+    metric = NegativeLogLikelihood(samples=200, flat_within=0.05)
+    metric.estimates.append(torch.randn(10))
+    metric.shape.append(torch.tensor(8 * [0.9] + 2 * [0.1]))
+    metric.decrease.append(torch.full((10,), fall))
+    metric.prior_advantage.append(torch.full((10,), -1.0))
+    assert metric.looseness_caveat().startswith(f"{bound}: q(z|x) is too narrow for 80.0% of the images")
+    assert "without them" not in metric.looseness_caveat(), "two easy images are no estimate for all"
+
+
 @pytest.mark.parametrize("images", [1, 50])
 @pytest.mark.parametrize("above", [False, True])
 def test_draws_of_the_prior_count_that_are_better_than_in_one_case_of_twenty_by_chance(

@@ -395,3 +395,15 @@ def test_the_figure_says_that_images_are_shown_in_grey(tmp_path: Path) -> None:
     keep(tmp_path, record := a_record("vae", 0), real=images, prior=images)
     figure = drawn(summarize([record], rows=["method"]), tmp_path)[0]["samples"]
     assert "real images (mean of 4 channels)" in texts(figure)
+
+
+def test_two_shares_of_the_same_have_a_line_where_they_are_equal_and_end_at_one() -> None:
+    x, y = Axis("x", share="of images"), Axis("y", share="of images")
+    panel = a_panel(Point(0.5, 0.9, 0.2, 0.1), Point(0.1, 0.01, 0.6, 0.1))
+    figure = plot([panel], x=x, y=y)
+    (axes,) = figure.axes
+    (line,) = (line for line in axes.lines if line.get_linestyle() == ":")
+    assert (line.get_xy1(), line.get_slope()) == ((0, 0), 1)
+    assert axes.get_xlim()[1] < 1.1, "or the interval, which ends at 1.4, has lengthened the axis"
+    assert "dotted: both are equal" in figure.legends[0].get_title().get_text()
+    assert not any(line.get_linestyle() == ":" for line in plot([panel], x=x, y=Y).axes[0].lines)

@@ -43,8 +43,21 @@ def test_ours_is_the_mean_over_seeds_with_its_standard_error() -> None:
     assert (found.ours, found.error, found.n) == (10.0, pytest.approx(1 / math.sqrt(3)), 3)
     assert found.errors_apart == pytest.approx(-2 / math.hypot(1, 1 / math.sqrt(3)))
     assert found.verdict == "reproduced"
-    assert compared(within=[10.5, None])[0].verdict == "missed"
-    assert compared(within=[None, 10])[0].verdict == "reproduced"
+    assert compared(within=[10, 10])[0].verdict == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("within", "verdict"),  # of 10.0 with a standard error of 0.58
+    [
+        ([None, 11.2], "reproduced"),
+        ([None, 11.1], "undecided"),
+        ([8.9, None], "undecided"),
+        ([11.1, None], "undecided"),
+        ([11.2, None], "missed"),
+    ],
+)
+def test_a_limit_alone_has_to_be_two_standard_errors_away(within: list[float | None], verdict: str) -> None:
+    assert compared(within=within)[0].verdict == verdict
 
 
 def test_a_single_run_has_the_standard_error_of_its_record() -> None:

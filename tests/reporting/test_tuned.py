@@ -24,10 +24,10 @@ from latentbench.reporting.tuned import (
     choices_csv,
     chosen_rows,
     is_at_edge,
-    notes,
     read_tuned,
 )
 from latentbench.reporting.tuned_figure import best_of_trials
+from latentbench.reporting.tuning_notes import notes
 
 RULE = "fid/prior@validation"
 TUNE = Tune(trials=3, seeds=(1000,), select=(RULE,))
@@ -97,6 +97,23 @@ def test_notes_tell_what_was_chosen_spent_and_lost(records: list[Record]) -> Non
     unfinished = read_tuned(last, TUNE, ["method"])
     assert "nothing is chosen yet of vae: not all trials are spent" in notes(unfinished)
     assert "vae" not in best_of_csv(unfinished)
+
+
+def test_a_choice_that_no_fresh_run_reaches_has_a_caveat(records: list[Record]) -> None:
+    more = [a_run(method, trial, seed) for method, trial in (("vae", 2), ("vae", 0), ("ae", 0)) for seed in range(2, 5)]
+    found = notes(read_tuned([*records, *more], TUNE, ["method"]))
+    start = "caveat: chosen by a number that no fresh run reaches"  # fresh runs have 10 + seed + beta
+    assert [note.rpartition(": ")[2] for note in found if note.startswith(start)] == [
+        "vae (3; 14 to 18); ae (1; 11 to 15)"
+    ]
+    more[0].metrics["fid/prior"] = 2.9
+    found = notes(read_tuned([*records, *more], TUNE, ["method"]))
+    assert [note.rpartition(": ")[2] for note in found if note.startswith(start)] == ["ae (1; 11 to 15)"]
+
+
+def test_a_choice_that_is_no_better_than_the_method_as_it_is_is_named(records: list[Record]) -> None:
+    (line,) = (note for note in notes(read_tuned(records, TUNE, ["method"])) if note.startswith("tuned is no better"))
+    assert line == "tuned is no better than preset (fid/prior, means of fresh runs): vae (14.5; 11.5); gan (14.5; 11.5)"
 
 
 def test_a_trial_whose_record_is_there_twice_counts_once(records: list[Record]) -> None:

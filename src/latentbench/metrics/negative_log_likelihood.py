@@ -182,12 +182,13 @@ class NegativeLogLikelihood(MonteCarloMetric):
         )
         loose = (shape > MAX_SHAPE) | (prior_advantage > math.log(20 * len(nll)))
         others = nll[~loose].mean()
+        are_most = bool(loose.double().mean() > 0.5)  # the others are then easy images, and no estimate for all
         signs = []
-        if loose.double().mean() > 0.5 or (nll.mean() - others).abs() > standard_error(nll):
+        if are_most or (nll.mean() - others).abs() > standard_error(nll):
             misplaced = loose & (prior_advantage > 0)
             parts = {"misplaced": misplaced, "too narrow": loose & ~misplaced}
             shares = " and ".join(f"{name} for {of.double().mean():.1%}" for name, of in parts.items() if of.any())
-            rest = "" if loose.all() else f"; without them the mean would be {others:.4g}"
+            rest = "" if are_most else f"; without them the mean would be {others:.4g}"
             signs.append(f"q(z|x) is {shares} of the images (heavy tail of weights{rest})")
         if (gain := prior_advantage.mean()) > self.flat_within:
             signs.append(f"draws from the prior, which ignore the image, are better by {gain:.3g} nats on average")
@@ -196,4 +197,5 @@ class NegativeLogLikelihood(MonteCarloMetric):
         if not signs:
             return ""
         advice = f"use metric.nll.samples={10 * self.samples}, or metric=[nll,ais], which does not depend on q(z|x)"
-        return f"a loose upper bound: {'; '.join(signs)}; {advice}"
+        bound = "an upper bound that may be loose" if are_most and len(signs) == 1 else "a loose upper bound"
+        return f"{bound}: {'; '.join(signs)}; {advice}"

@@ -51,6 +51,13 @@ def view_of(key: str) -> View:
     return parse_set(key.partition("/")[2])[1]
 
 
+def against_test(key: str) -> str:
+    """The key of the same number, measured against test images."""
+    quantity, _, recorded = key.partition("/")
+    set_name, view = parse_set(recorded)
+    return f"{quantity}/{view._replace(split=TEST).recorded(set_name)}"
+
+
 def is_of_model(key: str) -> bool:
     """Whether a key is that of the model, on no set of images, which has no features."""
     return parse_set(key.partition("/")[2])[0] == TEST

@@ -61,12 +61,16 @@ def to_text(summary: Summary, *, width: int = 120) -> str:
     return "\n\n".join(tables) + "\n\n" + "\n".join(textwrap.fill(note, width) for note in notes)
 
 
-def to_markdown(summary: Summary, *, title: str, question: str | None = None) -> str:
-    """A document: title, question, table (best in bold), caption and notes; differences from the baseline."""
+def to_markdown(summary: Summary, *, title: str, question: str | None = None, records: str | None = None) -> str:
+    """A document: title, question, table (best in bold), caption and notes; differences from the baseline.
+
+    records: the path of the records, to which a link leads
+    """
     table = _markdown_table(summary, *grid(summary, escape_markdown, lambda cell: f"**{cell}**"))
     questions = [" ".join(question.split())] if question else []
+    links = [f"[The record of every run]({records})"] if records else []
     notes = "\n".join(f"- {escape_markdown(note)}" for note in _one_line_notes(summary))
-    parts = [f"# {title}", *questions, table, f"{CAPTION} Bold: {BEST}", *([notes] if notes else [])]
+    parts = [f"# {title}", *questions, *links, table, f"{CAPTION} Bold: {BEST}", *([notes] if notes else [])]
     header, body = difference_grid(summary, escape_markdown)
     if body:
         parts += ["## Differences from the baseline", _markdown_table(summary, header, body), DIFFERENCES]

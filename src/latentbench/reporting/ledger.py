@@ -25,8 +25,9 @@ CAPTION = (
 LEDGER = """# Ledger
 
 Numbers of papers, or of their formulas, beside ours, of every published study that has some. A number is reproduced if
-ours lies within the limits beside it, however many standard errors apart they are. Each study's file in
-[`sweeps/`](../sweeps) has the protocol, says where it differs, and gives the reason for the limits.
+ours lies within the limits beside it, however many standard errors apart they are. Where there is one limit alone, such
+as that of a sign, ours has to be two standard errors away from it, or else the number is undecided. Each study's file
+in [`sweeps/`](../sweeps) has the protocol, says where it differs, and gives the reason for the limits.
 `latentbench-tables` writes this page whenever a study is published.
 """
 

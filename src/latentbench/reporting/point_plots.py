@@ -47,10 +47,14 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """An axis; it may be logarithmic where values are far apart, unless `may_be_log` is false."""
+    """An axis; it may be logarithmic where values are far apart, unless `may_be_log` is false.
+
+    share: of what the values are shares, such as `of images`; empty for others
+    """
 
     heading: str
     may_be_log: bool = True
+    share: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +88,8 @@ def plot(
     """One quantity against another: a panel per scale, bars for the intervals, and a name beside each line.
 
     Each line has a colour of its own; where there are more lines than colours, each family has. Broken lines show what
-    real images score. The figure is as wide as a column of a paper, or two.
+    real images score; between two shares of the same a dotted line shows where they are equal. The figure is as wide as
+    a column of a paper, or two.
 
     joined_key: the row key along which the points of a line are joined
     is_setting: whether x is a setting, which has no interval; then a band shows the intervals of y instead of bars
@@ -114,6 +119,8 @@ def plot(
     note += f"; joined along {joined_key}" if joined_key and are_joined and not is_setting else ""
     if any(point.has_caveat for point in points):
         note += "; hollow: see the caveats of the table"
+    if _are_comparable(x, y):
+        note += "; dotted: both are equal"
     handles = [
         Line2D([], [], linestyle="none", markersize=MARKER, label=family, **_style_of_family(family))
         for family in FAMILIES
@@ -163,7 +170,14 @@ def _draw_axes(axes: Axes, panel: Panel, x: Axis, y: Axis, *, is_setting: bool) 
     else:
         x_ends = [_interval_ends(point.x, point.x_interval) for point in panel.points]
         _set_range(axes.xaxis, x, [point.x for point in panel.points], x_ends, panel.x_floor)
+    if _are_comparable(x, y):
+        axes.axline((0, 0), slope=1, linestyle=":", color="0.55", linewidth=0.8, zorder=0)
     _draw_floors(axes, panel)
+
+
+def _are_comparable(x: Axis, y: Axis) -> bool:
+    """Whether both are shares of the same."""
+    return bool(x.share) and x.share == y.share
 
 
 def _set_range(
@@ -179,6 +193,8 @@ def _set_range(
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
         return
+    if quantity.share:  # intervals may leave the range of a share
+        ends = [(max(end, 0.0), min(other, 1.0)) for end, other in ends]
     spread = max(high - low, 0.1 * abs(high)) or 1.0
     bottom = max(min(low, *(end for end, _ in ends)), low - spread) - 0.08 * spread
     top = min(max(high, *(end for _, end in ends)), high + spread) + 0.08 * spread

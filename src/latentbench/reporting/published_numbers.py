@@ -15,6 +15,7 @@ from latentbench.reporting.summary import Row, Summary, format_value, label_of
 KNOWN = ("seen", "recalled", "computed")  # values of `read`
 REQUIRED = {"data", "row", "key", "value", "within", "why", "source", "read"}
 OPTIONAL = {"error", "minus", "over", "cause"}
+CLEAR = 2.0  # standard errors from a limit that is alone, such as that of a sign, to be on one side of it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,12 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
+        """`reproduced`, `missed`, `undecided` if ours is near to a limit that is alone, or why there is no number."""
         if self.remark:
             return self.remark
+        alone = [x for x in (self.published.low, self.published.high) if math.isfinite(x)]
+        if len(alone) == 1 and abs(self.ours - alone[0]) < CLEAR * self.error:
+            return "undecided"
         return "reproduced" if self.published.low <= self.ours <= self.published.high else "missed"
 
 

@@ -7,12 +7,11 @@ import posixpath
 import re
 from pathlib import Path
 
-from latentbench.records.store import PUBLISHED_NAME, TRIALS_NAME
+from latentbench.records.store import TRIALS_NAME
 from latentbench.reporting.formats import PLUS_MINUS, decimals
 from latentbench.reporting.summary import FLOOR, format_value
 
 FID = "fid/prior"
-RECORDS = {PUBLISHED_NAME: "records", TRIALS_NAME: "records of trials"}
 FILES = {
     "table.csv": "CSV",
     "table.tex": "LaTeX",
@@ -104,8 +103,8 @@ class PublishedStudy:
         up = "../" * (len(self.folder.relative_to(self.results).parts) - 1)
         links = [f"[what it found: {line}]({up}../README.md#{anchor(line)})" for line in self._sections()]
         links += [f"[every run, in a sortable report{_of(report)}]({up}{report})" for report in reports]
-        of_data = posixpath.relpath(self.records, self.folder)
-        files = {posixpath.normpath(f"{of_data}/{name}"): text for name, text in RECORDS.items()} | FILES
+        trials = posixpath.normpath(f"{posixpath.relpath(self.records, self.folder)}/{TRIALS_NAME}")
+        files = {trials: "records of trials"} | FILES
         links += [f"[{text}]({name})" for name, text in files.items() if (self.folder / name).is_file()]
         figures = sorted(self.folder.glob("*.png"), key=lambda path: (path.stem != "samples", path.stem))
         shown = [f"[![{_title(path)}]({path.name})]({path.with_suffix('.pdf').name})" for path in figures]

@@ -19,8 +19,9 @@ from latentbench.reporting.columns import Measures, describe_column
 from latentbench.reporting.study_figures import make_figures
 from latentbench.reporting.summarize import summarize
 from latentbench.reporting.summary import Summary
-from latentbench.reporting.tuned import Tuned, chosen_rows, notes, read_tuned
+from latentbench.reporting.tuned import Tuned, chosen_rows, read_tuned
 from latentbench.reporting.tuned_figure import best_of_trials
+from latentbench.reporting.tuning_notes import notes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Scale, Summary, format_value, join_rows
 
 RECONSTRUCTION = "reconstruction"
+SHARES = ("of samples", "of real", "of images")  # units
 
 
 def make_figures(
@@ -66,8 +67,10 @@ def _axis(summary: Summary, key: str) -> point_plots.Axis:
     if key in summary.keys:
         return point_plots.Axis(key)
     column = describe_column(summary.runs, key)
-    is_share = column.units in ("of samples", "of real") and not key.split("/")[0].endswith("_ratio")
-    return point_plots.Axis(column.heading, may_be_log=column.units != "nats" and not is_share)
+    is_share = column.units in SHARES and not key.split("/")[0].endswith("_ratio")
+    return point_plots.Axis(
+        column.heading, may_be_log=column.units != "nats" and not is_share, share=column.units if is_share else ""
+    )
 
 
 def _sample_rows(summary: Summary, folder: Path, image_sets: Sequence[str]) -> tuple[list[SampleRow], list[str]]:

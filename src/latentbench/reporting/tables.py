@@ -7,6 +7,7 @@ In a notebook:
     >>> frame(records)  # one row per run, as a pandas DataFrame  # doctest: +SKIP
 """
 
+import posixpath
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from latentbench.errors import UserError
 from latentbench.records.record import Record, write_atomically
-from latentbench.records.store import load_records, publish, published_ids
+from latentbench.records.store import PUBLISHED_NAME, load_records, publish, published_ids
 from latentbench.records.tuning import tune_of
 from latentbench.records.wandb_records import load_wandb_records
 from latentbench.reporting import plots
@@ -101,8 +102,10 @@ def _write_table(config: DictConfig, study: StudyRecords, target: Path, folder: 
     summary, figures = summarize_study(config, study)
     comparisons = compare(published_numbers(config), summary)
     title = config.study if not config.publish else f"{config.study} on {target.name}"
+    question = OmegaConf.select(config, "question")
+    records = posixpath.relpath(PUBLISHED_NAME, folder or ".") if config.publish else None
     texts = {
-        "table.md": to_markdown(summary, title=title, question=OmegaConf.select(config, "question")),
+        "table.md": to_markdown(summary, title=title, question=question, records=records),
         "table.csv": to_csv(summary),
         "table.tex": to_latex(summary),
     }

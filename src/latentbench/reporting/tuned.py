@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from latentbench.configuration.settings import Settings, settings, shared_by_seeds
+from latentbench.records.keys import against_test
 from latentbench.records.record import Record
 from latentbench.records.tuning import Tune, best_trial, direction, has_ended, scores, tune_of
 from latentbench.reporting.grouping import MISSING, one_run_per_seed, separating_keys
@@ -31,6 +31,7 @@ class Choice:
     trials: trial -> its records, one per seed of the trials; a trial without records has not started
     scores: trial -> what the rule looks at, if it has that
     trial: the one that the rule chooses; None: none has what it looks at, or not all trials are spent
+    fresh: trial -> the same number against test images, of each run with a seed of the table
     sign: 1 if more is better of what the rule looks at, -1 if less is
     """
 
@@ -38,6 +39,7 @@ class Choice:
     trials: dict[int, list[Record]]
     scores: dict[int, float]
     trial: int | None
+    fresh: dict[int, list[float]]
     is_spent: bool
     sign: int
 
@@ -138,7 +140,10 @@ def read_tuned(records: Sequence[Record], tune: Tune, rows: Sequence[str]) -> Tu
         for number, of_trial in by_trial.items():
             by_trial[number], new = one_run_per_seed(of_trial)
             repeats += new
-    choices = {cell: _choice(dict(zip(keys, cell, strict=True)), each, tune) for cell, each in trials.items()}
+    choices = {
+        cell: _choice(dict(zip(keys, cell, strict=True)), each, others.get(cell, []), tune)
+        for cell, each in trials.items()
+    }
     runs, n_outdated = [], 0
     for cell, of_cell in others.items():
         names = _names(choices[cell].trial if cell in choices else None)
@@ -164,15 +169,20 @@ def _cell_keys(firsts: Sequence[Settings], rows: Sequence[str]) -> list[str]:
     return own + separating_keys(own, values, every_key)
 
 
-def _choice(values: dict[str, Any], trials: dict[int, list[Record]], tune: Tune) -> Choice:
+def _choice(values: dict[str, Any], trials: dict[int, list[Record]], others: Sequence[Record], tune: Tune) -> Choice:
     whole = {trial: trials.get(trial, []) for trial in tune.numbers}
     is_spent = all(len(each) == len(tune.seeds) and all(map(has_ended, each)) for each in whole.values())
     rule = tune.select[0]
+    fresh: dict[int, list[float]] = {}
+    for record in others:
+        if (number := record.metrics.get(against_test(rule))) is not None:
+            fresh.setdefault(record.choices.get("trial", 0), []).append(number)
     return Choice(
         values=values,
         trials=whole,
         scores=scores(whole, rule),
         trial=best_trial(whole, rule) if is_spent else None,
+        fresh=fresh,
         is_spent=is_spent,
         sign=direction((record for each in whole.values() for record in each), rule),
     )
@@ -238,43 +248,6 @@ def chosen_rows(summary: Summary) -> Summary:
 
 def _without_trial(row: Row) -> dict[str, Any]:
     return {key: value for key, value in row.values.items() if key != "trial"}
-
-
-def notes(tuned: Tuned) -> list[str]:
-    """What was chosen, from how many trials and how long they took, and what to be careful with."""
-    tune, choices = tuned.tune, tuned.choices
-    lines = [
-        f"tuned: by {tuned.rule}, the best of {tune.trials} trials and of the method as it is ({PRESET}), with seed "
-        f"{', '.join(map(str, tune.seeds))}; the table's runs have other seeds. The choice saw no test image. "
-        "Figures show tuned rows"
-    ]
-    chosen = [choice for choice in choices if choice.trial]
-    if chosen:
-        texts = [f"{choice.name}: trial {choice.trial} ({choice.text(choice.facts)})" for choice in chosen]
-        lines.append(f"chosen settings: {'; '.join(texts)}")
-    if choices:
-        seconds = [choice.seconds for choice in choices]
-        lines.append(f"seconds of all trials of a row: {min(seconds):.0f} to {max(seconds):.0f}")
-    if edges := [f"{choice.name} ({choice.text(choice.at_edge)})" for choice in chosen if choice.at_edge]:
-        lines.append(
-            f"caveat: chosen at the edge of a range (within {EDGE:.0%} of its end): {'; '.join(edges)}: there may be "
-            "better settings beyond it"
-        )
-    if names := [choice.name for choice in choices if choice.trial == 0]:
-        lines.append(f"no trial was better than the method as it is: {'; '.join(names)}")
-    if lost := [f"{choice.name}: {text}" for choice in choices if choice.is_spent and (text := _lost(choice))]:
-        lines.append(f"trials that were spent without a number: {'; '.join(lost)}")
-    if names := [choice.name for choice in choices if not choice.is_spent]:
-        lines.append(f"nothing is chosen yet of {'; '.join(names)}: not all trials are spent")
-    if tuned.n_outdated:
-        lines.append(f"left out: {tuned.n_outdated} runs of trials that are not chosen, or not any more")
-    return lines + tuned.repeats
-
-
-def _lost(choice: Choice) -> str:
-    runs = [run for trial, of_trial in choice.trials.items() if trial not in choice.scores for run in of_trial]
-    counts = Counter("without it" if run.status == "finished" else run.status for run in runs)
-    return ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
 
 
 def choices_csv(tuned: Tuned) -> str:
