@@ -44,6 +44,21 @@ def register(site: Path, value: str = "my_package", package: str = "my_package")
     (metadata / "entry_points.txt").write_text(f"[latentbench]\nmine = {value}\n")
 
 
+def test_a_class_that_its_module_lacks_is_told(own: Path) -> None:
+    write_options(own, "latentbench.regularizers.none.Nope")
+    told = latentbench("--config-dir", str(own), "regularizer=mine", "logger=none")
+    assert "latentbench.regularizers.none has no Nope" in the_one_line(told)
+
+
+@pytest.mark.parametrize("arguments", [["regularizer=broken"], ["regularizer=mmd", "regularizer.foo=1"]])
+@pytest.mark.parametrize("name", ["latentbench", "status"])
+def test_a_yaml_that_cannot_be_read_is_told_in_one_line(name: str, arguments: list[str], own: Path) -> None:
+    (own / "regularizer" / "broken.yaml").write_text("# Broken.\n_target_: [mine\n")
+    told = latentbench("--config-dir", str(own), *arguments, program=PROGRAMS[name].main)
+    assert "broken.yaml, line 3, column 1: expected ',' or ']'" in the_one_line(told)
+    assert told.code == 2
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on the path of Python, in which packages can be installed."""

@@ -84,7 +84,7 @@ REFUSED_CONFIGS = {
     "+table.colums=[]": "table.colums: there is no such key; did you mean table.columns?",
     "~beta": "~beta: every run has beta: set it instead",
     "~data": "data is missing; choose one of arrays",
-    "+metric.foo.samples=2": "metric.foo has no class (`_target_`); choose some of active_units",
+    "+metric.foo.samples=2": "metric.foo has no class (`_target_`): name one in its YAML, or choose some of active",
     "features=[]": "features is missing; choose some of auto, classifier",
     "metric.nll=3": "metric.nll has no class",
     "measure_against=[test,train]": "measure_against=['test', 'train']: choose some of test, validation",

@@ -34,7 +34,7 @@ def test_every_state_is_told_with_reasons_and_the_time_left(runs: list[ResolvedR
         told = latentbench(*STUDY, f"output_dir={tmp_path}", program=status.main)
     assert told.out.splitlines() == [
         "1 finished, 1 running, 1 interrupted, 1 trained, 1 failed, 1 refused, of 6 runs",
-        "about 3 min left with 1 at a time, 60 s a run",
+        "about 2 min left with 1 at a time, 60 s a run",  # two of them, and ten seconds to measure the trained one
         f"interrupted: {cut_off.name}",
         f"running: {running.name}",
         f"trained: {trained.name}",
@@ -45,11 +45,11 @@ def test_every_state_is_told_with_reasons_and_the_time_left(runs: list[ResolvedR
     assert files(tmp_path) == before
 
 
-def test_a_record_cut_short_is_of_a_run_that_is_to_do(runs: list[ResolvedRun], tmp_path: Path) -> None:
+def test_a_record_cut_short_is_told(runs: list[ResolvedRun], tmp_path: Path) -> None:
     a_record().save(runs[0].folder)
     content = (runs[0].folder / "record.json").read_bytes()
     (runs[0].folder / "record.json").write_bytes(content[:50])
-    assert status.status_lines(runs) == ["6 not started, of 6 runs"]
+    assert status.status_lines(runs) == ["1 damaged, 5 not started, of 6 runs", f"damaged: {runs[0].folder.name}"]
 
 
 def test_the_command_that_started_a_sweep_can_be_given_as_it_was(runs: list[ResolvedRun], tmp_path: Path) -> None:

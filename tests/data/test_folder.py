@@ -92,7 +92,27 @@ def test_folders_of_splits_are_the_splits_and_one_that_is_missing_is_drawn_from_
     write_files(root, some_files("set/val/cat/", n=5, first=80))
     assert sizes(folder_data(root)) == (30, 5, 6)
     write_files(root, some_files("set/more/", n=1, first=90))
-    with pytest.raises(UserError, match=r"set/more/000\.png lies in none of test, train, val, validation"):
+    with pytest.raises(UserError, match=r"set/more/000\.png lies in none of dev, test, testing, train, "):
+        folder_data(root).setup()
+
+
+@pytest.mark.parametrize("name", ["valid", "Val", "dev", "VALIDATION"])
+def test_folders_of_splits_go_by_several_names(name: str, tmp_path: Path) -> None:
+    root = write_files(tmp_path / "pics", some_files("Train/cat/") | some_files(f"{name}/cat/", n=5, first=40))
+    data = folder_data(root)
+    assert sizes(data)[1] == 5
+    assert data.facts()["classes"] == ["cat"]
+
+
+def test_a_single_folder_with_the_name_of_a_split_is_a_class(tmp_path: Path) -> None:
+    data = folder_data(write_files(tmp_path / "pics", some_files("car/") | some_files("train/", first=40)))
+    data.setup()
+    assert data.facts()["classes"] == ["car", "train"]
+
+
+def test_splits_without_images_to_train_on_are_refused(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "pics", some_files("val/cat/") | some_files("test/cat/", first=40))
+    with pytest.raises(UserError, match="it has test/, val/ and no train/: add it"):
         folder_data(root).setup()
 
 

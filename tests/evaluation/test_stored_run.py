@@ -162,7 +162,9 @@ def test_samples_of_the_command_line_are_one_picture_of_the_same_images(vae: Sto
         assert (windows == image).all((2, 3)).any()
 
 
-def test_a_folder_without_a_run_draws_nothing(tmp_path: Path) -> None:
+def test_what_is_no_run_and_no_png_draws_nothing(vae: StoredRun, tmp_path: Path) -> None:
+    refused = latentbench_command(str(vae.folder), f"out={tmp_path / 'samples.jpg'}", program=sample.main)
+    assert "samples.jpg: give a file that ends in .png" in the_one_line(refused)
     refused = latentbench_command(str(tmp_path), f"out={tmp_path / 'samples.png'}", program=sample.main)
     assert refused.code == 2
     assert "is not the folder of a trained run" in the_one_line(refused)
@@ -348,7 +350,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an empty config": (lambda f: (f / "config.yaml").write_text(""), "is not the config of a run of this version"),
     "a list": (lambda f: (f / "config.yaml").write_text("- a"), "is not the config of a run of this version"),
     "no text": (lambda f: (f / "config.yaml").write_bytes(b"\xff\x00"), "config.yaml cannot be read"),
-    "a class of old": (edited("config.yaml", set_key("prior._target_", "latentbench.A")), "latentbench.A cannot be"),
+    "a class of old": (edited("config.yaml", set_key("prior._target_", "latentbench.A")), "latentbench has no A"),
     "a key of old": (edited("config.yaml", set_key("likelihood.sharpness", 1)), "Likelihood cannot be built"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
     "half the weights": (cut("model.safetensors"), "model.safetensors cannot be read"),

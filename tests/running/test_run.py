@@ -407,8 +407,10 @@ def test_an_invalid_record_is_replaced_and_kept_under_another_name(content: str,
     path.write_text(content)
     finished = latentbench(*QUICK)
     assert finished.code == 0
-    assert "the run starts from the beginning, and the file is kept as record.old.json" in finished.err
-    assert json.loads(path.read_text())["metrics"] == before["metrics"]
+    assert "the run goes on from its checkpoint, if it has one; the file is kept as record.old.json" in finished.err
+    after = json.loads(path.read_text())
+    assert after["metrics"] == before["metrics"]
+    assert after["config"]["resolved"] == before["config"]["resolved"], "what was told of its steps among them"
     assert path.with_name("record.old.json").read_text() == content
 
 

@@ -9,6 +9,7 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from latentbench import __version__
 from latentbench.cli.command import output_may_be_cut
@@ -47,7 +48,7 @@ def main() -> None:
             _run_hydra_flag()
             return
         sys.exit(_run(arguments))
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError) as error:
         _exit_with([explain(error)])
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from latentbench.cli.command import run_command
-from latentbench.configuration.catalogue import GROUPS, PAIRED, existing_option_file
+from latentbench.configuration.catalogue import GROUPS, PAIRED, existing_option_file, load_yaml
 from latentbench.errors import UserError
 
 HELP = """latentbench-check: the contracts that latentbench's own options keep, checked on an option of yours.
@@ -48,7 +48,7 @@ def _named(arguments: list[str]) -> tuple[str, str]:
     group, _, option = arguments[0].partition("=")
     if len(arguments) > 1 or group not in GROUPS:
         raise UserError(f"{' '.join(arguments)}: give one <group>=<option>; the groups are {', '.join(GROUPS)}")
-    target = OmegaConf.select(OmegaConf.load(existing_option_file(group, option)), "_target_")
+    target = OmegaConf.select(load_yaml(existing_option_file(group, option)), "_target_")
     if target is not None:
         locate(target)
     return group, option

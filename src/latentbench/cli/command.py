@@ -35,6 +35,7 @@ def run_command(
     # Imported here, so that --help is quick.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from latentbench.configuration.catalogue import check_names
     from latentbench.configuration.folders import take_folders
@@ -45,7 +46,7 @@ def run_command(
         check_names()
         with output_may_be_cut():
             return work(others) or 0
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         print(f"{name}: {explain(error)}", file=sys.stderr)
         return 2
     return 0

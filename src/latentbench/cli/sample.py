@@ -36,6 +36,8 @@ def _sample(arguments: Sequence[str]) -> None:
         raise UserError("name one run folder, such as outputs/adhoc/vae-digits-d8-b1-s0-1a2b3c4d")
     n, seed = (_whole_number(key, values[key], minimum) for key, minimum in (("n", 1), ("seed", 0)))
     out = Path(os.path.expanduser(values["out"]))
+    if out.suffix.lower() != ".png":
+        raise UserError(f"out={out}: give a file that ends in .png")
 
     # Imported here, so that --help and errors are quick.
     import latentbench

@@ -10,7 +10,7 @@ from latentbench.cli.jobs import MULTIRUN_FLAGS, compose_jobs
 from latentbench.configuration.identity import method_words
 from latentbench.errors import UserError
 from latentbench.records.measuring import cells_to_measure
-from latentbench.records.record import Record, load_or_none
+from latentbench.records.record import FILE_NAME, Record, load_or_none
 from latentbench.records.tuning import tune_of
 from latentbench.running.job import CHECKPOINT, LOCK, ResolvedRun, resolve
 from latentbench.running.locks import is_locked
@@ -25,12 +25,13 @@ finished      its results are recorded
 running       locked by a process (of another machine too, if the file system has locks: docs/launchers.md)
 interrupted   left a checkpoint; the command that started it resumes it
 trained       not everything that the command asks for is measured; the same command measures it
+damaged       its record cannot be read; the command that started it runs it again
 failed        ended with an error, which is shown; the command that started it runs it again
 refused       its parts do not fit together; the reason is shown
 not started   neither a record nor a checkpoint
 """
-STATES = ("finished", "running", "interrupted", "trained", "failed", "refused", "not started")
-UNFINISHED = ("running", "interrupted", "trained")  # shown by name
+STATES = ("finished", "running", "interrupted", "trained", "damaged", "failed", "refused", "not started")
+UNFINISHED = ("running", "interrupted", "trained", "damaged")  # shown by name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +79,8 @@ def _state_of(run: ResolvedRun) -> tuple[str, Record | None]:
     if is_locked(run.folder / LOCK):
         return "running", None
     record = load_or_none(run.folder)
+    if record is None and (run.folder / FILE_NAME).is_file():
+        return "damaged", None
     if record is None:
         return ("interrupted" if (run.folder / CHECKPOINT).is_file() else "not started"), None
     if record.status == "finished" and cells_to_measure(record, run.requested):
@@ -87,10 +90,13 @@ def _state_of(run: ResolvedRun) -> tuple[str, Record | None]:
 
 def _time_left(states: dict[Path, tuple[str, Record | None]]) -> str:
     """Estimate the time left from the mean time of finished runs; empty if no run has finished, or all have ended."""
-    seconds = [sum(record.seconds.values()) for _, record in states.values() if record and record.metrics]
-    at_a_time = max(1, sum(state == "running" for state, _ in states.values()))
-    left = sum(state in (*UNFINISHED, "not started") for state, _ in states.values())
-    if not seconds or not left:
+    seconds = [record.seconds for _, record in states.values() if record and record.metrics]
+    counts = Counter(state for state, _ in states.values())
+    to_train = sum(counts[state] for state in (*UNFINISHED, "not started") if state != "trained")
+    if not seconds or not to_train + counts["trained"]:
         return ""
-    minutes = statistics.mean(seconds) * left / at_a_time / 60
-    return f"about {minutes:.0f} min left with {at_a_time} at a time, {statistics.mean(seconds):.0f} s a run"
+    a_run = statistics.mean(sum(each.values()) for each in seconds)
+    measuring = statistics.mean(each.get("evaluate", 0.0) for each in seconds)
+    at_a_time = max(1, counts["running"])
+    minutes = (a_run * to_train + measuring * counts["trained"]) / at_a_time / 60
+    return f"about {minutes:.0f} min left with {at_a_time} at a time, {a_run:.0f} s a run"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import MarkedYAMLError, YAMLError
 
 from latentbench.configuration.folders import further_folders
 from latentbench.errors import UserError
@@ -69,7 +70,26 @@ def option_file(group: str, option: str) -> Path | None:
 @functools.cache
 def read_option(path: Path) -> dict[str, Any]:
     """The content of an option's YAML, which is read once in a process; not to be changed."""
-    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # type: ignore[return-value]
+    return OmegaConf.to_container(load_yaml(path), resolve=False)  # type: ignore[return-value]
+
+
+def load_yaml(path: Path) -> DictConfig:
+    """The config in an option's YAML. Raises: UserError if that is not valid."""
+    try:
+        content = OmegaConf.load(path)
+    except YAMLError as error:
+        raise UserError(explain_yaml(error)) from error
+    if not isinstance(content, DictConfig):
+        raise UserError(f"{path}: an option has keys, such as _target_, and no list")
+    return content
+
+
+def explain_yaml(error: YAMLError) -> str:
+    """Where a YAML cannot be read, and why."""
+    mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+    if mark is None:
+        return " ".join(str(error).split())
+    return f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
 
 
 def existing_option_file(group: str, option: str) -> Path:
@@ -113,9 +133,7 @@ def option_targets() -> set[str]:
 
 def option_node(group: str, option: str) -> DictConfig:
     """The config of an option of MULTI_OPTION_GROUPS, from its YAML. Raises: UserError if there is no such option."""
-    content = OmegaConf.load(existing_option_file(group, option))
-    assert isinstance(content, DictConfig)
-    node: DictConfig = content[option]
+    node: DictConfig = load_yaml(existing_option_file(group, option))[option]
     return node
 
 

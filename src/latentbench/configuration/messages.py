@@ -6,15 +6,19 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigTypeError
+from yaml import YAMLError
 
 from latentbench.configuration.catalogue import (
     GROUPS,
     MULTI_OPTION_GROUPS,
     config_keys,
+    explain_yaml,
     no_such_option,
     option_file,
     option_files,
+    read_option,
 )
+from latentbench.errors import UserError
 
 
 def explain(error: Exception) -> str:
@@ -38,10 +42,15 @@ def explain(error: Exception) -> str:
         if cause.__cause__.object_type is list:
             return f"{override}: give a list, {key}=[...]"
         return f"{override}: give each of its keys, {key}.<name>=..."
+    if isinstance(cause, YAMLError):
+        return explain_yaml(cause)
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     unknown_key = re.match(r"Could not override '([\w./@]+)'", lines[0] if lines else "")
     if unknown_key:
-        return explain_unknown_key(unknown_key[1])
+        try:
+            return explain_unknown_key(unknown_key[1])
+        except UserError as another:  # an option whose keys it would tell cannot be read
+            return str(another)
     return " ".join(lines) or type(cause).__name__
 
 
@@ -51,13 +60,13 @@ def explain_unknown_key(path: str) -> str:
     group, _, option = parent.partition(".")
     known = [*GROUPS, *config_keys()]
     if parent in GROUPS:
-        keys_of = {file.stem: [str(key) for key in OmegaConf.load(file)] for file in option_files(parent)}
+        keys_of = {file.stem: [str(key) for key in read_option(file)] for file in option_files(parent)}
         known = sorted({key for keys in keys_of.values() for key in keys})
         if key in known:
             options = " or ".join(option for option, keys in keys_of.items() if key in keys)
             return f"{path}: the chosen {parent} has no such key; {parent}={options} has it"
     elif group in MULTI_OPTION_GROUPS and (file := option_file(group, option)):
-        known = [str(name) for name in OmegaConf.select(OmegaConf.load(file), option)]
+        known = [str(name) for name in read_option(file)[option]]
         if key in known:
             return f"{path}: {option} is not chosen; add it to {group}=[...]"
     elif parent and OmegaConf.is_dict(node := OmegaConf.select(OmegaConf.create(config_keys()), parent)):

@@ -125,7 +125,7 @@ def _check_group(config: DictConfig, group: str) -> None:
 
 def _check_class(name: str, node: object, group: str) -> None:
     if not isinstance(node, DictConfig) or not isinstance(node.get("_target_"), str):
-        raise UserError(f"{name} has no class (`_target_`); {_choose(group)}")
+        raise UserError(f"{name} has no class (`_target_`): name one in its YAML, or {_choose(group)}")
 
 
 def _expand(config: DictConfig, key: str) -> None:

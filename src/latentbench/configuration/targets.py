@@ -1,6 +1,7 @@
 """Imports and instantiates the class that `_target_` in an option's YAML names."""
 
 import functools
+import sys
 from typing import Any
 
 from hydra._internal.utils import _locate
@@ -18,6 +19,9 @@ def locate(target: str) -> Any:
     except Exception as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())
+        module, _, name = target.rpartition(".")
+        if isinstance(cause, ModuleNotFoundError) and getattr(cause, "name", None) == target and module in sys.modules:
+            raise UserError(f"_target_: {target}: {module} has no {name}") from error
         raise UserError(f"_target_: {target} cannot be imported ({type(cause).__name__}: {reason})") from error
 
 

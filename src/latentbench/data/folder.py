@@ -19,7 +19,16 @@ from latentbench.data.streaming import Split
 from latentbench.errors import UserError, check_whole_number
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}  # in capitals, too
 CROPS = ("centre", "none")
 NO_CLASS = "."  # the class of images that lie in no sub-folder
 FILES_AT_A_TIME = 256  # whose contents and pixels are in memory while they are decoded
@@ -130,8 +139,9 @@ class ImageFolder(OwnImages):
 
     def _check_split_folders(self, images: Sequence[str]) -> None:
         with_images = {PurePosixPath(name).parts[0] for name in images}
-        empty = [name for name in SPLIT_FOLDERS if (self.path / name).is_dir() and name not in with_images]
-        if "train" in with_images and empty:
+        splits = sorted(each.name for each in self.path.iterdir() if each.is_dir() and _split_of(each.name))
+        empty = [name for name in splits if name not in with_images]
+        if "train" in map(_split_of, with_images) and empty:
             raise UserError(
                 f"data.root={self.root}: {empty[0]}/ has no images: put some there, or remove it, and they are drawn "
                 "from train/"
@@ -142,13 +152,18 @@ class ImageFolder(OwnImages):
         folders = {name: PurePosixPath(name).parts[:-1] for name in names}
         while len(tops := {parts[:1] for parts in folders.values()}) == 1 and any(len(p) > 1 for p in folders.values()):
             folders = {name: parts[1:] for name, parts in folders.items()}
-        of_splits = {top for top in tops if top and top[0] in SPLIT_FOLDERS}
-        if ("train",) not in of_splits or len(of_splits) == 1:
+        of_splits = {top: split for top in tops if top and (split := _split_of(top[0]))}
+        if len(of_splits) < 2:  # a single one may be a class, such as trains
             return {name: (None, (*parts, NO_CLASS)[0]) for name, parts in folders.items()}
+        if "train" not in of_splits.values():
+            there = ", ".join(f"{top}/" for (top,) in sorted(of_splits))
+            raise UserError(
+                f"data.root={self.root}: it has {there} and no train/: add it, or name one folder of images"
+            )
         for name, parts in folders.items():
             if parts[:1] not in of_splits:
                 raise UserError(f"data.root={self.root}: {name} lies in none of {', '.join(sorted(SPLIT_FOLDERS))}")
-        return {name: (SPLIT_FOLDERS[parts[0]], (*parts[1:], NO_CLASS)[0]) for name, parts in folders.items()}
+        return {name: (of_splits[parts[:1]], (*parts[1:], NO_CLASS)[0]) for name, parts in folders.items()}
 
     def decode(self, entries: Sequence[Entry]) -> Iterator[tuple[Entry, np.ndarray | str]]:
         entry_of = {entry.name: entry for entry in entries}
@@ -179,6 +194,10 @@ class ImageFolder(OwnImages):
             return "no image"
         except Exception as error:
             return f"{type(error).__name__}: {error}"
+
+
+def _split_of(folder: str) -> Split | None:
+    return SPLIT_FOLDERS.get(folder.lower())
 
 
 def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:

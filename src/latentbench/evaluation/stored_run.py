@@ -26,6 +26,7 @@ from latentbench.records.record import FILE_NAME, WEIGHTS_NAME, Record, load
 from latentbench.records.run_folder import load_config
 
 LIKELIHOOD_BATCH = 20  # images
+AGAIN = "train the run again, by the command that made it with force=true"
 
 
 class LogLikelihood(NamedTuple):
@@ -84,9 +85,9 @@ class StoredRun:
         try:
             missing, unexpected = model.load_state_dict(load_file(path), strict=False)
         except FileNotFoundError as error:
-            raise UserError(f"{path} is missing: train the run again with force=true") from error
+            raise UserError(f"{path} is missing: {AGAIN}") from error
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{path} cannot be read ({error}): train the run again with force=true") from error
+            raise UserError(f"{path} cannot be read ({error}): {AGAIN}") from error
         except RuntimeError as error:
             raise UserError(f"{path} has weights of another shape than the model of this run's config") from error
         if missing or unexpected:

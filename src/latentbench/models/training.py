@@ -209,8 +209,10 @@ class TrainedModel(pl.LightningModule):
         self.load_state_dict(measured)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the steps remember, the validation losses and the best weights."""
+        """Add what the steps remember, what was told of them, the validation losses and the best weights."""
         checkpoint["recipe"] = {
+            "seconds": self.done.seconds,
+            "replay": self.done.replay,
             "memories": {player: memory.state_dict() for player, memory in self._memories.items()},
             "validation_losses": self.done.validation_losses,
             "best": self._best,
@@ -219,11 +221,12 @@ class TrainedModel(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where the checkpoint was saved; the optimizers, which the memories belong to, are made later."""
         self._resumed = checkpoint["recipe"]
+        self.done.seconds, self.done.replay = dict(self._resumed["seconds"]), self._resumed["replay"]
         self.done.validation_losses = list(self._resumed["validation_losses"])
         self._best = self._resumed["best"]
 
     def budget(self) -> dict[str, Any]:
-        """Steps of every player in the whole training, none before it, and the seconds they took in this process.
+        """Steps of every player in the whole training, none before it, and the seconds they took.
 
         The seconds of a step are those since the step before it, of the same batch; on a GPU they are those of the
         processor, which does not wait for the device. Replayed steps of several players are one.

@@ -204,7 +204,7 @@ def set_unreadable_record_aside(run_dir: Path) -> None:
         parse(content, str(path))
     except UserError as error:
         os.replace(path, run_dir / OLD_NAME)
-        log.warning("%s; the run starts from the beginning, and the file is kept as %s", error, OLD_NAME)
+        log.warning("%s; the run goes on from its checkpoint, if it has one; the file is kept as %s", error, OLD_NAME)
 
 
 def keep_record_without_weights(run: ResolvedRun) -> None:
