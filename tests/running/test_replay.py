@@ -245,6 +245,15 @@ def test_a_wrong_value_is_refused(tmp_path: Path) -> None:
         trained("vae", tmp_path, "replay=maybe")
 
 
+def test_a_resumed_training_tells_of_its_own_steps(tmp_path: Path) -> None:
+    assert trained("vae", tmp_path, "replay=true").done.replay == "yes"
+    config = composed("method=vae", "data.batch_size=16", "trainer.max_epochs=3", "logger=none", "replay=false")
+    data = few_digits(122)
+    model = build_model(config, data)
+    fit(config, model, data, tmp_path, checkpoint=find_checkpoint(tmp_path))
+    assert model.done.replay is None
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_on_a_gpu_a_graph_trains_like_ordinary_steps(tmp_path: Path) -> None:
     for method in options("method"):

@@ -35,6 +35,7 @@ class ReplayedSteps(pl.Callback):
         """Put the replays in the place of the model's `learn`."""
         assert isinstance(pl_module, GenerativeModel)
         device = trainer.strategy.root_device.type
+        pl_module.done.replay = None  # a checkpoint's is of the steps before it
         if not self.is_wanted or device not in RECORDERS:
             return
         if reason := reason_against(trainer, pl_module.recipe):
