@@ -173,9 +173,9 @@ def _choice(values: dict[str, Any], trials: dict[int, list[Record]], others: Seq
     whole = {trial: trials.get(trial, []) for trial in tune.numbers}
     is_spent = all(len(each) == len(tune.seeds) and all(map(has_ended, each)) for each in whole.values())
     rule = tune.select[0]
-    fresh: dict[int, list[float]] = {}
+    key, fresh = against_test(rule), dict[int, list[float]]()
     for record in others:
-        if (number := record.metrics.get(against_test(rule))) is not None:
+        if (number := record.metrics.get(key)) is not None:
             fresh.setdefault(record.choices.get("trial", 0), []).append(number)
     return Choice(
         values=values,

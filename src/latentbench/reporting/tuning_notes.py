@@ -57,11 +57,11 @@ def _lost(choice: Choice) -> str:
 
 def _lucky(choices: Sequence[Choice]) -> Iterator[str]:
     for choice in choices:
-        fresh = choice.fresh.get(choice.trial, []) if choice.trial is not None else []
-        if choice.trial is not None and len(fresh) >= ENOUGH:
-            number = choice.scores[choice.trial]
-            if choice.sign * number > max(choice.sign * each for each in fresh):
-                yield f"{choice.name} ({number:.4g}; {min(fresh):.4g} to {max(fresh):.4g})"
+        if choice.trial is None or len(fresh := choice.fresh.get(choice.trial, [])) < ENOUGH:
+            continue
+        number = choice.scores[choice.trial]
+        if choice.sign * number > max(choice.sign * each for each in fresh):
+            yield f"{choice.name} ({number:.4g}; {min(fresh):.4g} to {max(fresh):.4g})"
 
 
 def _no_better(chosen: Sequence[Choice]) -> Iterator[str]:
