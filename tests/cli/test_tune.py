@@ -146,6 +146,11 @@ def test_losses_are_reported_by_epoch() -> None:
             "latentbench-tune: the search chooses beta itself: leave out beta, or its range",
         ),
         (("n=2", "study=a", "trainer=ddp"), "latentbench-tune: trainer=ddp: leave it out"),
+        (
+            ("n=2", "study=a", "method=gan", "regularizer=mmd"),
+            "latentbench-tune: model=gan has no use for regularizer=mmd",
+        ),
+        (("n=2", "study=a", "method=ae", "regularizer=kl"), "latentbench-tune: KullbackLeibler needs a posterior with"),
         (("n=2", "study=a", "method=null"), "latentbench-tune: the method does not say what may be tuned"),
     ],
 )

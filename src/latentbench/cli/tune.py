@@ -59,6 +59,7 @@ def _tune(arguments: list[str]) -> int:
         raise UserError("latentbench-tune needs optuna: pip install 'latentbench[optuna]'") from error
     from latentbench.cli.tune_checks import check_measured, check_same_search, common_settings
     from latentbench.configuration.search import check_free, ranges_of
+    from latentbench.evaluation.build import build_data, build_seeded_model
     from latentbench.records.tuning import check_rule
     from latentbench.running.job import resolve
     from latentbench.running.logging_setup import ignore_known_warnings, set_up_logging
@@ -75,7 +76,10 @@ def _tune(arguments: list[str]) -> int:
     instead = "its range, by ~search.<key>"
     check_free(ranges, job.config, job.overrides, job.options, by="the search", instead=instead)
     first = resolve(job)
+    if first.refusal:
+        raise UserError(first.refusal)
     check_measured(rule, first.config)
+    build_seeded_model(first.config, build_data(first.config))  # refused once, and not in every trial
     folder = Path(job.config.output_dir) / job.config.study
     folder.mkdir(parents=True, exist_ok=True)
     set_up_logging()
