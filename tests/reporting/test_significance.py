@@ -291,6 +291,22 @@ def test_a_collapsed_model_is_said_to_be_one() -> None:
     ]
 
 
+def test_rows_near_training_images_are_told_with_the_share_of_copies_that_would_be_as_near() -> None:
+    """With a third of the training images compared, copies have 1 - 1/3 of what real images have."""
+    ratios = {"gan": (0.9, 0.9), "vae": (0.97, 0.97), "ae": (0.8, 1.0), "wae_mmd": (0.7, 0.72)}
+    facts = {"resolved": {"train_images": 300, "test_images": 100, "metrics": {}}}
+    records = [
+        a_record(method, seed, {PRIMARY: 1.0, "memorization/prior": ratio, "memorization/real": 1.0}, config=facts)
+        for method, of_seeds in ratios.items()
+        for seed, ratio in enumerate(of_seeds)
+    ]
+    assert [note for note in summarize(records, rows=["method"]).notes if "copies" in note] == [
+        "caveat: wae_mmd, gaussian, beta=1 (87%); gan, gaussian, beta=1 (30%): by memorization/prior, as near to "
+        "training images as if so many of the images were copies of them. FID, KID, precision and coverage take copies "
+        "for good samples"
+    ]
+
+
 def test_without_a_baseline_nothing_is_tested() -> None:
     summary = summarize([a_record("ae"), a_record("vae")], rows=["method"])
     assert marked_cells(summary) == set()

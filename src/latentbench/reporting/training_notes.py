@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 
+from latentbench.records.keys import floor_key
 from latentbench.records.record import Record
+from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Summary, join_rows
 
 ACTIVE_UNITS = "active_units/test"
 MAKERS = ("model", "generator")  # the players that make the images
+COPIES = 0.1  # the least share of copies that is told
 
 
 def training_notes(summary: Summary) -> list[str]:
     """All of them."""
-    return budgets(summary) + weights_of_other_likelihoods(summary) + not_converged(summary) + collapsed(summary)
+    return (
+        budgets(summary) + weights_of_other_likelihoods(summary) + not_converged(summary)
+        + collapsed(summary) + near_copies(summary)
+    )  # fmt: skip
 
 
 def budgets(summary: Summary) -> list[str]:
@@ -129,3 +135,35 @@ def collapsed(summary: Summary) -> list[str]:
         "0.01 (variance) at most in each coordinate. If its rate is near 0 too (posterior collapse), reconstructions "
         "and samples are nearly all the same"
     ]
+
+
+def near_copies(summary: Summary) -> list[str]:
+    """The rows whose images are as near to training images as if a share of them were copies, and these shares.
+
+    share = (floor - ratio) N / M, with the ratio of distances to the nearest of M among N training images, and of M
+    held-out images: it falls from the floor by M / N if all images are copies (docs/metrics.md, `memorization`).
+    """
+    notes = []
+    for key in (column.key for column in summary.columns if column.key.startswith("memorization/")):
+        shares = {}
+        for row in summary.rows:
+            mean, interval, n = mean_interval(
+                [share for run in row.finished if (share := _share_of_copies(run, key)) is not None]
+            )
+            if n and mean >= COPIES and not mean - interval <= 0:  # no interval of one seed
+                shares[row.label] = mean
+        if shares:
+            listed = [f"{label} ({share:.0%})" for label, share in sorted(shares.items(), key=lambda item: -item[1])]
+            notes.append(
+                f"caveat: {'; '.join(listed)}: by {key}, as near to training images as if so many of the images were "
+                "copies of them. FID, KID, precision and coverage take copies for good samples"
+            )
+    return notes
+
+
+def _share_of_copies(run: Record, key: str) -> float | None:
+    facts, real = run.config.get("resolved") or {}, run.metrics.get(floor_key(key))
+    if real is None or key not in run.metrics or "test_images" not in facts:
+        return None
+    compared = min(facts["test_images"], facts["train_images"])
+    return float((real - run.metrics[key]) * facts["train_images"] / compared)
