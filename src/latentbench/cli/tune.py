@@ -76,10 +76,7 @@ def _tune(arguments: list[str]) -> int:
     instead = "its range, by ~search.<key>"
     check_free(ranges, job.config, job.overrides, job.options, by="the search", instead=instead)
     first = resolve(job)
-    if first.refusal:
-        raise UserError(first.refusal)
     check_measured(rule, first.config)
-    build_seeded_model(first.config, build_data(first.config))  # refused once, and not in every trial
     folder = Path(job.config.output_dir) / job.config.study
     folder.mkdir(parents=True, exist_ok=True)
     set_up_logging()
@@ -93,6 +90,10 @@ def _tune(arguments: list[str]) -> int:
     )
     searched = common_settings(first, ranges, rule)
     check_same_search(study.user_attrs.get(SEARCHED, {}), searched, job.config.study)
+    if not study.trials:  # what cannot be built is refused once, and not in every trial
+        if first.refusal:
+            raise UserError(first.refusal)
+        build_seeded_model(first.config, build_data(first.config))
     study.set_user_attr(SEARCHED, searched)
     while sum(trial.state.is_finished() for trial in study.trials) < int(own["n"]):
         with contextlib.ExitStack() as locks:

@@ -1,9 +1,12 @@
 """Notes below a table about the trainings of its runs: what they were given, and what became of them."""
 
+import math
+import statistics
 from collections.abc import Sequence
 
 from latentbench.records.keys import floor_key
 from latentbench.records.record import Record
+from latentbench.reporting.formats import PLUS_MINUS
 from latentbench.reporting.significance import mean_interval
 from latentbench.reporting.summary import Row, Summary, join_rows
 
@@ -141,19 +144,24 @@ def near_copies(summary: Summary) -> list[str]:
     """The rows whose images are as near to training images as if a share of them were copies, and these shares.
 
     share = (floor - ratio) N / M, with the ratio of distances to the nearest of M among N training images, and of M
-    held-out images: it falls from the floor by M / N if all images are copies (docs/metrics.md, `memorization`).
+    held-out images: it falls from the floor by M / N if all images are copies (docs/metrics.md, `memorization`). All
+    seeds share these M and M images, so that the error of a run counts beside the interval over seeds.
     """
     notes = []
     for key in (column.key for column in summary.columns if column.key.startswith("memorization/")):
-        shares = {}
+        found: dict[str, tuple[float, float]] = {}
         for row in summary.rows:
-            mean, interval, n = mean_interval(
-                [share for run in row.finished if (share := _share_of_copies(run, key)) is not None]
-            )
-            if n and mean >= COPIES and not mean - interval <= 0:  # no interval of one seed
-                shares[row.label] = mean
-        if shares:
-            listed = [f"{label} ({share:.0%})" for label, share in sorted(shares.items(), key=lambda item: -item[1])]
+            if not (shares := [share for run in row.finished for share in _share_of_copies(run, key)]):
+                continue
+            mean, interval, n = mean_interval([share for share, _ in shares])
+            error = math.hypot(interval if n > 1 else 0.0, statistics.mean(error for _, error in shares))
+            if mean >= COPIES and mean > error:
+                found[row.label] = mean, error
+        if found:
+            listed = [
+                f"{label} ({100 * share:.0f} {PLUS_MINUS} {error:.0%})"
+                for label, (share, error) in sorted(found.items(), key=lambda item: -item[1][0])
+            ]
             notes.append(
                 f"caveat: {'; '.join(listed)}: by {key}, as near to training images as if so many of the images were "
                 "copies of them. FID, KID, precision and coverage take copies for good samples"
@@ -161,9 +169,11 @@ def near_copies(summary: Summary) -> list[str]:
     return notes
 
 
-def _share_of_copies(run: Record, key: str) -> float | None:
-    facts, real = run.config.get("resolved") or {}, run.metrics.get(floor_key(key))
-    if real is None or key not in run.metrics or "test_images" not in facts:
-        return None
-    compared = min(facts["test_images"], facts["train_images"])
-    return float((real - run.metrics[key]) * facts["train_images"] / compared)
+def _share_of_copies(run: Record, key: str) -> list[tuple[float, float]]:
+    """The share, and two standard errors of it; nothing if the run lacks a number."""
+    facts, keys = run.config.get("resolved") or {}, (floor_key(key), key)
+    if "images_per_set" not in facts or any(each not in run.standard_errors for each in keys):
+        return []
+    scale = facts["train_images"] / min(facts["images_per_set"], facts["train_images"])
+    real, ratio = (run.metrics[each] for each in keys)
+    return [((real - ratio) * scale, 2 * math.hypot(*(run.standard_errors[each] for each in keys)) * scale)]
